@@ -1,0 +1,5 @@
+"""`python -m oastream`."""
+
+from oastream.main import main
+
+main()

@@ -1,0 +1,163 @@
+"""Errors as servers put them, in every shape → what they say, and the outcome they stand for.
+
+In: JSON from an error reply or an event, and the HTTP status if there is one. Out: an `ApiError` and its `Outcome`.
+Does no I/O. Shapes and codes: OpenAI, Azure, llama.cpp, vLLM, Mistral, Groq, OpenRouter, Venice, FastAPI, Gemini.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from oastream.exits import Outcome
+
+_BY_STATUS = {
+    400: Outcome.BAD_REQUEST,
+    401: Outcome.AUTH,
+    402: Outcome.QUOTA,
+    403: Outcome.FORBIDDEN,
+    404: Outcome.NOT_FOUND,
+    407: Outcome.CONFIG,
+    408: Outcome.SERVER_ERROR,
+    409: Outcome.SERVER_ERROR,
+    413: Outcome.BAD_REQUEST,
+    415: Outcome.BAD_REQUEST,
+    422: Outcome.BAD_REQUEST,
+    425: Outcome.SERVER_ERROR,
+    429: Outcome.RATE_LIMITED,
+    501: Outcome.NOT_API,
+    505: Outcome.NOT_API,
+}
+
+
+def _table(words: dict[Outcome, str]) -> dict[str, Outcome]:
+    return {word: outcome for outcome, text in words.items() for word in text.split()}
+
+
+# Codes and types that say more than the HTTP status beside them: 429 insufficient_quota, 400 model_not_found.
+_TELLING = _table(
+    {
+        Outcome.QUOTA: """insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded
+            project_spend_limit_exceeded organization_usage_limit_exceeded billing_hard_limit_reached
+            billing_not_active insufficient_credits insufficient_balance payment_required quota_exceeded
+            exceeded_current_quota_error""",
+        Outcome.RATE_LIMITED: """rate_limit_exceeded rate_limit_error rate_limited slow_down too_many_requests
+            resource_exhausted""",
+        Outcome.AUTH: "invalid_api_key authentication_error invalid_authentication unauthenticated",
+        Outcome.FORBIDDEN: "permission_error permission_denied unsupported_country_region_territory",
+        Outcome.NOT_FOUND: "model_not_found not_found_error previous_response_not_found deploymentnotfound",
+        Outcome.BAD_REQUEST: "context_length_exceeded exceed_context_size_error",
+        Outcome.SERVER_ERROR: "overloaded overloaded_error server_is_overloaded engine_overloaded_error",
+    }
+)
+
+# What is left where there is no HTTP status: an error in a 200 body or in an event.
+_PLAIN = _table(
+    {
+        Outcome.BAD_REQUEST: """invalid_request_error invalid_request bad_request bad_request_error badrequesterror
+            validation_error invalid_argument invalid_prompt invalid_image invalid_image_format invalid_base64_image
+            invalid_image_url image_too_large image_too_small image_parse_error image_content_policy_violation
+            invalid_image_mode image_file_too_large unsupported_image_media_type empty_image_file
+            failed_to_download_image image_file_not_found content_filter content_policy_violation
+            data_residency_mismatch bio_policy misalignment_policy_violation""",
+        Outcome.AUTH: "unauthorized",
+        Outcome.FORBIDDEN: "forbidden access_denied",
+        Outcome.NOT_FOUND: "not_found",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiError:
+    """What a server said went wrong. `status` is a number that the error itself carries, like OpenRouter's code."""
+
+    message: str
+    code: str | None = None
+    type: str | None = None
+    param: str | None = None
+    status: int | None = None
+
+    @property
+    def name(self) -> str | None:
+        """The error's own name: its code, else its type."""
+        return self.code or self.type
+
+    def outcome(self, http_status: int | None = None) -> Outcome:
+        """The outcome it stands for: type and code count before the HTTP status."""
+        words = [word.lower() for word in (self.code, self.type) if word]
+        for word in words:
+            if word in _TELLING:
+                return _TELLING[word]
+        status = http_status or self.status
+        if status is not None:
+            return outcome_of_status(status)
+        return next((_PLAIN[word] for word in words if word in _PLAIN), Outcome.SERVER_ERROR)
+
+
+def outcome_of_status(status: int) -> Outcome:
+    """The outcome of an HTTP status that is not 2xx, when nothing tells more."""
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status < 400:
+        return Outcome.NOT_API
+    return Outcome.REJECTED if status < 500 else Outcome.SERVER_ERROR
+
+
+def event_error(event: dict[str, Any], kind: str = "") -> ApiError | None:
+    """The error that an event is, if it is one; `kind` is the event's name."""
+    if kind == "error" or event.get("type") == "error" or event.get("object") == "error":
+        return read_error(event) or ApiError(str(event.get("message") or "no reason given"))
+    if str(event.get("type") or "").startswith("response."):
+        return None
+    if event.get("error"):
+        return read_error(event)
+    choices = event.get("choices")
+    if isinstance(choices, list):
+        return next((read_error(c) for c in choices if isinstance(c, dict) and c.get("error")), None)
+    return read_error(event) if "detail" in event or ("message" in event and "code" in event) else None
+
+
+def read_error(body: Any) -> ApiError | None:
+    """The error in a JSON value, or None when it holds none."""
+    if isinstance(body, list) and body:  # Gemini
+        return read_error(body[0])
+    if not isinstance(body, dict):
+        return None
+    inner = body.get("error")
+    if isinstance(inner, dict):
+        return _error(inner)
+    if isinstance(inner, str) and inner:
+        return _error({**body, "message": body.get("message") or inner, "code": body.get("code")})
+    if body.get("detail"):  # FastAPI, the ChatGPT backend
+        return ApiError(_detail(body["detail"]))
+    return _error(body) if body.get("message") else None
+
+
+def _error(fields: dict[str, Any]) -> ApiError:
+    code = fields.get("code")
+    kind = fields.get("type") if fields.get("type") != "error" else None
+    numbers = (code, *(fields.get(name) for name in ("status_code", "status", "raw_status_code")))
+    status = next((int(n) for n in map(str, numbers) if n.isdecimal() and 400 <= int(n) < 600), None)
+    words = [_word(code), _word(kind), _word(fields.get("status"))]
+    message = fields.get("message") or next(filter(None, words), "no reason given")
+    found = [word for word in words if word]
+    return ApiError(
+        message if isinstance(message, str) else str(message),
+        code=found[0] if found else None,
+        type=found[1] if len(found) > 1 else None,
+        param=_word(fields.get("param")),
+        status=status,
+    )
+
+
+def _word(value: Any) -> str | None:
+    """A code or type that is a name; numbers are statuses."""
+    return value if isinstance(value, str) and value and not value.isdigit() else None
+
+
+def _detail(detail: Any) -> str:
+    if isinstance(detail, list):
+        return "; ".join(str(d.get("msg", d)) if isinstance(d, dict) else str(d) for d in detail)
+    if isinstance(detail, dict):
+        return str(detail.get("message") or detail)
+    return str(detail)

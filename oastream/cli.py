@@ -1,0 +1,339 @@
+"""argv → `Options`: every option is declared here, once. The only module that imports Click.
+
+In: the words of the command line and the environment. Out: `Options`, or the text of --help and --version.
+Refuses to know that there is a network, and never prints or exits by itself.
+"""
+
+from __future__ import annotations
+
+import codecs
+import math
+from typing import Any
+
+import click
+
+from oastream import __version__
+from oastream.exits import TABLE, Outcome, failure
+from oastream.options import Options
+
+OPENAI_URL = "https://api.openai.com/v1"
+FORMATS = ("text", "ndjson", "tools", "json", "sse")
+
+# Defaults in seconds, from the contract, section 8.
+CONNECT_TIMEOUT = 10.0
+FIRST_EVENT_TIMEOUT = 600.0
+IDLE_TIMEOUT = 120.0
+RETRIES = 2
+RETRY_DELAY = 0.5
+RETRY_MAX_TIME = 120.0
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+
+class Finite(click.ParamType[float]):
+    """A number that JSON can carry: NaN and infinity are refused."""
+
+    name = "number"
+
+    def __init__(self, least: float | None = None) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not math.isfinite(number) or (self.least is not None and number < self.least):
+            wanted = "a finite number" if self.least is None else f"a number of at least {self.least:g}"
+            self.fail(f"{value!r} is not {wanted}", param, ctx)
+        return number
+
+
+class Seconds(Finite):
+    name = "seconds"
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """Two texts with a separator between them."""
+
+    def __init__(self, name: str, separator: str) -> None:
+        self.name = name
+        self.separator = separator
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        left, separator, right = str(value).partition(self.separator)
+        if not separator or not left.strip():
+            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+        return left.strip(), right
+
+
+class Header(Pair):
+    """A request header: a token, a colon, and a value on one line of ASCII or Latin-1."""
+
+    def __init__(self) -> None:
+        super().__init__("'Name: value'", ":")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, text = super().convert(value, param, ctx)
+        text = text.strip()
+        if not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
+            self.fail(f"{name!r} is not a header name", param, ctx)
+        if any(ord(c) < 32 and c != "\t" for c in text) or not text.isprintable() or not text.isascii():
+            self.fail(f"the value of {name} has characters that a header cannot carry", param, ctx)
+        return name, text
+
+
+class Encoding(click.ParamType[str]):
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return codecs.lookup(value).name
+        except (LookupError, ValueError):
+            self.fail(f"{value!r} is not an encoding that Python knows", param, ctx)
+
+
+class Outcomes(click.ParamType[frozenset[Outcome]]):
+    """Names or numbers of outcomes, with commas between them."""
+
+    name = "name[,name…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[Outcome]:
+        if isinstance(value, frozenset):
+            return value
+        known = {outcome.value: outcome for outcome in TABLE}
+        known |= {str(number): outcome for outcome, (number, _) in TABLE.items()}
+        words = [word.strip() for word in str(value).split(",") if word.strip()]
+        for word in words:
+            if word not in known:
+                self.fail(f"{word!r} is neither the name nor the number of an exit status", param, ctx)
+        return frozenset(known[word] for word in words)
+
+
+class GroupedCommand(click.Command):
+    """A command whose --help lists its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, options in OPTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl([r for o in options if (r := o.get_help_record(ctx)) is not None])
+
+
+def _show_help(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked:
+        raise Shown(context.get_help())
+
+
+def _show_version(_context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked:
+        raise Shown(f"oastream {__version__}")
+
+
+def _flag(*names: str, help: str, **more: Any) -> click.Option:
+    return click.Option(names, is_flag=True, default=False, help=help, **more)
+
+
+def _value(*names: str, help: str, **more: Any) -> click.Option:
+    return click.Option(names, help=help, **more)
+
+
+OPTIONS: dict[str, list[click.Option]] = {
+    "Prompt": [
+        _value("-f", "--file", multiple=True, metavar="FILE", help="Add a text file to the prompt; - is stdin."),
+        _flag("-n", "--no-stdin", help="Never read stdin. For loops that are fed by a pipe."),
+        _value(
+            "--input-encoding", type=Encoding(), default="utf-8", metavar="NAME", help="Encoding of stdin and files."
+        ),
+    ],
+    "Request": [
+        _value("-m", "--model", metavar="NAME", help="The model that answers."),
+        _value("-s", "--system", "--instructions", "system", metavar="TEXT|@FILE", help="System message."),
+        _value(
+            "--api", type=click.Choice(["responses", "chat"]), default="responses", help="Which API the server has."
+        ),
+        _value(
+            "--max-output-tokens",
+            "--max-tokens",
+            "max_output_tokens",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Longest answer, in tokens.",
+        ),
+        _value("--temperature", type=Finite(), metavar="X", help="Sampling temperature."),
+        _value("--top-p", type=Finite(), metavar="X", help="Nucleus sampling."),
+        _value("--reasoning-effort", metavar="LEVEL", help="minimal, low, medium, high, or what the model knows."),
+        _value("--tools", metavar="FILE|JSON", help="Tools the model may call, in either API's shape."),
+        _value("--tool-choice", metavar="NAME", help="auto, none, required, the name of a tool, or JSON."),
+        _value("--previous-response-id", metavar="ID", help="Go on from a response that the server has stored."),
+        _value(
+            "--set",
+            multiple=True,
+            type=Pair("PATH=VALUE", "="),
+            metavar="PATH=VALUE",
+            help="Set any field of the body; the value is JSON, else text.",
+        ),
+        _value("--body", metavar="FILE|JSON", help="The body that all options are laid over."),
+        _value("--header", multiple=True, type=Header(), metavar="'NAME: VALUE'", help="Add a request header."),
+        _flag("--dry-run", help="Print the request as JSON, secrets redacted, and send nothing."),
+    ],
+    "Server": [
+        _value(
+            "--base-url",
+            envvar=["OASTREAM_BASE_URL", "OPENAI_BASE_URL"],
+            default=OPENAI_URL,
+            metavar="URL",
+            help="Where the API is; mock: is a server inside oastream.",
+        ),
+        _value("--api-key-file", allow_from_autoenv=False, metavar="FILE", help="Read the key from a file."),
+        _value(
+            "--api-key-cmd", allow_from_autoenv=False, metavar="COMMAND", help="Read the key from a command's output."
+        ),
+        _flag("--insecure-http", help="Let a key travel over plain http to another machine."),
+    ],
+    "Output": [
+        _value("--format", type=click.Choice(FORMATS), default="text", help="What stdout gets."),
+        _value(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write FILE instead of stdout, in one step, when the answer is complete.",
+        ),
+        _flag("--keep-partial", help="With -o: leave FILE.part when the answer broke off."),
+        _flag("--hold", help="Print nothing until the answer is complete."),
+        _flag("--eager", help="With --format tools: print each call as it completes."),
+        _flag("--reasoning", help="Show the model's reasoning on stderr."),
+        _value(
+            "--stats",
+            type=click.Choice(["text", "json"]),
+            metavar="",
+            help="One line of figures on stderr at the end; --stats=json as JSON.",
+        ),
+        _value(
+            "--sanitize",
+            type=click.Choice(["auto", "always", "never"]),
+            default="auto",
+            help="Show control characters as text; auto: on a terminal.",
+        ),
+        _value(
+            "--ok", type=Outcomes(), default=frozenset(), metavar="NAME[,NAME…]", help="Exit 0 for these outcomes too."
+        ),
+    ],
+    "Time and retries": [
+        _value(
+            "--connect-timeout",
+            type=Seconds(0),
+            default=CONNECT_TIMEOUT,
+            help="Limit for DNS, TCP, proxy and TLS together.",
+            show_default=True,
+        ),
+        _value(
+            "--first-event-timeout",
+            type=Seconds(0),
+            default=FIRST_EVENT_TIMEOUT,
+            help="Limit for the wait for the first event.",
+            show_default=True,
+        ),
+        _value(
+            "--idle-timeout",
+            type=Seconds(0),
+            default=IDLE_TIMEOUT,
+            help="Limit for the wait between events.",
+            show_default=True,
+        ),
+        _value("--max-time", type=Seconds(0), default=0.0, help="Limit for the whole run; 0 is none."),
+        _value(
+            "--retry",
+            type=click.IntRange(min=0),
+            default=RETRIES,
+            metavar="N",
+            help="How often to try again.",
+            show_default=True,
+        ),
+        _value(
+            "--retry-delay",
+            type=Seconds(0),
+            default=RETRY_DELAY,
+            help="Base of the growing wait between tries.",
+            show_default=True,
+        ),
+        _value(
+            "--retry-max-time",
+            type=Seconds(0),
+            default=RETRY_MAX_TIME,
+            help="Limit for all tries and waits.",
+            show_default=True,
+        ),
+        _value(
+            "--max-event-bytes",
+            type=click.IntRange(min=1),
+            default=MAX_EVENT_BYTES,
+            metavar="N",
+            help="Largest event that is accepted.",
+            show_default=True,
+        ),
+    ],
+    "Help": [
+        click.Option(["-v", "--verbose"], count=True, help="Say on stderr what goes on."),
+        _flag(
+            "-h",
+            "--help",
+            help="Show this.",
+            is_eager=True,
+            expose_value=False,
+            callback=_show_help,
+            allow_from_autoenv=False,
+        ),
+        _flag(
+            "--version",
+            help="Show the version.",
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            allow_from_autoenv=False,
+        ),
+    ],
+}
+
+USAGE = """Send PROMPT, stdin, or both to a language model and stream its answer to stdout.
+
+The exit status says how the answer ended: 0 complete; 1x an answer, but not a plain one; 2x fix something;
+3x try again later; 4x the answer broke off."""
+
+
+class Shown(Exception):
+    """Ends parsing with a text for stdout: --help or --version."""
+
+
+def parse(words: list[str]) -> Options:
+    """The words of the command line, without the program's name, as `Options`.
+
+    Raises `Shown` for --help and --version, and `Failure` with outcome usage for words that are off.
+    """
+    try:
+        with command().make_context("oastream", _spelled_out(words), auto_envvar_prefix="OASTREAM") as context:
+            return Options(**{name: _plain(value) for name, value in context.params.items()})
+    except click.UsageError as error:
+        raise failure(Outcome.USAGE, "bad usage", _one_line(error), "try 'oastream --help'") from error
+
+
+def command() -> click.Command:
+    """The Click command: it parses, and does nothing else."""
+    words = click.Argument(["prompt"], nargs=-1, metavar="[PROMPT]...")
+    declared = [option for group in OPTIONS.values() for option in group]
+    return GroupedCommand("oastream", params=[words, *declared], help=USAGE, add_help_option=False)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _spelled_out(words: list[str]) -> list[str]:
+    """`--stats` alone means `--stats=text`: Click would take the next word, the prompt, for its value."""
+    end = words.index("--") if "--" in words else len(words)
+    return ["--stats=text" if word == "--stats" else word for word in words[:end]] + words[end:]
+
+
+def _one_line(error: click.UsageError) -> str:
+    text = " ".join(error.format_message().split())
+    return (text[:1].lower() + text[1:]).rstrip(".")

@@ -1,0 +1,170 @@
+"""Where a request goes and with which key: base URL, headers, key sources, and the rules that protect the key.
+
+In: options and environment. Out: a `Request`, ready for the wire, and its form without secrets.
+Sends nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from oastream import __version__
+from oastream.exits import Failure, Outcome, failure
+from oastream.options import Options
+
+PATHS = {"responses": "/responses", "chat": "/chat/completions"}
+REDACTED = "[redacted]"
+_SECRET_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "x-goog-api-key"}
+)
+_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|::1|localhost", re.IGNORECASE)
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. `secrets` are the texts that must never be shown."""
+
+    method: str
+    url: SplitResult
+    headers: Headers
+    body: bytes
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def shown_url(self) -> str:
+        return urlunsplit(self.url)
+
+    def shown_headers(self) -> dict[str, str]:
+        """The headers with every secret masked."""
+        return {name: self._masked(name, value) for name, value in self.headers}
+
+    def _masked(self, name: str, value: str) -> str:
+        if name.lower() in _SECRET_HEADERS:
+            scheme, _, credentials = value.partition(" ")
+            return f"{scheme} {REDACTED}" if credentials and scheme in ("Bearer", "Basic") else REDACTED
+        return redacted(value, self.secrets)
+
+
+def redacted(text: str, secrets: tuple[str, ...]) -> str:
+    """`text` without any of the secrets."""
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the text of a URL's host names this machine: 127.0.0.0/8, ::1 or localhost."""
+    return _LOOPBACK.fullmatch(host) is not None
+
+
+def endpoint(base_url: str, path: str) -> SplitResult:
+    """The URL of `path` below the base URL, whose query is kept."""
+    try:
+        base = urlsplit(base_url)
+        _ = base.port
+    except ValueError as error:
+        raise _bad_url(base_url, error) from error
+    if base.scheme not in ("http", "https") or not base.hostname:
+        raise _bad_url(base_url, "it must begin with http:// or https:// and name a host")
+    if base.username or base.password:
+        raise failure(Outcome.USAGE, "bad --base-url", "it must not hold credentials; --api-key-file takes a key")
+    if not base_url.isascii() or any(c.isspace() for c in base_url):
+        raise _bad_url(base_url, "it has characters that a URL cannot have")
+    return base._replace(path=base.path.rstrip("/") + path, fragment="")
+
+
+def _bad_url(base_url: str, why: object) -> Failure:
+    return failure(Outcome.USAGE, f"bad --base-url {base_url!r}", why)
+
+
+def request_headers(options: Options, environ: Mapping[str, str], url: SplitResult, key: str | None) -> Headers:
+    """The headers of a request that streams; those of --header replace ours of the same name."""
+    headers = {
+        "Host": url.netloc,
+        "User-Agent": f"oastream/{__version__}",
+        "Accept": "text/event-stream, application/json",
+        # Compressed events would wait in the compressor for more (faults 29).
+        "Accept-Encoding": "identity",
+        "Content-Type": "application/json",
+    }
+    if key is not None:
+        headers["Authorization"] = f"Bearer {key}"
+    for variable, name in (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")):
+        if environ.get(variable):
+            headers[name] = environ[variable]
+    chosen = {name.lower() for name, _ in options.header}
+    kept = [(name, value) for name, value in headers.items() if name.lower() not in chosen]
+    return (*kept, *options.header)
+
+
+def build_request(options: Options, environ: Mapping[str, str], base_url: str, body: bytes) -> Request:
+    """The request as it will be sent. Raises `Failure` with outcome config when the key is missing or unsafe."""
+    url = endpoint(base_url, PATHS[options.api])
+    key = None if base_url != options.base_url else find_key(options, environ)
+    headers = request_headers(options, environ, url, key)
+    credentials = tuple(value for name, value in headers if name.lower() in _SECRET_HEADERS)
+    if not options.dry_run:
+        _check_key(options, url, credentials)
+    bare = tuple(value.removeprefix("Bearer ").removeprefix("Basic ") for value in credentials)
+    return Request("POST", url, headers, body, secrets=tuple(filter(None, (*bare, *credentials))))
+
+
+def _check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) -> None:
+    if is_loopback(url.hostname or ""):
+        return
+    if not credentials:
+        raise failure(
+            Outcome.CONFIG, "no API key", f"{url.hostname} needs one", "set OPENAI_API_KEY or use --api-key-file"
+        )
+    if url.scheme == "http" and not options.insecure_http:
+        raise failure(
+            Outcome.CONFIG,
+            "the key would travel in clear",
+            f"{url.hostname} is another machine and the URL is plain http",
+            "use https, or --insecure-http if the network is yours",
+        )
+
+
+def find_key(options: Options, environ: Mapping[str, str]) -> str | None:
+    """The key from the first source that is set: file, command, the variables' file, the variable."""
+    if options.api_key_file is not None:
+        return _checked(_key_from_file(options.api_key_file), f"--api-key-file {options.api_key_file}")
+    if options.api_key_cmd is not None:
+        return _checked(_key_from_command(options.api_key_cmd), "--api-key-cmd")
+    if path := environ.get("OASTREAM_API_KEY_FILE"):
+        return _checked(_key_from_file(path), f"OASTREAM_API_KEY_FILE {path}")
+    key = environ.get("OPENAI_API_KEY", "").strip()
+    return _checked(key, "OPENAI_API_KEY") if key else None
+
+
+def _checked(key: str, source: str) -> str:
+    """A key that a header can carry."""
+    if not key:
+        raise failure(Outcome.CONFIG, "no API key", f"{source} is empty")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise failure(Outcome.CONFIG, "bad API key", f"{source} has characters that a key cannot have")
+    return key
+
+
+def _key_from_file(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 16).strip()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise failure(Outcome.CONFIG, f"cannot read the key file {path}", str(why).lower()) from error
+
+
+def _key_from_command(command: str) -> str:
+    import subprocess  # 10 ms that a run without --api-key-cmd need not pay
+
+    # The prompt on stdin is not the command's to read; its own stderr may ask for a passphrase.
+    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise failure(Outcome.CONFIG, "no API key", f"--api-key-cmd ended with status {done.returncode}")
+    return done.stdout.decode("utf-8", "replace").strip()

@@ -1,0 +1,156 @@
+"""How a run ends: the outcomes, their exit statuses, and the error that carries one.
+
+In: what another module found out, by name. Out: a `Verdict`, and from it the number the shell sees.
+Knows nothing of networks, APIs or formats. The tables of statuses in README and man page are made from here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+from dataclasses import dataclass
+
+
+class Outcome(enum.Enum):
+    """How a run ended. The value is the name that users see; it never changes once shipped."""
+
+    STOP = "stop"
+    INTERNAL = "internal"
+    USAGE = "usage"
+    CONFIG = "config"
+    INPUT = "input"
+    OUTPUT = "output"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
+    TOOL_CALLS = "tool_calls"
+    SCHEMA = "schema"
+    OTHER = "other"
+    EMPTY = "empty"
+    NO_TOOL_CALLS = "no_tool_calls"
+    BAD_REQUEST = "bad_request"
+    AUTH = "auth"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    QUOTA = "quota"
+    REJECTED = "rejected"
+    NOT_API = "not_api"
+    TLS = "tls"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+    IDLE = "idle"
+    FAILED = "failed"
+    MALFORMED = "malformed"
+    DEADLINE = "deadline"
+    SIGNAL = "signal"
+
+
+# Outcome -> (exit status, meaning). A signal has no number of its own: the process dies of it.
+TABLE: dict[Outcome, tuple[int, str]] = {
+    Outcome.STOP: (0, "complete answer, every byte written; with --format tools at least one call"),
+    Outcome.INTERNAL: (1, "a bug in oastream"),
+    Outcome.USAGE: (2, "bad options"),
+    Outcome.CONFIG: (6, "no key, unreadable key or CA file, bad proxy or configuration value"),
+    Outcome.INPUT: (8, "stdin, prompt or tools file empty, unreadable, not UTF-8, not JSON, too large; nothing sent"),
+    Outcome.OUTPUT: (9, "stdout or the -o file cannot be written; outranks every other status"),
+    Outcome.LENGTH: (10, "the answer was cut at the maximum number of tokens"),
+    Outcome.CONTENT_FILTER: (11, "the answer was cut by the content filter"),
+    Outcome.REFUSAL: (12, "the model declined; its words are the text"),
+    Outcome.TOOL_CALLS: (13, "the model wants a tool, and the format was not tools"),
+    Outcome.SCHEMA: (14, "complete, but not valid against the schema"),
+    Outcome.OTHER: (15, "ended for an unknown reason, named on stderr"),
+    Outcome.EMPTY: (16, "complete, with nothing but reasoning"),
+    Outcome.NO_TOOL_CALLS: (17, "--format tools, but the model answered in text"),
+    Outcome.BAD_REQUEST: (20, "the server rejects the request (400, 413, 415, 422), or the context is too long"),
+    Outcome.AUTH: (21, "the key is not accepted (401)"),
+    Outcome.FORBIDDEN: (22, "not permitted (403)"),
+    Outcome.NOT_FOUND: (23, "unknown model or address (404)"),
+    Outcome.QUOTA: (24, "no credit left (402, 429 with a billing code)"),
+    Outcome.REJECTED: (25, "any other 4xx"),
+    Outcome.NOT_API: (26, "no such API there: redirect, HTML, not HTTP, 501, 505"),
+    Outcome.TLS: (27, "the certificate is not trusted, or the TLS handshake fails"),
+    Outcome.RATE_LIMITED: (30, "too many requests (429)"),
+    Outcome.SERVER_ERROR: (31, "the server failed or is overloaded (5xx, 408, 409, 425)"),
+    Outcome.UNREACHABLE: (32, "DNS, connection refused or reset, proxy unreachable, no reply"),
+    Outcome.TIMEOUT: (33, "no connection, no first event in time, or --max-time before any output"),
+    Outcome.INTERRUPTED: (40, "the stream ended without a terminal event"),
+    Outcome.IDLE: (41, "no event for --idle-timeout"),
+    Outcome.FAILED: (42, "the server reported an error after output began"),
+    Outcome.MALFORMED: (43, "an event that is not a JSON object, too large, or contradicts what was printed"),
+    Outcome.DEADLINE: (44, "--max-time passed after output began"),
+}
+
+ANSWERED = frozenset(o for o, (number, _) in TABLE.items() if number == 0 or 10 <= number < 20)
+"""Outcomes that bring an answer: stdout holds it, and `-o` renames it into place."""
+
+TRANSIENT = frozenset(o for o, (number, _) in TABLE.items() if 30 <= number < 44)
+"""Outcomes after which the same request may do better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a run ended and why, in words.
+
+    `what` and `why` make the line on stderr; `hint` a second one. The rest is what the server said:
+    `http_status` its status, `code` the error's own code or type, `retry_after` in seconds,
+    `should_retry` its word on a retry. `signal` is the number of the signal that ended the run.
+    """
+
+    outcome: Outcome
+    what: str = ""
+    why: str = ""
+    hint: str = ""
+    http_status: int | None = None
+    code: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    should_retry: bool | None = None
+    signal: int | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is a whole answer, plain or not."""
+        return self.outcome in ANSWERED
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may do better later, by the outcome and by the server's own word."""
+        if self.should_retry is not None and self._retry_is_the_servers_to_say():
+            return self.should_retry
+        return self.outcome in TRANSIENT and self.should_retry is not False
+
+    def _retry_is_the_servers_to_say(self) -> bool:
+        """`x-should-retry` may allow a retry for these statuses; never for one that only money changes."""
+        status = self.http_status or 0
+        return self.outcome is not Outcome.QUOTA and (status >= 500 or status in (408, 409, 429))
+
+    @property
+    def message(self) -> str:
+        """The line for stderr, without the program's name."""
+        words = ": ".join(part for part in (self.what, self.why) if part)
+        return f"{words} [{self.request_id}]" if self.request_id else words
+
+
+class Failure(Exception):
+    """Ends the run, or one attempt of it, with a verdict."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.message)
+        self.verdict = verdict
+
+
+def failure(outcome: Outcome, what: str, why: object = "", hint: str = "") -> Failure:
+    """A `Failure` from its words alone."""
+    return Failure(Verdict(outcome, what, str(why), hint))
+
+
+def exit_status(verdict: Verdict, accepted: Collection[Outcome] = ()) -> int:
+    """The number that the shell shows; `accepted` are the outcomes named with --ok."""
+    if verdict.signal is not None:
+        return 128 + verdict.signal
+    if verdict.outcome in accepted:
+        return 0
+    return TABLE[verdict.outcome][0]

@@ -1,0 +1,73 @@
+"""The process: its streams, its signals, its status. The only module that ends it.
+
+In: argv, the environment, file descriptors 0 to 2. Out: an exit status, or death by a signal.
+Knows nothing of APIs.
+"""
+
+from __future__ import annotations
+
+import signal
+
+# Until the run catches signals itself, they kill as in a C program: no KeyboardInterrupt while modules load.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import os
+import sys
+
+from oastream.exits import Failure, Outcome, Verdict, exit_status
+
+
+def main() -> None:
+    """`oastream`: never returns."""
+    is_open = [_is_open(fd) for fd in range(3)]
+    for fd in range(3):
+        if not is_open[fd]:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, so that no socket becomes stdout
+    _end(*_run(sys.argv[1:], is_open[0], is_open[1]))
+
+
+def _run(words: list[str], stdin_open: bool, stdout_open: bool) -> tuple[Verdict, frozenset[Outcome]]:
+    from oastream.cli import Shown, parse
+    from oastream.messages import Messages
+
+    messages = Messages()
+    accepted: frozenset[Outcome] = frozenset()
+    try:
+        options = parse(words)
+        accepted, messages.verbose = options.ok, options.verbose
+        from oastream.pipeline import Run
+        from oastream.prompt import stdin_kind
+
+        run = Run(options, os.environ, stdin_kind(stdin_open), stdout_open, messages)
+        return run.run(), accepted
+    except Shown as shown:
+        from oastream.pipeline import show
+
+        verdict = show(str(shown), stdout_open)
+    except Failure as failed:
+        verdict = failed.verdict
+    except Exception as error:
+        verdict = Verdict(Outcome.INTERNAL, "internal error", f"{type(error).__name__}: {error}", _REPORT)
+    messages.verdict(verdict)
+    return verdict, accepted
+
+
+_REPORT = "this is a bug in oastream; please report it"
+
+
+def _end(verdict: Verdict, accepted: frozenset[Outcome]) -> None:
+    if verdict.signal is not None:
+        from oastream.watch import die_of
+
+        die_of(verdict.signal)
+    # Not sys.exit: its last flush may turn 0 into 120, and threads that still connect would be waited for.
+    os._exit(exit_status(verdict, accepted))
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""What stderr gets: one line an error, notices, reasoning, figures. Always sanitised, never with a secret.
+
+In: words from anywhere. Out: lines on stderr; a stderr that is closed or full is no reason to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from oastream.exits import Outcome, Verdict
+from oastream.text import Joiner, visible, whole
+
+STDERR = 2
+PROGRAM = "oastream"
+
+
+class Messages:
+    """Writes to stderr. `secrets` may be added to while the run learns them."""
+
+    def __init__(self, verbose: int = 0) -> None:
+        self.verbose = verbose
+        self.secrets: tuple[str, ...] = ()
+        self._joiner = Joiner()
+        self._in_line = False
+        self._withheld: list[str] = []
+
+    def line(self, text: str) -> None:
+        """One line, with the program's name."""
+        self.end_reasoning()
+        self._write(f"{PROGRAM}: {text}\n")
+
+    def raw(self, text: str) -> None:
+        """One line for a program to read, without the program's name."""
+        self.end_reasoning()
+        self._write(f"{text}\n")
+
+    def detail(self, text: str) -> None:
+        """A line for those who asked with -v."""
+        if self.verbose:
+            self.line(text)
+
+    def progress(self, text: str) -> None:
+        """A line for those who asked with -v or who watch, and for all if the run ends badly."""
+        if self.verbose or _is_terminal():
+            self.line(text)
+        else:
+            self._withheld.append(text)
+
+    def verdict(self, verdict: Verdict) -> None:
+        """The line of a run that did not end plainly, and its hint. A signal needs no words."""
+        if verdict.outcome in (Outcome.STOP, Outcome.SIGNAL):
+            return
+        for text in () if verdict.answered else self._withheld:
+            self.line(text)
+        self.line(verdict.message or verdict.outcome.value)
+        if verdict.hint:
+            self.line(f"hint: {verdict.hint}")
+
+    def reasoning(self, delta: str) -> None:
+        """A piece of the model's reasoning, as it comes."""
+        text = self._joiner.feed(delta)
+        if text:
+            self._write(text)
+            self._in_line = not text.endswith("\n")
+
+    def end_reasoning(self) -> None:
+        if self._in_line:
+            self._in_line = False
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        text = whole(os.fsencode(text).decode("utf-8", "replace") if _hides_bytes(text) else text)
+        for secret in self.secrets:
+            text = text.replace(secret, "[redacted]")
+        with contextlib.suppress(OSError):
+            os.write(STDERR, visible(text).encode())
+
+
+def _hides_bytes(text: str) -> bool:
+    """Whether the text came from a command line that is not UTF-8: Python hides such bytes in surrogates."""
+    return any("\udc80" <= c <= "\udcff" for c in text)
+
+
+def _is_terminal() -> bool:
+    with contextlib.suppress(OSError):
+        return os.isatty(STDERR)
+    return False

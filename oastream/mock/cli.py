@@ -1,0 +1,132 @@
+"""The `oastream-mock` program: options into a plan, a server, and the wait for a signal.
+
+In: argv. Out: the server's URL as the one line on stdout; one line on stderr for an error. Click only parses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import textwrap
+import threading
+from typing import Any, NoReturn
+
+import click
+
+from oastream import __version__
+from oastream.exits import TABLE, Outcome
+from oastream.mock import script
+from oastream.mock.script import ENDS, KEYS
+
+_EPILOG = """\b
+An attempt is a request that gets the answer. Without --fault every attempt is well; with one --fault each, they are
+bent in order, and the last --fault repeats: --fault status=429 --fault cut_events=half,cut=rst --fault ok
+KEY=VALUE pairs are parted by commas; a flag may go without =true. --script FILE holds the same as TOML, one
+[[attempt]] table each, with reply, pace, delay, end and cycle at the top. Events count from 0; `half` is the place
+after the middle piece of the text. The keys:
+
+\b
+"""
+
+
+def _key_lines() -> str:
+    return "\n".join(
+        textwrap.fill(key.help, 100, initial_indent=f"  {name:12} ", subsequent_indent=" " * 15)
+        for name, key in KEYS.items()
+    )
+
+
+@click.command(epilog=_EPILOG + _key_lines(), context_settings={"max_content_width": 120})
+@click.version_option(__version__, prog_name="oastream-mock", message="%(prog)s %(version)s")
+@click.option("--reply", metavar="TEXT|@FILE", help="What is said; the default echoes the last user message.")
+@click.option("--pace", metavar="SECONDS", help="Time between two events (0).")
+@click.option("--delay", metavar="SECONDS", help="Time before the head of the reply (0; inf: it never comes).")
+@click.option("--end", metavar="NAME", help=f"How each answer ends: {', '.join(outcome.value for outcome in ENDS)}.")
+@click.option("--script", metavar="FILE", help="A TOML file of faults, one [[attempt]] table for each attempt.")
+@click.option("--fault", "faults", multiple=True, metavar="KEY=VALUE,...", help="What goes wrong in one attempt.")
+@click.option("--cycle", is_flag=True, default=None, help="After the last attempt comes the first again.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: any that is free.")
+@click.option("-v", "--verbose", is_flag=True, help="One line on stderr for each request.")
+def _command(**options: Any) -> dict[str, Any]:
+    """A server on loopback that speaks the Responses and the Chat Completions API as OpenAI does, without a model.
+
+    Prints its base URL when it is ready, and serves until it gets a signal.
+    """
+    return options
+
+
+def main() -> NoReturn:
+    """The program."""
+    options = _options()
+    if options is None:
+        _leave(Outcome.STOP)
+    _serve(options)
+    threading.Event().wait()
+    raise AssertionError("only a signal ends the wait")
+
+
+def _options() -> dict[str, Any] | None:
+    """The options; None where --help or --version said all there is to say."""
+    try:
+        parsed = _command.main(prog_name="oastream-mock", standalone_mode=False)
+    except click.ClickException as error:
+        _fail(Outcome.USAGE, error.format_message())
+    except OSError as error:
+        _fail(Outcome.OUTPUT, f"cannot write to stdout: {error.strerror}")
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _serve(options: dict[str, Any]) -> None:
+    host, port, verbose = (options.pop(name) for name in ("host", "port", "verbose"))
+    try:
+        plan = script.plan(**options)
+    except ValueError as error:
+        _fail(Outcome.USAGE, str(error))
+    _die_of_signals()
+    from oastream.mock.server import serve  # http.server costs more than --help may
+
+    try:
+        server = serve(plan, host, port, _say if verbose else None)
+    except OSError as error:
+        _fail(Outcome.CONFIG, f"cannot listen on {host}, port {port}: {error.strerror or error}")
+    _announce(server.url)
+
+
+def _die_of_signals() -> None:
+    """SIGINT ends the process at once, as SIGTERM does; one that was ignored at the start stays ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _announce(url: str) -> None:
+    try:
+        os.write(1, f"{url}\n".encode())
+    except OSError as error:
+        _fail(Outcome.OUTPUT, f"cannot write to stdout: {error.strerror}")
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"oastream-mock: {line}\n".encode(errors="backslashreplace"))
+
+
+def _fail(outcome: Outcome, message: str) -> NoReturn:
+    _say(" ".join(message.split()))
+    _leave(outcome)
+
+
+def _leave(outcome: Outcome) -> NoReturn:
+    """Ends the process; a flush that fails is an output error, and no traceback."""
+    status = TABLE[outcome][0]
+    try:
+        sys.stdout.flush()
+    except (OSError, AttributeError):
+        status = status or TABLE[Outcome.OUTPUT][0]
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What the user asked for: one frozen record, made at the edge and trusted inside.
+
+Knows nothing of Click, of files or of the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oastream.exits import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Every option of `oastream`, converted and checked. Times are in seconds; 0 switches a limit off."""
+
+    # prompt
+    prompt: tuple[str, ...]
+    no_stdin: bool
+    file: tuple[str, ...]
+    input_encoding: str
+    # request
+    api: str
+    model: str | None
+    system: str | None
+    max_output_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    reasoning_effort: str | None
+    tools: str | None
+    tool_choice: str | None
+    previous_response_id: str | None
+    set: tuple[tuple[str, str], ...]
+    body: str | None
+    header: tuple[tuple[str, str], ...]
+    dry_run: bool
+    # server
+    base_url: str
+    api_key_file: str | None
+    api_key_cmd: str | None
+    insecure_http: bool
+    # output
+    format: str
+    output: str | None
+    hold: bool
+    keep_partial: bool
+    eager: bool
+    reasoning: bool
+    stats: str | None
+    sanitize: str
+    ok: frozenset[Outcome]
+    verbose: int
+    # time
+    connect_timeout: float
+    first_event_timeout: float
+    idle_timeout: float
+    max_time: float
+    retry: int
+    retry_delay: float
+    retry_max_time: float
+    max_event_bytes: int

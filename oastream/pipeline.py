@@ -1,0 +1,214 @@
+"""The whole way of one run: options → prompt → request → attempts → output.
+
+Someone who reads only `run` knows the program. Failures of any part end here as a `Verdict`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from oastream.attempts import Attempts, Figures
+from oastream.endpoint import build_request
+from oastream.exits import Failure, Outcome, Verdict, exit_status, failure
+from oastream.messages import Messages
+from oastream.options import Options
+from oastream.output import STDOUT, Direct, File, Held, Output, open_output
+from oastream.prompt import Reader, Stdin, read_prompt
+from oastream.request import Body, base_body, brings_input, build_body, encoded
+from oastream.sinks import SINKS, EagerTools, Sink, dumps, end_record
+from oastream.watch import Watch
+
+LAST_WORDS = 1.0
+"""Seconds that the end record may take to be written when a signal ends the run and stdout's reader is slow."""
+
+
+class Run:
+    """One run of the program. `stdin` and `stdout_open` are what main found when it started."""
+
+    def __init__(
+        self, options: Options, environ: Mapping[str, str], stdin: Stdin, stdout_open: bool, messages: Messages
+    ) -> None:
+        self._options = options
+        self._environ = environ
+        self._stdin = stdin
+        self._stdout_open = stdout_open
+        self._messages = messages
+        self._watch = Watch()
+        self._figures = Figures(self._watch.now())
+        self._output: Output | None = None
+        self._attempts: Attempts | None = None
+
+    def run(self) -> Verdict:
+        """Everything, from the prompt to the last byte of the answer."""
+        self._watch.catch_signals()
+        try:
+            output = self._output = self._open_output()
+            body = self._body()
+            with server_for(self._options.base_url) as base_url:
+                request = build_request(self._options, self._environ, base_url, encoded(body))
+                self._messages.secrets = request.secrets
+                if self._options.dry_run:
+                    shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
+                    output.write(dumps({**shown, "body": body}) + b"\n")
+                    output.finish(True)
+                    return Verdict(Outcome.STOP)
+                attempts = self._attempts = Attempts(
+                    self._options,
+                    request,
+                    self._new_sink,
+                    output,
+                    self._watch,
+                    self._messages,
+                    self._environ,
+                    self._figures,
+                    _choices(body),
+                )
+                return self._finish(attempts.run())
+        except Failure as failed:
+            return self._finish(failed.verdict)
+
+    # The parts ---------------------------------------------------------------------------------------------------
+
+    def _open_output(self) -> Output:
+        options = self._options
+        if options.dry_run:
+            return open_output(None, False, False, self._stdout_open, self._watch)
+        return open_output(options.output, options.hold, options.keep_partial, self._stdout_open, self._watch)
+
+    def _body(self) -> Body:
+        deadline = self._figures.started + self._options.max_time if self._options.max_time else math.inf
+        reader = Reader(self._watch, self._options.input_encoding, self._messages.line, deadline)
+        base = base_body(self._options, reader.file)
+        prompt = read_prompt(self._options, self._stdin, reader, required=not brings_input(base))
+        return build_body(self._options, prompt, base, reader.file)
+
+    def _new_sink(self) -> Sink:
+        options = self._options
+        on_terminal = options.output is None and os.isatty(STDOUT)
+        sanitized = options.sanitize == "always" or (options.sanitize == "auto" and on_terminal)
+        eager = options.eager and options.format == "tools" and not options.hold
+        return (EagerTools if eager else SINKS[options.format])(sanitized)
+
+    # The end -----------------------------------------------------------------------------------------------------
+
+    def _finish(self, verdict: Verdict) -> Verdict:
+        """Complete the output, or take it back; write the end record; say on stderr how it ended."""
+        self._watch.heed()
+        try:
+            verdict = self._completed(verdict)
+            self._write_end(verdict)
+        except Failure as failed:
+            verdict = failed.verdict
+        except TimeoutError:
+            pass  # a signal ended the run, and nobody reads its last words
+        if isinstance(self._output, File) and verdict.outcome is Outcome.OUTPUT:
+            self._output.discard()
+        self._messages.end_reasoning()
+        self._messages.verdict(verdict)
+        self._show_stats(verdict)
+        return verdict
+
+    def _completed(self, verdict: Verdict) -> Verdict:
+        """What the format prints once the answer is complete; that may show that it is not."""
+        if self._attempts is None or not verdict.answered:
+            return verdict
+        sink = self._attempts.sink
+        try:
+            sink.complete(self._attempts.reply)
+        except Failure as failed:
+            return failed.verdict
+        return verdict
+
+    def _write_end(self, verdict: Verdict) -> None:
+        output = self._output
+        if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
+            return
+        sink = self._attempts.sink if self._attempts is not None else self._new_sink()
+        if isinstance(output, Held) and not verdict.answered:
+            output.reset()
+            sink.take()
+        sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._shown_figures()))
+        deadline = math.inf if verdict.signal is None else self._watch.now() + LAST_WORDS
+        if data := sink.take():
+            output.write(data, deadline)
+        output.finish(verdict.answered)
+
+    def _shown_figures(self) -> dict[str, Any]:
+        reply = self._attempts.reply if self._attempts is not None else None
+        figures = self._figures
+        return {
+            "response_id": reply and reply.response_id,
+            "model": reply and reply.model,
+            "usage": reply and reply.usage,
+            "attempts": figures.attempts,
+            "resumes": figures.resumes,
+            "first_event_ms": self._milliseconds(figures.first_event),
+            "first_text_ms": self._milliseconds(figures.first_text),
+            "elapsed_ms": self._milliseconds(self._watch.now()),
+        }
+
+    def _milliseconds(self, moment: float | None) -> int | None:
+        return None if moment is None else round((moment - self._figures.started) * 1000)
+
+    def _show_stats(self, verdict: Verdict) -> None:
+        if self._options.stats is None or self._attempts is None:
+            return
+        figures = self._shown_figures() | {"request_id": verdict.request_id}
+        if self._options.stats == "json":
+            self._messages.raw(dumps(figures).decode())
+        else:
+            self._messages.line(stats_line(figures))
+
+
+def stats_line(figures: dict[str, Any]) -> str:
+    """The figures of a run, for people."""
+    tokens = (figures["usage"] or {}).get("output_tokens")
+    first, total = figures["first_text_ms"], figures["elapsed_ms"]
+    parts = [f"first token {first / 1000:.2f} s" if first is not None else "no text", f"total {total / 1000:.2f} s"]
+    if isinstance(tokens, int):
+        taken = (total - (first or 0)) / 1000
+        parts += [f"{tokens} tokens", f"{tokens / taken:.1f} tokens/s"] if taken > 0 else [f"{tokens} tokens"]
+    parts.append(f"{figures['attempts']} attempt{'s' if figures['attempts'] != 1 else ''}")
+    if figures["request_id"]:
+        parts.append(figures["request_id"])
+    return ", ".join(parts)
+
+
+@contextlib.contextmanager
+def server_for(base_url: str) -> Iterator[str]:
+    """The base URL to use: `mock:` starts the embedded server for as long as the run lasts."""
+    if not base_url.startswith("mock:"):
+        yield base_url
+        return
+    from oastream.mock.script import plan_from_url
+    from oastream.mock.server import serve
+
+    try:
+        server = serve(plan_from_url(base_url))
+    except (ValueError, OSError) as error:
+        raise failure(Outcome.USAGE, f"bad --base-url {base_url!r}", error) from error
+    try:
+        yield server.url
+    finally:
+        server.close()
+
+
+def _choices(body: Body) -> int:
+    count = body.get("n")
+    return count if isinstance(count, int) and count > 0 else 1
+
+
+def show(text: str, stdout_open: bool) -> Verdict:
+    """Print a text that was asked for, --help or --version: it must arrive like an answer."""
+    try:
+        output = open_output(None, False, False, stdout_open, Watch())
+        assert isinstance(output, Direct)
+        output.write(f"{text}\n".encode())
+        output.finish(True)
+    except Failure as failed:
+        return failed.verdict
+    return Verdict(Outcome.STOP)

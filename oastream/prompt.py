@@ -1,0 +1,185 @@
+"""The prompt: words, files and stdin, by the rules of the contract, section 2.
+
+In: the words and files of the command line, and what stdin is. Out: the text of the user's message.
+Reads stdin only when the rules say so, never beyond them, and never gives up a prompt for another.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from oastream.exits import Failure, Outcome, failure
+from oastream.options import Options
+from oastream.watch import READ, Watch
+
+STDIN = 0
+NOTICE_AFTER = 2.0
+"""Seconds without a byte on stdin before a line on stderr says what oastream is waiting for."""
+MAX_INPUT_BYTES = 32 * 1024 * 1024
+"""Largest stdin or file; no model takes a hundredth of it."""
+_PIECE = 1 << 16
+
+
+class Stdin(enum.Enum):
+    """What stdin is when oastream starts."""
+
+    CLOSED = "closed"
+    TERMINAL = "a terminal"
+    NULL = "/dev/null"
+    LOOP_INPUT = "the input of a loop"
+    SOURCE = "a pipe or file"
+
+
+def stdin_kind(is_open: bool) -> Stdin:
+    """What stdin is; `is_open` is what main found before anything else could take the number."""
+    if not is_open:
+        return Stdin.CLOSED
+    if os.isatty(STDIN):
+        return Stdin.TERMINAL
+    status = os.fstat(STDIN)
+    if stat.S_ISCHR(status.st_mode) and os.path.exists(os.devnull) and status.st_rdev == os.stat(os.devnull).st_rdev:
+        return Stdin.NULL
+    if stat.S_ISREG(status.st_mode) and os.lseek(STDIN, 0, os.SEEK_CUR) != 0:
+        return Stdin.LOOP_INPUT
+    return Stdin.SOURCE
+
+
+class Reader:
+    """Reads stdin and text files to their end, within a deadline."""
+
+    def __init__(self, watch: Watch, encoding: str, notice: Callable[[str], None], deadline: float = math.inf) -> None:
+        self._watch = watch
+        self._encoding = encoding
+        self._notice = notice
+        self._deadline = deadline
+
+    def stdin(self) -> str:
+        """All of stdin, with the notice when nothing comes."""
+        until = min(self._deadline, self._watch.now() + NOTICE_AFTER)
+        if not self._watch.ready(STDIN, READ, until) and until < self._deadline:
+            self._notice("waiting for stdin; use -n to run without it")
+        return self._text(STDIN, "stdin")
+
+    def file(self, path: str) -> str:
+        """All of a text file; - is stdin."""
+        if path == "-":
+            return self.stdin()
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except (OSError, ValueError) as error:
+            raise unreadable(path, error) from error
+        try:
+            return self._text(fd, path)
+        finally:
+            os.close(fd)
+
+    def _text(self, fd: int, name: str) -> str:
+        data = bytearray()
+        for piece in self._pieces(fd, name):
+            data += piece
+            if len(data) > MAX_INPUT_BYTES:
+                raise failure(Outcome.INPUT, f"{name} is too large", f"over {MAX_INPUT_BYTES} bytes")
+        return decoded(bytes(data), self._encoding, name)
+
+    def _pieces(self, fd: int, name: str) -> Iterator[bytes]:
+        while True:
+            if not self._watch.ready(fd, READ, self._deadline):
+                raise failure(Outcome.TIMEOUT, "no answer in time", f"--max-time passed while reading {name}")
+            try:
+                piece = os.read(fd, _PIECE)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise unreadable(name, error) from error
+            if not piece:
+                return
+            yield piece
+
+
+def unreadable(name: str, error: OSError | ValueError) -> Failure:
+    """An input that cannot be read at all."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return failure(Outcome.INPUT, f"cannot read {name}", why.lower())
+
+
+def decoded(data: bytes, encoding: str, name: str) -> str:
+    """Bytes as text, or a failure that names the offset of the first byte that is wrong."""
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        wrong = f"byte 0x{data[error.start]:02x} at offset {error.start}"
+        raise failure(
+            Outcome.INPUT, f"{name} is not {_shown(encoding)}", wrong, "--input-encoding names another encoding"
+        ) from error
+
+
+def argument(word: str, name: str) -> str:
+    """A word of the command line as text: Python hides bytes that are not UTF-8 in surrogates."""
+    return decoded(os.fsencode(word), "utf-8", name)
+
+
+def _shown(encoding: str) -> str:
+    return "UTF-8" if encoding == "utf-8" else encoding
+
+
+def read_prompt(options: Options, kind: Stdin, reader: Reader, required: bool = True) -> str | None:
+    """The user's message, or None when there is none and none is required (--body brings its own).
+
+    Raises `Failure`: usage when oastream was started without anything to say, input when the text is empty or broken.
+    """
+    words = [argument(word, "the prompt") for word in options.prompt]
+    named = words.count("-") + options.file.count("-")
+    _check_usage(options, kind, named, required)
+    files = [reader.file(path) for path in options.file]
+    if "-" in words:
+        words[words.index("-")] = reader.stdin()
+    blocks = [" ".join(word for word in words if word or len(words) == 1), *files]
+    if not named and not options.no_stdin and (kind is Stdin.SOURCE or (not _given(options) and _has_input(kind))):
+        blocks.append(reader.stdin())
+    prompt = _joined(blocks)
+    if prompt:
+        return prompt
+    if not required and not _given(options):
+        return None
+    raise failure(Outcome.INPUT, "the prompt is empty", _emptiness(options, kind))
+
+
+def _given(options: Options) -> bool:
+    return bool(options.prompt or options.file)
+
+
+def _has_input(kind: Stdin) -> bool:
+    return kind in (Stdin.SOURCE, Stdin.LOOP_INPUT)
+
+
+def _check_usage(options: Options, kind: Stdin, named: int, required: bool) -> None:
+    if named > 1:
+        raise failure(Outcome.USAGE, "bad usage", "stdin can go to one place only")
+    if named and options.no_stdin:
+        raise failure(Outcome.USAGE, "bad usage", "-n does not read stdin, but - asks for it")
+    if _given(options) or not required:
+        return
+    if options.no_stdin:
+        raise failure(Outcome.USAGE, "no prompt", "-n does not read stdin, and there are no words")
+    if kind is Stdin.TERMINAL:
+        raise failure(Outcome.USAGE, "no prompt", "try 'oastream WORDS', 'echo WORDS | oastream' or 'oastream --help'")
+
+
+def _joined(blocks: list[str]) -> str:
+    """Blocks with a blank line between them; each is taken as it is, its last newline included."""
+    text = ""
+    for block in filter(None, blocks):
+        if text:
+            text += "\n" if text.endswith("\n") else "\n\n"
+        text += block
+    return text
+
+
+def _emptiness(options: Options, kind: Stdin) -> str:
+    if _given(options):
+        return "nothing in the words and files given"
+    return "stdin has nothing" if _has_input(kind) else f"no words, and stdin is {kind.value}"

@@ -1,0 +1,518 @@
+"""Events → the assembled response and its verdict: what was said, what is still to print, how it ended.
+
+In: events of the Responses API, from any server, in order. Out: text for stdout piece by piece, finished tool calls,
+the assembled response, a `Verdict`. Does no I/O and knows nothing of formats.
+
+Items are keyed by output_index: ids rotate (GitHub Copilot) or are missing. Of text only its length and checksum are
+kept, so that memory stays flat; that is enough to tell whether a later `done` goes on with it or contradicts it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+
+from oastream.api_error import ApiError, event_error, read_error
+from oastream.decode import error_verdict
+from oastream.exits import Outcome, Verdict, failure
+from oastream.text import Joiner, one_line, whole
+
+Event = dict[str, Any]
+
+TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
+CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+"""Tool calls that the client runs, and the field with what they are called with."""
+_WAITING = {
+    "mcp_approval_request": "mcp_approval_response",
+    "local_shell_call": "local_shell_call_output",
+    "shell_call": "shell_call_output",
+    "apply_patch_call": "apply_patch_call_output",
+    "computer_call": "computer_call_output",
+    "tool_search_call": "tool_search_output",
+}
+"""Items that wait for the client unless the server itself adds their output."""
+_LONG_NUMBER = re.compile(r"\d{16}")
+_SLACK = 64
+"""Longest run of white space, in bytes, that a server may strip from a text when it repeats it."""
+
+
+class Text:
+    """One run of text that is printed as it comes: length and checksum of what was, and whether more may follow."""
+
+    __slots__ = ("_core", "_crc", "_head", "_joiner", "_size", "kept", "shown")
+
+    def __init__(self, shown: bool, kept: list[str] | None) -> None:
+        self.shown = shown
+        self.kept = kept
+        self._size = 0
+        self._crc = 0
+        self._core = (0, 0)  # size and checksum up to the last character that is not white space
+        self._head = b""  # white space that it began with
+        self._joiner = Joiner()
+
+    def add(self, delta: str) -> str:
+        """A delta came; what of it can be printed."""
+        text = self._joiner.feed(delta)
+        self._count(text)
+        return text
+
+    def complete(self, full: str) -> str:
+        """The server repeats the whole text; what of it was not printed yet. Raises `Failure` if it contradicts."""
+        left = self._joiner.close()
+        self._count(left)
+        data = whole(full).encode()
+        if not data:
+            return left
+        rest = self._rest(data)
+        if rest is None:
+            raise failure(Outcome.MALFORMED, "the answer contradicts itself", "a final text differs from its deltas")
+        text = rest.decode()
+        self._count(text)
+        return left + text
+
+    def _count(self, text: str) -> None:
+        if not text:
+            return
+        if self.kept is not None:
+            self.kept.append(text)
+        data = text.encode()
+        if not self._core[0]:
+            self._head = (self._head + data[: len(data) - len(data.lstrip())])[:_SLACK]
+        kept = data.rstrip()
+        if kept:
+            self._core = (self._size + len(kept), zlib.crc32(kept, self._crc))
+        self._size += len(data)
+        self._crc = zlib.crc32(data, self._crc)
+
+    def _rest(self, data: bytes) -> bytes | None:
+        """What `data` has beyond what was printed; None when it is another text. Stripped white space is the same."""
+        for begun in (data, self._head + data):
+            if len(begun) >= self._size and zlib.crc32(begun[: self._size]) == self._crc:
+                return begun[self._size :]
+            size, crc = self._core
+            if size <= len(begun) <= self._size <= size + _SLACK and zlib.crc32(begun[:size]) == crc:
+                return b"" if not begun[size:].strip() else None
+        return None
+
+
+class Item:
+    """One output item, as far as it has come."""
+
+    def __init__(self, kind: str, fields: Event) -> None:
+        self.kind = kind
+        self.fields = fields
+        self.parts: dict[Any, Text] = {}
+        self.arguments: list[str] = []
+        self.whole = False
+        self.printed = False
+
+    @property
+    def text_shown(self) -> bool:
+        return not self.fields.get("choice_index")
+
+    def payload(self) -> str:
+        """What a tool is called with, as the server wrote it."""
+        given = self.fields.get(CALLS[self.kind])
+        if isinstance(given, (dict, list)):
+            return orjson.dumps(given).decode()
+        return "".join(self.arguments) or (given if isinstance(given, str) else "")
+
+    def assembled(self) -> Event:
+        """The item with the text and arguments that only its deltas had."""
+        if self.kind in CALLS:
+            return {**self.fields, CALLS[self.kind]: self.payload()}
+        if self.kind != "message" or self.fields.get("content"):
+            return self.fields
+        texts = ["".join(text.kept or ()) for text in self.parts.values()]
+        content = [{"type": "output_text", "text": text, "annotations": []} for text in texts]
+        return {**self.fields, "content": content}
+
+    def replace(self, fields: Event) -> None:
+        """A later, fuller form of the item."""
+        self.fields = {**self.fields, **{name: value for name, value in fields.items() if value is not None}}
+        if isinstance(fields.get(CALLS.get(self.kind, "")), str) and fields[CALLS[self.kind]]:
+            self.arguments = [fields[CALLS[self.kind]]]
+
+
+class Reply:
+    """One response, as its events tell it. `limit` is the --max-output-tokens that was asked for.
+
+    `keep_text` keeps the text too, for a response that must be assembled without the server's help.
+    """
+
+    def __init__(self, limit: int | None = None, keep_text: bool = False) -> None:
+        self._limit = limit
+        self._keep_text = keep_text
+        self._items: list[Item] = []
+        self._by_index: dict[Any, Item] = {}
+        self._texts: dict[tuple[Any, Any], Text] = {}
+        self._out: list[str] = []
+        self._terminal: Event | None = None
+        self._error: ApiError | None = None
+        self.response_id: str | None = None
+        self.model: str | None = None
+        self.usage: Event | None = None
+        self.has_text = False
+        self.has_refusal = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event has come."""
+        return self._terminal is not None
+
+    @property
+    def output_began(self) -> bool:
+        """Whether text, a refusal or a tool call was received."""
+        return self.has_text or self.has_refusal or any(self._waits(item) for item in self._items)
+
+    def feed(self, event: Event) -> str:
+        """Take an event in; the text that it adds to the answer. Raises `Failure` when it contradicts what was said."""
+        take = _STATES.get(event["type"])
+        if take is None:
+            return ""  # status of hosted tools, keep-alives, vendors' events: they change nothing of the answer
+        try:
+            take(self, event)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise failure(Outcome.MALFORMED, "an event has a field of the wrong type", event["type"]) from error
+        if not self._out:
+            return ""
+        text = "".join(self._out)
+        self._out.clear()
+        return text
+
+    # The response as a whole -------------------------------------------------------------------------------------
+
+    def _lifecycle(self, event: Event) -> None:
+        response = event.get("response") or {}
+        self.response_id = self.response_id or response.get("id") or None
+        self.model = self.model or response.get("model") or None
+        self.usage = response.get("usage") or self.usage
+
+    def _ended(self, event: Event) -> None:
+        self._lifecycle(event)
+        self._terminal = event
+        response = event.get("response") or {}
+        complete = self._ending_outcome() is Outcome.STOP
+        for position, fields in enumerate(response.get("output") or ()):
+            if isinstance(fields, dict):
+                self._reconcile(position, fields)
+        for item in self._items if complete else ():
+            item.whole = item.whole or item.fields.get("status") != "incomplete"
+
+    def _failed(self, event: Event) -> None:
+        self._lifecycle(event)
+        self._terminal = event
+        self._error = event_error(event) if event["type"] == "error" else read_error(event.get("response") or {})
+
+    def _reconcile(self, position: int, fields: Event) -> None:
+        """An item of the final output: it completes the one that was streamed, or was never streamed at all."""
+        kind = fields.get("type")
+        same = [item for item in self._items if item.kind == kind]
+        nth = sum(1 for earlier in self._final_kinds(position) if earlier == kind)
+        item = same[nth] if nth < len(same) else self._new(kind or "", fields, ("final", position))
+        self._fill(item, fields)
+
+    def _final_kinds(self, position: int) -> Iterator[Any]:
+        response = (self._terminal or {}).get("response") or {}
+        return (fields.get("type") for fields in response["output"][:position] if isinstance(fields, dict))
+
+    # Items -------------------------------------------------------------------------------------------------------
+
+    def _new(self, kind: str, fields: Event, index: Any) -> Item:
+        item = Item(kind, fields)
+        self._items.append(item)
+        self._by_index[index] = item
+        for key in [key for key in self._texts if key[0] == index]:
+            del self._texts[key]
+        return item
+
+    def _added(self, event: Event) -> None:
+        fields = event.get("item") or {}
+        index = _index(event, fields)
+        known = self._by_index.get(index)
+        # LiteLLM gives several items one output_index; a repeated `added` of an empty item is the same item.
+        if known is None or known.kind != fields.get("type") or known.whole or known.parts or known.arguments:
+            self._new(str(fields.get("type") or ""), fields, index)
+
+    def _item_done(self, event: Event) -> None:
+        fields = event.get("item") or {}
+        index = _index(event, fields)
+        item = self._by_index.get(index)
+        if item is None or item.kind != fields.get("type"):
+            item = self._match(fields) or self._new(str(fields.get("type") or ""), fields, index)
+        self._fill(item, fields)
+        item.whole = fields.get("status") != "incomplete"
+
+    def _match(self, fields: Event) -> Item | None:
+        """The open item that a `done` under another index means: same type and id, or the last one of its type."""
+        same = [item for item in self._items if item.kind == fields.get("type") and not item.whole]
+        by_id = [item for item in same if item.fields.get("id") == fields.get("id")]
+        candidates = by_id or same
+        return candidates[-1] if candidates else None
+
+    def _fill(self, item: Item, fields: Event) -> None:
+        item.replace(fields)
+        if item.kind != "message":
+            return
+        contents = [part for part in fields.get("content") or () if isinstance(part, dict)]
+        texts = list(item.parts.values())
+        for position, part in enumerate(contents):
+            text = texts[position] if position < len(texts) else self._text(item, ("final", position))
+            self._complete(text, part)
+
+    # Text --------------------------------------------------------------------------------------------------------
+
+    def _text_of(self, event: Event) -> Text:
+        key = (event.get("output_index"), event.get("content_index"))
+        text = self._texts.get(key)
+        if text is None:
+            item = self._open_item(event, "message")
+            text = self._texts[key] = item.parts.get(key[1]) or self._text(item, key[1])
+        return text
+
+    def _text(self, item: Item, part: Any) -> Text:
+        text = item.parts[part] = Text(item.text_shown, [] if self._keep_text else None)
+        return text
+
+    def _open_item(self, event: Event, kind: str) -> Item:
+        """The item that an event without its `added` belongs to: at its index, by its id, the last of its kind."""
+        index = _index(event, {"id": event.get("item_id")})
+        item = self._by_index.get(index)
+        if item is not None and item.kind == kind:
+            return item
+        if "output_index" not in event:
+            same = [item for item in self._items if item.kind == kind and not item.whole]
+            if same:
+                return same[-1]
+        return self._new(kind, {"type": kind, "id": event.get("item_id")}, index)
+
+    def _text_delta(self, event: Event) -> None:
+        text = self._texts.get((event.get("output_index"), event.get("content_index"))) or self._text_of(event)
+        self._print(text, text.add(event["delta"]))
+
+    def _refusal_delta(self, event: Event) -> None:
+        self._text_delta(event)
+        self.has_refusal = self.has_refusal or bool(event["delta"])
+
+    def _text_done(self, event: Event) -> None:
+        self._complete(self._text_of(event), event)
+
+    def _part_done(self, event: Event) -> None:
+        part = event.get("part") or {}
+        if part.get("type") in ("output_text", "text", "refusal"):
+            self._complete(self._text_of(event), part)
+
+    def _complete(self, text: Text, part: Event) -> None:
+        refusal = part.get("refusal")
+        full = refusal if isinstance(refusal, str) and refusal else part.get("text")
+        if isinstance(full, str):
+            self._print(text, text.complete(full))
+        self.has_refusal = self.has_refusal or bool(refusal)
+
+    def _print(self, text: Text, piece: str) -> None:
+        if piece and text.shown:
+            self.has_text = True
+            self._out.append(piece)
+
+    # Tool calls --------------------------------------------------------------------------------------------------
+
+    def _arguments_delta(self, event: Event) -> None:
+        self._open_item(event, _call_kind(event)).arguments.append(event["delta"])
+
+    def _arguments_done(self, event: Event) -> None:
+        item = self._open_item(event, _call_kind(event))
+        item.replace({k: v for k, v in event.items() if k in ("arguments", "input", "name")})
+        item.whole = True
+
+    def _waits(self, item: Item) -> bool:
+        """Whether an item is a call, or waits for the client in another way."""
+        if item.kind in CALLS:
+            return not self._answered(item, f"{item.kind}_output")
+        if item.kind == "tool_search_call" and item.fields.get("execution") != "client":
+            return False
+        return item.kind in _WAITING and not self._answered(item, _WAITING[item.kind])
+
+    def _answered(self, item: Item, output: str) -> bool:
+        """Whether the server itself ran it: its output is among the items."""
+        outputs = [other for other in self._items if other.kind == output]
+        call_id = item.fields.get("call_id")
+        return any(other.fields.get("call_id") in (call_id, None) for other in outputs)
+
+    def calls(self) -> Iterator[Event]:
+        """Every call, in order, as --format tools prints it. Raises `Failure` when one is not whole."""
+        for item in self._items:
+            if self._waits(item):
+                yield self.call(item)
+
+    def finished_calls(self) -> Iterator[Event]:
+        """The calls that have become whole since the last time this was asked."""
+        for item in self._items:
+            if item.whole and not item.printed and item.kind in CALLS:
+                item.printed = True
+                yield self.call(item)
+
+    def unprinted_calls(self) -> Iterator[Event]:
+        """The calls that `finished_calls` has not given."""
+        return (self.call(item) for item in self._items if self._waits(item) and not item.printed)
+
+    def call(self, item: Item) -> Event:
+        """One call as --format tools prints it."""
+        if item.kind not in CALLS:
+            return item.fields
+        head = {"type": item.kind, "call_id": item.fields.get("call_id") or "", "name": item.fields.get("name") or ""}
+        if not item.whole:
+            raise self._broken_call(item, "it is not whole")
+        if item.kind == "custom_tool_call":
+            return {**head, "input": item.payload()}
+        try:
+            return {**head, "arguments": _arguments(item.payload())}
+        except ValueError as error:
+            raise self._broken_call(item, "its arguments are not a JSON object") from error
+
+    def _broken_call(self, item: Item, why: str) -> Exception:
+        name = one_line(str(item.fields.get("name") or "?"), 80)
+        ending = self._ending_outcome()
+        if ending is Outcome.LENGTH or self._spent():
+            return failure(Outcome.LENGTH, "cut at the maximum number of tokens", f"within a call of {name}")
+        if ending is Outcome.CONTENT_FILTER:
+            return failure(ending, "cut by the content filter", f"within a call of {name}")
+        return failure(Outcome.MALFORMED, f"the call of {name} is broken", why)
+
+    # The whole ---------------------------------------------------------------------------------------------------
+
+    def response(self) -> Event:
+        """The assembled response: the server's last word, with the items that it left out of it."""
+        response = dict((self._terminal or {}).get("response") or {})
+        if not response.get("output"):
+            response["output"] = [item.assembled() for item in self._items]
+        return response
+
+    def verdict(self, tools_wanted: bool) -> Verdict:
+        """How the answer ended; `tools_wanted` is --format tools. Priority: 4x, then the lowest 1x that holds."""
+        if self._terminal is None:
+            return Verdict(Outcome.INTERRUPTED, "the answer broke off", "the stream ended without a terminal event")
+        if self._terminal["type"] in ("error", "response.failed") or self._status() in ("failed", "cancelled"):
+            return self._failure()
+        held = [verdict for verdict in self._holding(tools_wanted) if verdict is not None]
+        return held[0] if held else Verdict(Outcome.STOP)
+
+    def _status(self) -> str | None:
+        status = ((self._terminal or {}).get("response") or {}).get("status")
+        return status if isinstance(status, str) else None
+
+    def _failure(self) -> Verdict:
+        if self._status() == "cancelled":
+            return Verdict(Outcome.FAILED, "the answer failed", "the response was cancelled")
+        response = (self._terminal or {}).get("response") or {}
+        error = self._error or read_error(response) or ApiError("no reason given")
+        # A finish_reason that says error, with nothing more: contract 7, `error` is 42.
+        bare = error.code in ("error", "insufficient_system_resource") and error.message.startswith("finish_reason")
+        return error_verdict(error, after_output=self.output_began or bare)
+
+    def _reason(self) -> str:
+        details = ((self._terminal or {}).get("response") or {}).get("incomplete_details") or {}
+        return str(details.get("reason") or "")
+
+    def _ending_outcome(self) -> Outcome:
+        """What the terminal event says of the end: stop, length, content_filter or other."""
+        if self._terminal is None or (
+            self._terminal["type"] != "response.incomplete" and self._status() != "incomplete"
+        ):
+            return Outcome.STOP
+        return _REASONS.get(self._reason().lower(), Outcome.OTHER)
+
+    def _spent(self) -> bool:
+        """Whether the answer took every token it was allowed."""
+        used = (self.usage or {}).get("output_tokens")
+        return self._limit is not None and isinstance(used, int) and used >= self._limit
+
+    def _holding(self, tools_wanted: bool) -> Iterator[Verdict | None]:
+        """The 1x outcomes that hold, lowest number first."""
+        ending = self._ending_outcome()
+        if ending is Outcome.LENGTH:
+            yield Verdict(ending, "cut at the maximum number of tokens", self._reason())
+        elif ending is Outcome.STOP and self._spent():
+            why = f"the server calls it complete, but it used all {self._limit} tokens"
+            yield Verdict(Outcome.LENGTH, "probably cut at the maximum number of tokens", why)
+        if ending is Outcome.CONTENT_FILTER:
+            yield Verdict(ending, "cut by the content filter")
+        if self.has_refusal:
+            yield Verdict(Outcome.REFUSAL, "the model declined")
+        waiting = [item for item in self._items if self._waits(item)]
+        if waiting and not tools_wanted:
+            yield Verdict(
+                Outcome.TOOL_CALLS, "the model wants a tool", _names(waiting), "--format tools prints its calls"
+            )
+        if ending is Outcome.OTHER:
+            reason = one_line(self._reason(), 80) or "no reason given"
+            yield Verdict(ending, "the answer ended for an unknown reason", reason)
+        if not waiting and not self._has_content():
+            yield Verdict(Outcome.EMPTY, "the answer is empty", "nothing but reasoning" if self._items else "")
+        if tools_wanted and not waiting:
+            yield Verdict(Outcome.NO_TOOL_CALLS, "no tool calls", "the model answered in text")
+
+    def _has_content(self) -> bool:
+        done = [item for item in self._items if item.whole and item.kind not in ("reasoning", "message", "compaction")]
+        return self.has_text or self.has_refusal or bool(done)
+
+
+_REASONS = {
+    "max_output_tokens": Outcome.LENGTH,
+    "max_tokens": Outcome.LENGTH,
+    "model_length": Outcome.LENGTH,
+    "length": Outcome.LENGTH,
+    "content_filter": Outcome.CONTENT_FILTER,
+}
+
+# What each event does to the reply. Types that are not here change nothing of the answer.
+_STATES: dict[str, Callable[[Reply, Event], None]] = {
+    "response.created": Reply._lifecycle,
+    "response.queued": Reply._lifecycle,
+    "response.in_progress": Reply._lifecycle,
+    "response.completed": Reply._ended,
+    "response.incomplete": Reply._ended,
+    "response.failed": Reply._failed,
+    "error": Reply._failed,
+    "response.output_item.added": Reply._added,
+    "response.output_item.done": Reply._item_done,
+    "response.content_part.done": Reply._part_done,
+    "response.output_text.delta": Reply._text_delta,
+    "response.output_text.done": Reply._text_done,
+    "response.audio.transcript.delta": Reply._text_delta,
+    "response.refusal.delta": Reply._refusal_delta,
+    "response.refusal.done": Reply._text_done,
+    "response.function_call_arguments.delta": Reply._arguments_delta,
+    "response.function_call_arguments.done": Reply._arguments_done,
+    "response.custom_tool_call_input.delta": Reply._arguments_delta,
+    "response.custom_tool_call_input.done": Reply._arguments_done,
+}
+
+
+def _index(event: Event, fields: Event) -> Any:
+    """What ties an event to its item: the output_index, else the id (Lemonade sends no indices)."""
+    index = event.get("output_index")
+    return index if index is not None else fields.get("id")
+
+
+def _call_kind(event: Event) -> str:
+    return "custom_tool_call" if "custom_tool_call" in event["type"] else "function_call"
+
+
+def _arguments(payload: str) -> Event:
+    """A call's arguments as an object; raises `ValueError`. orjson would round integers over 64 bits."""
+    payload = whole(payload).strip()
+    if payload in ("", "null"):
+        return {}
+    value = json.loads(payload) if _LONG_NUMBER.search(payload) else orjson.loads(payload)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def _names(items: list[Item]) -> str:
+    return ", ".join(one_line(str(item.fields.get("name") or item.kind), 80) for item in items)

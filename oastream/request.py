@@ -1,0 +1,202 @@
+"""`Options` and the prompt → the JSON body, for either API.
+
+In: options, the user's message, the texts of files that options name. Out: a dict that is the request's body.
+Knows nothing of HTTP. What history, schemas and attachments add to a body belongs here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from oastream.exits import Outcome, failure
+from oastream.options import Options
+from oastream.prompt import argument
+
+DEFAULT_MODEL = "gpt-5-mini"
+
+Body = dict[str, Any]
+ReadText = Callable[[str], str]
+"""A path → the text of that file."""
+
+_STATED_CHOICES = ("auto", "none", "required")
+
+
+def base_body(options: Options, read: ReadText) -> Body:
+    """What --body gives: the object that everything else is laid over."""
+    if options.body is None:
+        return {}
+    body = read_json("--body", options.body, read)
+    if not isinstance(body, dict):
+        raise failure(Outcome.INPUT, "--body is not a JSON object", f"it is {_kind(body)}")
+    return body
+
+
+def brings_input(body: Body) -> bool:
+    """Whether the body holds a message of its own, so that no prompt is needed."""
+    return bool(body.get("input") or body.get("messages") or body.get("prompt"))
+
+
+def build_body(options: Options, prompt: str | None, base: Body, read: ReadText) -> Body:
+    """The body of the request: `base`, the options over it, --set last."""
+    shape = _responses_fields if options.api == "responses" else _chat_fields
+    body = base | shape(options, prompt, base, _system(options, read))
+    body.setdefault("model", DEFAULT_MODEL)
+    body |= _present(model=options.model, temperature=options.temperature, top_p=options.top_p)
+    if options.tools is not None:
+        body["tools"] = tools_for(options.api, read_json("--tools", options.tools, read))
+    if options.tool_choice is not None:
+        body["tool_choice"] = _tool_choice(options.api, options.tool_choice, body.get("tools") or [])
+    body["stream"] = True
+    for path, value in options.set:
+        _set(body, path, _json_or_text(argument(value, "--set")))
+    return body
+
+
+def encoded(body: Body) -> bytes:
+    """The body as JSON. Text that is not Unicode, from a command line that is not UTF-8, is the user's error."""
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        raise failure(Outcome.INPUT, "the request cannot be written as JSON", error) from error
+
+
+def read_json(option: str, value: str, read: ReadText) -> Any:
+    """JSON given in place (it begins with a brace or bracket) or in a file, which may be written @FILE."""
+    in_place = value.lstrip().startswith(("{", "["))
+    text = argument(value, option) if in_place else read(value.removeprefix("@"))
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        source = option if in_place else f"{option} {value}"
+        raise failure(Outcome.INPUT, f"{source} is not JSON", f"{error.msg}: {where}") from error
+
+
+def _present(**fields: Any) -> Body:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _system(options: Options, read: ReadText) -> str | None:
+    if options.system is not None and options.system.startswith("@"):
+        return read(options.system[1:])
+    return None if options.system is None else argument(options.system, "--system")
+
+
+def _responses_fields(options: Options, prompt: str | None, base: Body, system: str | None) -> Body:
+    fields = _present(
+        instructions=system,
+        max_output_tokens=options.max_output_tokens,
+        previous_response_id=options.previous_response_id,
+    )
+    if prompt is not None:
+        earlier = base.get("input")
+        message = {"role": "user", "content": prompt}
+        fields["input"] = [*earlier, message] if isinstance(earlier, list) else prompt
+    if options.reasoning_effort is not None:
+        fields["reasoning"] = {**(base.get("reasoning") or {}), "effort": options.reasoning_effort}
+    return fields
+
+
+def _chat_fields(options: Options, prompt: str | None, base: Body, system: str | None) -> Body:
+    if options.previous_response_id is not None:
+        raise failure(Outcome.USAGE, "bad usage", "--previous-response-id needs --api responses")
+    messages = list(base.get("messages") or [])
+    if system is not None:
+        messages = [{"role": "system", "content": system}, *_without_system(messages)]
+    if prompt is not None:
+        messages.append({"role": "user", "content": prompt})
+    fields = _present(max_completion_tokens=options.max_output_tokens, reasoning_effort=options.reasoning_effort)
+    # Without this OpenAI's chat streams bring no usage at all.
+    return {"messages": messages, "stream_options": base.get("stream_options", {"include_usage": True})} | fields
+
+
+def _without_system(messages: list[Any]) -> list[Any]:
+    first = messages[0] if messages else None
+    leads = isinstance(first, dict) and first.get("role") in ("system", "developer")
+    return messages[1:] if leads else messages
+
+
+def tools_for(api: str, given: Any) -> list[Body]:
+    """Tools in either API's shape, or bare function schemas, in the shape of the API in use."""
+    if isinstance(given, dict):
+        given = given["tools"] if isinstance(given.get("tools"), list) else [given]
+    if not isinstance(given, list):
+        raise failure(Outcome.INPUT, "--tools is not a list of tools", f"it is {_kind(given)}")
+    return [_tool(api, entry, number) for number, entry in enumerate(given, 1)]
+
+
+def _tool(api: str, entry: Any, number: int) -> Body:
+    if not isinstance(entry, dict):
+        raise failure(Outcome.INPUT, "--tools has an entry that is not a tool", f"entry {number} is {_kind(entry)}")
+    kind = entry.get("type", "function")
+    if kind not in ("function", "custom"):
+        if "name" in entry and ("parameters" in entry or kind == "object"):
+            return _tool(api, {**entry, "type": "function"}, number)
+        return entry  # a tool that the server runs itself: only the server knows its shape
+    inner = entry.get(kind)
+    definition = dict(inner) if isinstance(inner, dict) else {k: v for k, v in entry.items() if k != "type"}
+    name = definition.get("name")
+    if not isinstance(name, str) or not name:
+        raise failure(Outcome.INPUT, "--tools has an entry that is not a tool", f"entry {number} has no name")
+    if api == "responses":
+        return {"type": kind, **definition}
+    return {"type": kind, kind: definition}
+
+
+def _tool_choice(api: str, choice: str, tools: list[Any]) -> Any:
+    if choice in _STATED_CHOICES:
+        return choice
+    stated = _json_or_text(choice)
+    if isinstance(stated, dict):
+        kind = stated.get("type")
+        named = kind in ("function", "custom") and ("name" in stated or kind in stated)
+        return _tool(api, stated, 1) if named else stated
+    kinds = {_tool_name(tool): tool.get("type", "function") for tool in tools if isinstance(tool, dict)}
+    kind = kinds.get(choice, "function")
+    if kind not in ("function", "custom"):
+        return {"type": kind}
+    return _tool(api, {"type": kind, "name": choice}, 1)
+
+
+def _tool_name(tool: Body) -> Any:
+    inner = tool.get(tool.get("type", ""))
+    return (inner.get("name") if isinstance(inner, dict) else None) or tool.get("name") or tool.get("type")
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _set(body: Body, path: str, value: Any) -> None:
+    """Put `value` at a dotted path; a number is a place in a list, one past its end appends."""
+    here: Any = body
+    steps = path.split(".")
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        inner = value if following is None else ([] if following.isdigit() else {})
+        here = _put(here, step, inner, following is None, path)
+
+
+def _put(here: Any, step: str, inner: Any, last: bool, path: str) -> Any:
+    if isinstance(here, list) and step.isdigit() and int(step) <= len(here):
+        at = int(step)
+        if at == len(here):
+            here.append(inner)
+        elif last or here[at] is None:
+            here[at] = inner
+        return here[at]
+    if isinstance(here, dict):
+        if last or here.get(step) is None:
+            here[step] = inner
+        return here[step]
+    raise failure(Outcome.USAGE, "bad usage", f"--set {path}: there is nothing that {step!r} could be a part of")
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")

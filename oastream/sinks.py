@@ -1,0 +1,162 @@
+"""Events → the bytes of one format. One small class a format.
+
+In: events, the text they add, the body's raw bytes. Out: bytes in `pending`, for the pipeline to write.
+Where events come from, and where bytes go, is not known here.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from typing import Any
+
+import orjson
+
+from oastream.exits import Verdict
+from oastream.reply import Reply
+from oastream.text import escaped, visible
+
+Event = dict[str, Any]
+
+
+class Sink:
+    """What the formats share: bytes that wait to be written. `sanitized` is for a terminal."""
+
+    wants_rest_of_body = False
+    """Whether the bytes that follow the terminal event belong to the output."""
+    repeats_text = False
+    """Whether events that repeat the whole text are part of the output."""
+    assembles = False
+    """Whether the assembled response is needed at the end."""
+
+    def __init__(self, sanitized: bool) -> None:
+        self._sanitized = sanitized
+        self._pending: list[bytes] = []
+
+    def take(self) -> bytes:
+        """The bytes that are ready, once."""
+        data = b"".join(self._pending)
+        self._pending.clear()
+        return data
+
+    def chunk(self, data: bytes) -> None:
+        """A piece of the body as it came."""
+
+    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+        """An event, the server's own JSON of it if there is one, and the text it adds to the answer."""
+
+    def record(self, record: Event) -> None:
+        """A record of oastream's own."""
+
+    def complete(self, reply: Reply) -> None:
+        """The answer is complete, plain or not. Raises `Failure` when what is printed now is not whole."""
+
+    def _line(self, value: Any) -> None:
+        line = dumps(value)
+        self._pending.append((escaped(line.decode()).encode() if self._sanitized else line) + b"\n")
+
+
+class Text(Sink):
+    """The answer's text and nothing else."""
+
+    def __init__(self, sanitized: bool) -> None:
+        super().__init__(sanitized)
+        self._last = ""
+
+    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+        if text:
+            self._last = text
+            self._pending.append((visible(text) if self._sanitized else text).encode())
+
+    def complete(self, reply: Reply) -> None:
+        if self._last and not self._last.endswith("\n"):
+            self._pending.append(b"\n")
+
+
+class Ndjson(Sink):
+    """One event a line: the server's own JSON where it is one of the vocabulary, and oastream's records."""
+
+    repeats_text = True
+
+    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+        if raw is None:
+            self._line(event)
+        else:
+            self._pending.append((escaped(raw.decode()).encode() if self._sanitized else raw) + b"\n")
+
+    def record(self, record: Event) -> None:
+        self._line(record)
+
+
+class Tools(Sink):
+    """One tool call a line, once all are whole."""
+
+    def complete(self, reply: Reply) -> None:
+        for call in list(reply.calls()):  # all or none
+            self._line(call)
+
+
+class EagerTools(Tools):
+    """One tool call a line, each as soon as it is whole."""
+
+    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+        if event["type"] == "response.output_item.done":
+            for call in reply.finished_calls():
+                self._line(call)
+
+    def complete(self, reply: Reply) -> None:
+        for call in reply.unprinted_calls():
+            self._line(call)
+
+
+class Json(Sink):
+    """The assembled response, one object."""
+
+    repeats_text = True
+    assembles = True
+
+    def complete(self, reply: Reply) -> None:
+        self._line(reply.response())
+
+
+class Sse(Sink):
+    """The body as it came."""
+
+    wants_rest_of_body = True
+
+    def __init__(self, sanitized: bool) -> None:
+        super().__init__(sanitized)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def chunk(self, data: bytes) -> None:
+        self._pending.append(visible(self._decoder.decode(data)).encode() if self._sanitized else data)
+
+
+SINKS: dict[str, type[Sink]] = {"text": Text, "ndjson": Ndjson, "tools": Tools, "json": Json, "sse": Sse}
+
+
+def dumps(value: Any) -> bytes:
+    """JSON on one line. Lone surrogates and integers over 64 bits are beyond orjson."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def end_record(verdict: Verdict, exit_status: int, figures: Event) -> Event:
+    """The last record of NDJSON, in every outcome: contract, section 5."""
+    head = {"type": "oastream:end", "exit": exit_status, "outcome": verdict.outcome.value}
+    return {**head, **figures, "error": None if verdict.answered else error_fields(verdict)}
+
+
+def error_fields(verdict: Verdict) -> Event:
+    """What went wrong, for a program to read."""
+    return {
+        "kind": verdict.outcome.value,
+        "message": verdict.message,
+        "status": verdict.http_status,
+        "code": verdict.code,
+        "request_id": verdict.request_id,
+        "retryable": verdict.retryable,
+        "retry_after": verdict.retry_after,
+    }

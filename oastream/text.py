@@ -1,0 +1,74 @@
+"""Text that arrives in pieces: UTF-16 halves that belong together, and what a terminal must not see raw.
+
+In: str pieces as a JSON parser gives them. Out: str without lone surrogates; text safe to show. Does no I/O.
+"""
+
+from __future__ import annotations
+
+_HIGH = ("\ud800", "\udbff")
+
+
+class Joiner:
+    """Joins surrogate halves that were split over two pieces; a half that stays alone becomes U+FFFD."""
+
+    __slots__ = ("_half",)
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, piece: str) -> str:
+        """`piece`, with a half that waited before it, without a half that may go on in the next piece."""
+        if not self._half and (piece.isascii() or not _has_surrogate(piece)):
+            return piece
+        piece = self._half + piece
+        self._half = ""
+        if _HIGH[0] <= piece[-1:] <= _HIGH[1]:
+            self._half = piece[-1]
+            piece = piece[:-1]
+        return whole(piece)
+
+    def close(self) -> str:
+        """What is left: U+FFFD if a half waits in vain."""
+        left = "\ufffd" if self._half else ""
+        self._half = ""
+        return left
+
+
+def whole(text: str) -> str:
+    """`text` with each pair of surrogates as its character and each lone one as U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+# C0 but tab and newline, DEL, C1, and the overrides and isolates that reorder text (CWE-150; Unicode TR 9).
+_UNSAFE = [
+    *(c for c in range(0x20) if c not in (0x09, 0x0A)),
+    *range(0x7F, 0xA0),
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+]
+_VISIBLE = {c: f"\\x{c:02x}" if c < 0x100 else f"\\u{c:04x}" for c in _UNSAFE}
+_ESCAPED = {c: f"\\u{c:04x}" for c in _UNSAFE if c >= 0x7F}
+
+
+def visible(text: str) -> str:
+    """`text` with control characters, escapes and bidi overrides shown as text."""
+    return text.translate(_VISIBLE)
+
+
+def escaped(json_text: str) -> str:
+    """The same for a JSON text, in JSON's own escapes: it stays valid and means the same."""
+    return json_text.translate(_ESCAPED)
+
+
+def one_line(text: str, longest: int = 500) -> str:
+    """`text` as a part of one line of a message: no newlines, no control characters, not endless."""
+    line = visible(" ".join(whole(text).split()))
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -1,0 +1,118 @@
+"""Every wait of a run: for stdin, for the server, for stdout, for a retry.
+
+In: a file descriptor and a deadline. Out: whether it is ready. Whatever it waits for, a wait also ends when a signal
+comes or when stdout's reader has gone, so that no state of the program is deaf to either.
+Knows nothing of what is read or written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import signal
+import stat
+import time
+from types import FrameType
+
+from oastream.exits import Failure, Outcome, Verdict
+
+READ = select.POLLIN
+WRITE = select.POLLOUT
+_GONE = select.POLLERR | select.POLLHUP
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def signalled(number: int) -> Failure:
+    """The end of a run that dies of a signal."""
+    return Failure(Verdict(Outcome.SIGNAL, "stopped", signal.Signals(number).name, signal=number))
+
+
+class Watch:
+    """Waits on one file at a time; times are those of `time.monotonic`, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic
+        self._signal: int | None = None
+        self._wakeup, self._alarm = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        os.set_blocking(self._alarm, False)
+        self._reader: int | None = None
+        self._polls: dict[tuple[int, int], select.poll] = {}
+
+    def catch_signals(self) -> None:
+        """From here on the ending signals end a wait; those that were ignored at the start stay ignored.
+
+        A second signal of the same kind kills at once.
+        """
+        for number in ENDING_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+        signal.set_wakeup_fd(self._alarm, warn_on_full_buffer=False)
+
+    def watch_reader(self, fd: int) -> None:
+        """From here on a wait ends when nobody can read any more what is written to `fd`."""
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd):
+            self._reader = fd
+            self._polls.clear()
+
+    def ready(self, fd: int, events: int, deadline: float = math.inf) -> bool:
+        """Wait until `fd` is ready; False when the deadline has passed first.
+
+        Raises `Failure` with outcome signal for a signal, and for a reader of stdout that has gone.
+        """
+        if self._signal is not None:
+            raise signalled(self._signal)
+        found = self._poll(fd, events).poll(self._milliseconds(deadline))
+        for ready, what in found:
+            if ready == self._wakeup:
+                self._woken()
+            elif ready == self._reader and ready != fd and what & _GONE:
+                raise signalled(signal.SIGPIPE)
+        return any(ready == fd for ready, _ in found)
+
+    def heed(self) -> None:
+        """The signal that came has been taken note of: what is left to say may be said."""
+        self._signal = None
+        self._reader = None
+        self._polls.clear()
+
+    def sleep(self, deadline: float) -> None:
+        """Wait for nothing but the deadline."""
+        while self.now() < deadline:
+            self.ready(self._wakeup, 0, deadline)
+
+    def _milliseconds(self, deadline: float) -> int | None:
+        if deadline == math.inf:
+            return None
+        return max(0, math.ceil((deadline - self.now()) * 1000))
+
+    def _poll(self, fd: int, events: int) -> select.poll:
+        if (fd, events) not in self._polls:
+            poll = select.poll()
+            if self._reader is not None:
+                poll.register(self._reader, 0)
+            poll.register(fd, events)
+            poll.register(self._wakeup, READ)
+            self._polls[fd, events] = poll
+        return self._polls[fd, events]
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wakeup, 64)
+        if self._signal is not None:
+            raise signalled(self._signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signal = number
+        signal.signal(number, signal.SIG_DFL)
+
+
+def die_of(number: int) -> None:
+    """Kill this process with the signal, as if it had never been caught."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)

@@ -1,0 +1,351 @@
+"""Contract 4, 7 and 8: stdout and stderr, whole, slow, full, closed, or with nobody reading."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.program import Result, finish, oastream, start
+from tests.streams import Event, call, dumps, message, responses_body, responses_events, responses_start, sse
+from tests.wire import (
+    Server,
+    Step,
+    chunk,
+    forever,
+    head,
+    http_response,
+    mark,
+    send,
+    serve,
+    sse_response,
+    stall,
+    stalled,
+    wait,
+)
+
+HELLO = sse_response(responses_body(message("Hello")))
+FORMATS = ["text", "ndjson", "json", "sse", "tools"]
+UNAUTHORIZED = http_response('{"error":{"message":"bad key"}}', "401 Unauthorized")
+SOON = 10.0  # seconds: only a hang takes longer
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serve(HELLO) as running:
+        yield running
+
+
+def run(server: Server, *args: str, shell: str) -> Result:
+    return oastream("--base-url", server.url, *args, "hi", shell=shell)
+
+
+# The reader has gone
+
+
+def in_time(process: subprocess.Popen[bytes], limit: float = 2.0) -> float:
+    """How long the program lives on after this."""
+    began = time.monotonic()
+    process.wait(SOON)
+    seconds = time.monotonic() - began
+    assert seconds < limit, f"still there after {seconds:.1f} s"
+    return seconds
+
+
+def died_silently(process: subprocess.Popen[bytes]) -> None:
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert process.returncode == -signal.SIGPIPE
+
+
+SIGPIPE_DISPOSITIONS = pytest.mark.parametrize(
+    "shell", ['exec "$@"', 'trap "" PIPE; exec "$@"'], ids=["default", "ignored"]
+)
+
+
+@SIGPIPE_DISPOSITIONS
+def test_a_closed_pipe_ends_the_request_while_no_token_flows(shell: str) -> None:
+    with (
+        serve(stalled(responses_start("Hello"))) as server,
+        start("--base-url", server.url, "hi", shell=shell) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.read(5) == b"Hello"
+        began = time.monotonic()
+        process.stdout.close()
+        in_time(process)
+        assert server.request.closed.wait(SOON)
+        assert server.request.closed_at is not None
+        assert server.request.closed_at - began < 2
+        died_silently(process)
+
+
+@SIGPIPE_DISPOSITIONS
+def test_a_closed_pipe_ends_the_request_while_tokens_flow(shell: str) -> None:
+    delta = sse(event for event in responses_events(message("more ")) if "delta" in event)
+    endless = sse_response(responses_start("Hello"), framing="close", ending=[forever(delta, pause=0.01)])
+    with serve(endless) as server, start("--base-url", server.url, "hi", shell=shell) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(5) == b"Hello"
+        process.stdout.close()
+        in_time(process)
+        assert server.request.closed.wait(SOON)
+        died_silently(process)
+
+
+def waits() -> dict[str, list[Step]]:
+    """Servers that keep the client waiting; the event they set is put in front of the wait by the test."""
+    limited = http_response(b"{}", "429 Too Many Requests", headers={"Retry-After": "20"})
+    return {
+        "for-headers": [],
+        "for-the-first-event": [send(head("chunked"))],
+        "for-a-retry": [send(limited)],
+        "for-the-error-body": [send(b"HTTP/1.1 500 Oops\r\nContent-Type: text/plain\r\nContent-Length: 99\r\n\r\nx")],
+    }
+
+
+@pytest.mark.parametrize("name", list(waits()))
+def test_a_closed_pipe_ends_the_request_in_every_wait(name: str) -> None:
+    asked = threading.Event()
+    with (
+        serve([*waits()[name], mark(asked), stall]) as server,
+        start("--base-url", server.url, "hi") as process,
+    ):
+        assert process.stdout is not None
+        assert asked.wait(SOON)
+        process.stdout.close()
+        in_time(process)
+        assert server.request.closed.wait(SOON)
+        died_silently(process)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("args", [["--format", "json"], ["--format", "tools"], ["--hold"]], ids=" ".join)
+def test_a_closed_pipe_ends_the_request_also_when_output_is_held(args: list[str]) -> None:
+    asked = threading.Event()
+    reply = sse_response(responses_start("Hello"), ending=[mark(asked), stall])
+    with serve(reply) as server, start("--base-url", server.url, *args, "hi") as process:
+        assert process.stdout is not None
+        assert asked.wait(SOON)
+        process.stdout.close()
+        in_time(process)
+        assert server.request.closed.wait(SOON)
+        died_silently(process)
+
+
+def test_a_pipe_without_reader_from_the_start_is_a_silent_death(server: Server) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        result = oastream("--base-url", server.url, "hi", stdout=write_end)
+    finally:
+        os.close(write_end)
+    assert (result.status, result.err) == (-signal.SIGPIPE, "")
+
+
+def test_head_takes_what_it_wants(server: Server) -> None:
+    result = run(server, shell='"$@" | head -c 3')
+    assert (result.status, result.out, result.err) == (0, b"Hel", "")
+
+
+# Full and closed
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_full_disk_exits_9(format: str) -> None:
+    body = responses_body(message("Hello"), call("now", "{}"))
+    with serve(sse_response(body)) as server:
+        result = run(server, "--format", format, shell='exec "$@" >/dev/full')
+    assert result.status == 9
+    assert result.message
+
+
+def test_a_full_disk_ends_the_request_at_once() -> None:
+    with serve(stalled(responses_start("Hello"))) as server:
+        result = run(server, shell='exec "$@" >/dev/full')
+        assert server.request.closed.wait(SOON)
+    assert result.status == 9
+    assert result.message
+
+
+def test_a_stdout_that_is_open_for_reading_only_exits_9(server: Server) -> None:
+    result = run(server, shell='exec "$@" 1</dev/null')
+    assert result.status == 9
+    assert result.message
+
+
+@pytest.mark.parametrize("redirection", [">&-", "<&- >&-"])
+def test_a_closed_stdout_exits_9_and_nothing_is_sent(server: Server, redirection: str) -> None:
+    result = run(server, shell=f'exec "$@" {redirection}')
+    assert result.status == 9
+    assert result.message
+    assert server.connections == 0
+
+
+def test_nothing_open_at_all_exits_9(server: Server) -> None:
+    assert run(server, shell='exec "$@" <&- >&- 2>&-').status == 9
+    assert server.connections == 0
+
+
+def test_a_full_disk_outranks_other_statuses() -> None:
+    with serve(UNAUTHORIZED) as server:
+        assert run(server, "--format", "ndjson", shell='exec "$@" >/dev/full').status == 9
+
+
+def test_an_error_with_nothing_to_write_keeps_its_status() -> None:
+    with serve(UNAUTHORIZED) as server:
+        assert run(server, shell='exec "$@" >/dev/full').status == 21
+
+
+@pytest.mark.parametrize("option", ["--help", "--version", "--dry-run"])
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_words_that_cannot_be_printed_exit_9(option: str, redirection: str) -> None:
+    result = oastream(option, "hi", shell=f'exec "$@" {redirection}')
+    assert result.status == 9
+    assert result.message
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_are_words_on_stdout(option: str) -> None:
+    result = oastream(option, env={"OPENAI_API_KEY": None})
+    assert (result.status, result.err) == (0, "")
+    assert result.text.endswith("\n")
+    assert "oastream" in result.text.splitlines()[0]
+
+
+def test_help_into_a_closed_pipe_is_a_silent_death() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        result = oastream("--help", stdout=write_end)
+    finally:
+        os.close(write_end)
+    assert (result.status, result.err) == (-signal.SIGPIPE, "")
+
+
+# stderr
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2</dev/null"])
+def test_a_stderr_that_cannot_be_written_changes_nothing(server: Server, redirection: str) -> None:
+    result = run(server, "--stats", shell=f'exec "$@" {redirection}')
+    assert (result.status, result.out) == (0, b"Hello\n")
+    with serve(UNAUTHORIZED) as refusing:
+        result = run(refusing, shell=f'exec "$@" {redirection}')
+    assert (result.status, result.out) == (21, b""), "a message may not go to stdout"
+
+
+def test_a_stderr_without_reader_changes_nothing() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        with serve(UNAUTHORIZED) as server:
+            result = oastream("--base-url", server.url, "hi", stderr=write_end)
+    finally:
+        os.close(write_end)
+    assert (result.status, result.out) == (21, b"")
+
+
+# Slow, exact, at once
+
+LONG = "".join(f"{number} … \U0001f600\n" for number in range(60_000))
+
+
+@contextlib.contextmanager
+def long_answer() -> Iterator[tuple[Server, bytes]]:
+    with serve(sse_response(responses_body(message(LONG), piece=500), pieces=70_000)) as server:
+        yield server, LONG.encode()
+
+
+def test_a_slow_reader_gets_every_byte_and_no_idle_timeout() -> None:
+    with long_answer() as (server, expected), start("--base-url", server.url, "--idle-timeout", "0.5", "hi") as process:
+        assert process.stdout is not None
+        first = process.stdout.read(1000)
+        time.sleep(1.2)  # longer than the idle timeout: stdout is full, and the clock stands still
+        result = finish(process)
+    assert (result.status, result.err) == (0, "")
+    assert first + result.out == expected
+
+
+def test_a_non_blocking_stdout_gets_every_byte() -> None:
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETFL, fcntl.fcntl(write_end, fcntl.F_GETFL) | os.O_NONBLOCK)
+    with long_answer() as (server, expected), start("--base-url", server.url, "hi", stdout=write_end) as process:
+        os.close(write_end)
+        with open(read_end, "rb") as pipe:
+            first = pipe.read(1)
+            time.sleep(0.2)  # until the pipe is full
+            out = first + pipe.read()
+        result = finish(process)
+    assert (result.status, result.err) == (0, "")
+    assert out == expected
+
+
+def delta_events() -> list[Event]:
+    return responses_events(message("abcdefgh"), piece=2)
+
+
+@pytest.mark.parametrize("format", ["text", "ndjson", "sse"])
+def test_each_event_is_on_stdout_before_the_next_is_sent(format: str) -> None:
+    events = delta_events()
+    seen = [threading.Event() for _ in events]
+    steps: list[Step] = [send(head("chunked"))]
+    for event, gate in zip(events, seen, strict=True):
+        steps += [send(chunk(sse([event])))] + ([wait(gate)] if "delta" in event else [])
+    with (
+        serve([*steps, send(b"0\r\n\r\n")]) as server,
+        start("--base-url", server.url, "--format", format, "hi") as process,
+    ):
+        assert process.stdout is not None
+        out = b""
+        for event, gate in zip(events, seen, strict=True):
+            marker = shown(event, format)
+            while "delta" in event and marker not in out:
+                piece = os.read(process.stdout.fileno(), 65536)
+                assert piece, f"stdout ended after {out!r}"
+                out += piece
+            gate.set()
+        assert finish(process).status == 0
+
+
+def shown(event: Event, format: str) -> bytes:
+    return str(event.get("delta", "")).encode() if format == "text" else f'"delta":"{event.get("delta")}"'.encode()
+
+
+def test_a_line_of_ndjson_is_one_write() -> None:
+    """A socket that keeps the borders of what is written shows them."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, serve(sse_response(responses_body(message("Hello " * 2000), piece=300))) as server:
+        ours.settimeout(SOON)
+        with start("--base-url", server.url, "--format", "ndjson", "hi", stdout=theirs.fileno()) as process:
+            theirs.close()
+            writes = []
+            while packet := ours.recv(1 << 20):
+                writes.append(packet)
+            assert finish(process).status == 0
+    assert all(packet.endswith(b"\n") for packet in writes), "a write ends in the middle of a line"
+
+
+def test_stats_are_one_line_on_stderr(server: Server) -> None:
+    result = run(server, "--stats", shell='exec "$@"')
+    assert (result.status, result.out) == (0, b"Hello\n")
+    assert len(result.err.splitlines()) == 1
+    assert "7" in result.err, "the tokens"
+
+
+def test_stats_may_be_json(server: Server) -> None:
+    result = run(server, "--stats=json", shell='exec "$@"')
+    assert (result.status, result.out) == (0, b"Hello\n")
+    stats: Any = json.loads(result.err)
+    assert isinstance(stats, dict)
+    assert dumps(stats)

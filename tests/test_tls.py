@@ -1,0 +1,114 @@
+"""Contract 7: https with certificates that are trusted, and that are not."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.program import Result, oastream
+from tests.streams import message, responses_body, responses_start
+from tests.wire import Reply, Server, drop, serve, sse_response
+
+HELLO = sse_response(responses_body(message("Hello")))
+YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return file
+
+
+def context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(made)
+    return made
+
+
+@pytest.fixture
+def server(authority: trustme.CA) -> Iterator[Server]:
+    with serve(HELLO, tls=context(authority.issue_cert("127.0.0.1", "localhost"))) as running:
+        yield running
+
+
+def run(server: Server, bundle: Path | str | None, *args: str) -> Result:
+    env = {"SSL_CERT_FILE": str(bundle)} if bundle else {}
+    return oastream("--base-url", server.url, "--retry-delay", "0.01", *args, "hi", env=env)
+
+
+def test_a_trusted_certificate_is_fine(server: Server, bundle: Path) -> None:
+    result = run(server, bundle)
+    assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
+
+
+def test_an_untrusted_certificate_exits_27_and_is_not_tried_again(server: Server) -> None:
+    result = run(server, None)
+    assert (result.status, result.out) == (27, b"")
+    assert "certificate" in result.err
+    assert server.connections == 1
+
+
+def test_a_certificate_of_another_host_exits_27(authority: trustme.CA, bundle: Path) -> None:
+    with serve(HELLO, tls=context(authority.issue_cert("example.org"))) as server:
+        result = run(server, bundle)
+    assert result.status == 27
+    assert result.message
+
+
+def test_an_expired_certificate_exits_27(authority: trustme.CA, bundle: Path) -> None:
+    with serve(HELLO, tls=context(authority.issue_cert("127.0.0.1", not_after=YESTERDAY))) as server:
+        result = run(server, bundle)
+    assert result.status == 27
+    assert "expired" in result.err
+
+
+def test_a_plain_port_exits_27() -> None:
+    with serve(HELLO) as server:
+        result = oastream("--base-url", server.url.replace("http:", "https:"), "--retry", "0", "hi")
+    assert result.status == 27
+    assert result.message
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate\n"], ids=["missing", "empty", "garbage"])
+def test_a_bundle_that_cannot_be_read_exits_6(server: Server, tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    result = run(server, file)
+    assert result.status == 6
+    assert str(file) in result.err
+    assert server.requests == []
+
+
+def test_a_bundle_is_not_read_for_plain_http() -> None:
+    with serve(HELLO) as server:
+        assert run(server, "/nonexistent/ca.pem").status == 0
+
+
+def unclean(reply: bytes) -> Reply:
+    return sse_response(reply, "close", ending=[drop])
+
+
+def test_an_unclean_end_after_the_terminal_event_is_complete(authority: trustme.CA, bundle: Path) -> None:
+    tls = context(authority.issue_cert("127.0.0.1"))
+    with serve(unclean(responses_body(message("Hello"))), tls=tls) as server:
+        result = run(server, bundle)
+    assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
+
+
+def test_an_unclean_end_before_the_terminal_event_exits_40(authority: trustme.CA, bundle: Path) -> None:
+    tls = context(authority.issue_cert("127.0.0.1"))
+    with serve(unclean(responses_start("Hello")), tls=tls) as server:
+        result = run(server, bundle)
+    assert (result.status, result.out) == (40, b"Hello")
