@@ -139,18 +139,25 @@ def _secured(line: Any, url: SplitResult, deadline: float) -> Any:
 
     import truststore
 
-    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        path = os.environ.get(variable)
-        if path and not os.access(path, os.R_OK):
-            raise failure(Outcome.CONFIG, f"cannot read {variable}", f"{path}: {os.strerror(_why_unreadable(path))}")
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _load_named_certificates(context)
     context.set_alpn_protocols(["http/1.1"])
     line.settimeout(_left(deadline))
     return context.wrap_socket(line, server_hostname=url.hostname)
 
 
-def _why_unreadable(path: str) -> int:
-    return errno.EACCES if os.path.exists(path) else errno.ENOENT
+def _load_named_certificates(context: Any) -> None:
+    """OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR by itself, but passes over what it cannot use."""
+    for variable, argument in (("SSL_CERT_FILE", "cafile"), ("SSL_CERT_DIR", "capath")):
+        path = os.environ.get(variable)
+        if not path:
+            continue
+        try:
+            os.stat(path)
+            context.load_verify_locations(**{argument: path})
+        except OSError as error:  # an ssl.SSLError is one
+            why = "it holds no certificate" if type(error).__module__ == "ssl" else (error.strerror or "").lower()
+            raise failure(Outcome.CONFIG, f"cannot use {variable}", f"{path}: {why}") from error
 
 
 # Proxies ---------------------------------------------------------------------------------------------------------

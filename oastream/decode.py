@@ -92,12 +92,10 @@ class Decoder:
         """The events that `chunk` completes."""
         if not self._is_stream:
             chunk = self._sniffed(chunk)
-        try:
-            events = self._parser.feed(chunk) if chunk else []
-        except sse.TooLarge as error:
-            raise self._too_large() from error
-        for kind, data in events:
+        for kind, data in self._parser.feed(chunk) if chunk else ():
             yield from self._payload(kind, data)
+        if self._parser.overflowed:
+            raise self._too_large()
 
     def close(self) -> Iterator[Decoded]:
         """What the end of the body completes, clean or not: an event without its blank line counts if it is whole."""
@@ -117,10 +115,10 @@ class Decoder:
         """Hold back a body until its first character tells what it is; returns what the event parser may have."""
         assert self._document is not None
         self._document += chunk
-        if len(self._document) > self._limit:
-            raise self._too_large()
         head = self._document.removeprefix(b"\xef\xbb\xbf").lstrip()
         if not head or head.startswith((b"{", b"[", b"<")):
+            if len(self._document) > self._limit:
+                raise self._too_large()
             return b""
         self._is_stream = True
         held, self._document = bytes(self._document), None

@@ -133,10 +133,16 @@ class Item:
         return {**self.fields, "content": content}
 
     def replace(self, fields: Event) -> None:
-        """A later, fuller form of the item."""
-        self.fields = {**self.fields, **{name: value for name, value in fields.items() if value is not None}}
-        if isinstance(fields.get(CALLS.get(self.kind, "")), str) and fields[CALLS[self.kind]]:
-            self.arguments = [fields[CALLS[self.kind]]]
+        """The server's last word on the item: what it says counts, and what it leaves out of a call's head stays."""
+        kept = {name: self.fields[name] for name in ("call_id", "name", "choice_index") if self.fields.get(name)}
+        self.fields = fields | {name: value for name, value in kept.items() if not fields.get(name)}
+        self.call_with(fields)
+
+    def call_with(self, fields: Event) -> None:
+        """The whole of what a tool is called with, instead of its pieces."""
+        payload = fields.get(CALLS.get(self.kind, ""))
+        if isinstance(payload, str) and payload:
+            self.arguments = [payload]
 
 
 class Reply:
@@ -326,7 +332,9 @@ class Reply:
 
     def _arguments_done(self, event: Event) -> None:
         item = self._open_item(event, _call_kind(event))
-        item.replace({k: v for k, v in event.items() if k in ("arguments", "input", "name")})
+        item.call_with(event)
+        if event.get("name"):
+            item.fields = {**item.fields, "name": event["name"]}
         item.whole = True
 
     def _waits(self, item: Item) -> bool:

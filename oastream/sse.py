@@ -15,10 +15,6 @@ _BOM = b"\xef\xbb\xbf"
 _BARE_ERRORS = (b'{"error"', b'{"object":"error"')
 
 
-class TooLarge(Exception):
-    """An event went over the limit."""
-
-
 class Parser:
     """Feeds on chunks, gives the events that they complete. Linear in the bytes, however they are cut."""
 
@@ -32,22 +28,26 @@ class Parser:
         self._data: list[bytes] = []
         self._line_size = 0
         self._data_size = 0
+        self.overflowed = False
+        """An event went over the limit: what follows it is not read."""
         self.comments = 0
         """How many comment lines have come: each is a sign of life."""
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completes. Raises `TooLarge`, after which the parser is of no further use."""
+        """The events that `chunk` completes."""
         chunk = self._with_newlines(chunk if self._started else self._without_bom(chunk))
         events: list[Event] = []
         if self._line or self._data or self._type:
             chunk = self._finish_block(chunk, events)
         *blocks, rest = chunk.split(b"\n\n")
         for block in blocks:
+            if self.overflowed:
+                return events
             self._whole_block(block, events)
         if rest:
             self._lines(rest, events)
         if self._line_size + self._data_size > self._limit:
-            raise TooLarge
+            self.overflowed = True
         return events
 
     def close(self) -> list[Event]:
@@ -87,7 +87,8 @@ class Parser:
     def _whole_block(self, block: bytes, events: list[Event]) -> None:
         """A block from its first line to its last. The two shapes that servers send are taken apart at once."""
         if len(block) > self._limit:
-            raise TooLarge
+            self.overflowed = True
+            return
         if block.startswith(b"data: ") and b"\n" not in block:
             if len(block) > 6:
                 events.append((b"", block[6:]))

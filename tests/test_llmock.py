@@ -185,7 +185,7 @@ def test_a_stall_is_41(mock: Any, api: str) -> None:
 @both_apis
 def test_llmocks_own_verdict_on_the_client_is_clean(mock: Any, api: str) -> None:
     """It looks for a Retry-After not kept, for retries of what cannot be retried, for cut streams taken as whole."""
-    mock.rate_limit(times=1, retry_after=1).reply("one two three").truncate(after_chunks=5)
+    mock.rate_limit(times=1, retry_after=1).reply("one two three four five").truncate(after_chunks=5)
     result = ask(mock, api)
     assert result.status == 40
     mock.fail(401)
