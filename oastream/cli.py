@@ -111,6 +111,17 @@ class Outcomes(click.ParamType[frozenset[Outcome]]):
         return frozenset(known[word] for word in words)
 
 
+class ResponseId(click.ParamType[str]):
+    """The id of a stored response: it becomes a part of a URL."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value or not all(c.isascii() and (c.isalnum() or c in "-_.:") for c in value):
+            self.fail(f"{value!r} is not the id of a response", param, ctx)
+        return str(value)
+
+
 class GroupedCommand(click.Command):
     """A command whose --help lists its options under headings."""
 
@@ -190,6 +201,13 @@ OPTIONS: dict[str, list[click.Option]] = {
             "--api-key-cmd", allow_from_autoenv=False, metavar="COMMAND", help="Read the key from a command's output."
         ),
         _flag("--insecure-http", help="Let a key travel over plain http to another machine."),
+    ],
+    "Background": [
+        _flag(
+            "--background", help="Let the server work in the background: a stream that breaks off is taken up again."
+        ),
+        _flag("--detach", help="Start in the background, print the response's id, and leave."),
+        _value("--resume", type=ResponseId(), metavar="ID", help="Take up the response that --detach left."),
     ],
     "Output": [
         _value("--format", type=click.Choice(FORMATS), default="text", help="What stdout gets."),
@@ -273,6 +291,11 @@ OPTIONS: dict[str, list[click.Option]] = {
             show_default=True,
         ),
     ],
+    "Recordings": [
+        _value("--record", metavar="FILE", help="Keep what the server sends, as it comes, with its timing."),
+        _value("--replay", metavar="FILE", help="Play a recording instead of asking a server."),
+        _flag("--realtime", help="With --replay: at the speed it was recorded at."),
+    ],
     "Help": [
         click.Option(["-v", "--verbose"], count=True, help="Say on stderr what goes on."),
         _flag(
@@ -312,7 +335,7 @@ def parse(words: list[str]) -> Options:
     """
     try:
         with command().make_context("oastream", _spelled_out(words), auto_envvar_prefix="OASTREAM") as context:
-            return Options(**{name: _plain(value) for name, value in context.params.items()})
+            return _checked(Options(**{name: _plain(value) for name, value in context.params.items()}))
     except click.UsageError as error:
         raise failure(Outcome.USAGE, "bad usage", _one_line(error), "try 'oastream --help'") from error
 
@@ -322,6 +345,20 @@ def command() -> click.Command:
     words = click.Argument(["prompt"], nargs=-1, metavar="[PROMPT]...")
     declared = [option for group in OPTIONS.values() for option in group]
     return GroupedCommand("oastream", params=[words, *declared], help=USAGE, add_help_option=False)
+
+
+def _checked(options: Options) -> Options:
+    """Options that make no sense together are the user's mistake, better named than ignored."""
+    stored = (
+        "--background" if options.background else "--detach" if options.detach else "--resume" if options.resume else ""
+    )
+    if stored and options.api == "chat":
+        raise failure(Outcome.USAGE, "bad usage", f"{stored} needs --api responses")
+    if options.resume and (options.prompt or options.file):
+        raise failure(Outcome.USAGE, "bad usage", "--resume takes no prompt: the response has had its own")
+    if options.resume and options.detach:
+        raise failure(Outcome.USAGE, "bad usage", "--resume and --detach exclude each other")
+    return options
 
 
 def _plain(value: Any) -> Any:

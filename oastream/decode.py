@@ -161,6 +161,8 @@ class Decoder:
             yield from chat.close()
         elif isinstance(value, dict) and isinstance(value.get("output"), list):
             status = value.get("status")
+            if status in ("queued", "in_progress"):
+                raise failure(Outcome.INTERRUPTED, "the answer is not complete", f"the server calls it {status}")
             kind = status if status in ("incomplete", "failed") else "completed"
             yield {"type": f"response.{kind}", "response": value}, None
         else:

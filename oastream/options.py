@@ -34,6 +34,10 @@ class Options:
     body: str | None
     header: tuple[tuple[str, str], ...]
     dry_run: bool
+    # background
+    background: bool
+    detach: bool
+    resume: str | None
     # server
     base_url: str
     api_key_file: str | None
@@ -59,3 +63,7 @@ class Options:
     retry_delay: float
     retry_max_time: float
     max_event_bytes: int
+    # recordings
+    record: str | None
+    replay: str | None
+    realtime: bool

@@ -8,18 +8,21 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from oastream.attempts import Attempts, Figures
-from oastream.endpoint import build_request
+from oastream.attempt import Figures, Open, Session, Source
+from oastream.attempts import Attempts
+from oastream.deadlines import Deadlines
+from oastream.endpoint import Request, build_request
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure
+from oastream.job import Job
 from oastream.messages import Messages
 from oastream.options import Options
 from oastream.output import STDOUT, Direct, File, Held, Output, open_output
 from oastream.prompt import Reader, Stdin, read_prompt
 from oastream.request import Body, base_body, brings_input, build_body, encoded
-from oastream.sinks import SINKS, EagerTools, Sink, dumps, end_record
+from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, dumps, end_record
 from oastream.watch import Watch
 
 LAST_WORDS = 1.0
@@ -46,28 +49,15 @@ class Run:
         """Everything, from the prompt to the last byte of the answer."""
         self._watch.catch_signals()
         try:
-            output = self._output = self._open_output()
+            self._output = self._open_output()
             body = self._body()
-            with server_for(self._options.base_url) as base_url:
+            with server_for(self._options) as base_url, self._opener() as (open_source, more):
                 request = build_request(self._options, self._environ, base_url, encoded(body))
                 self._messages.secrets = request.secrets
                 if self._options.dry_run:
-                    shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
-                    output.write(dumps({**shown, "body": body}) + b"\n")
-                    output.finish(True)
-                    return Verdict(Outcome.STOP)
-                attempts = self._attempts = Attempts(
-                    self._options,
-                    request,
-                    self._new_sink,
-                    output,
-                    self._watch,
-                    self._messages,
-                    self._environ,
-                    self._figures,
-                    _choices(body),
-                )
-                return self._finish(attempts.run())
+                    return self._show(request, body)
+                self._attempts = self._new_attempts(request, body, open_source, more)
+                return self._finish(self._attempts.run())
         except Failure as failed:
             return self._finish(failed.verdict)
 
@@ -80,18 +70,73 @@ class Run:
         return open_output(options.output, options.hold, options.keep_partial, self._stdout_open, self._watch)
 
     def _body(self) -> Body:
+        if self._options.resume or self._options.replay:
+            return {}
         deadline = self._figures.started + self._options.max_time if self._options.max_time else math.inf
         reader = Reader(self._watch, self._options.input_encoding, self._messages.line, deadline)
         base = base_body(self._options, reader.file)
         prompt = read_prompt(self._options, self._stdin, reader, required=not brings_input(base))
         return build_body(self._options, prompt, base, reader.file)
 
+    @contextlib.contextmanager
+    def _opener(self) -> Iterator[tuple[Open, Callable[[], bool]]]:
+        """What opens a source of bytes (a server, recorded or not, or a recording), and whether it can do so again."""
+        options = self._options
+        if options.replay is None and options.record is None:
+            yield self._live, lambda: True
+            return
+        from oastream.recording import Player, Recorder
+
+        if options.replay is not None:
+            player = Player(options.replay, options.realtime, self._watch)
+            yield player.open, player.more
+            return
+        assert options.record is not None
+        with Recorder(options.record, self._live, self._watch.now) as recorder:
+            yield recorder.open, lambda: True
+
+    def _live(self, request: Request, connect_deadline: float, deadline: float) -> Source:
+        from oastream.transport import open_response  # not for a replay
+
+        return open_response(request, self._environ, self._watch, connect_deadline, deadline)
+
+    def _new_attempts(self, request: Request, body: Body, open_source: Open, more: Callable[[], bool]) -> Attempts:
+        assert self._output is not None
+        options = self._options
+        deadlines = Deadlines(options, self._watch.now, self._figures.started)
+        session = Session(
+            options,
+            self._output,
+            self._messages,
+            self._figures,
+            deadlines,
+            open_source,
+            self._watch,
+            more,
+            _choices(body),
+        )
+        in_background = options.background or options.detach or options.resume
+        job = Job(request, options.resume) if in_background else None
+        return Attempts(session, request, self._new_sink, job)
+
+    def _show(self, request: Request, body: Body) -> Verdict:
+        assert self._output is not None
+        shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
+        self._output.write(dumps({**shown, "body": body}) + b"\n")
+        self._output.finish(True)
+        return Verdict(Outcome.STOP)
+
     def _new_sink(self) -> Sink:
         options = self._options
         on_terminal = options.output is None and os.isatty(STDOUT)
         sanitized = options.sanitize == "always" or (options.sanitize == "auto" and on_terminal)
-        eager = options.eager and options.format == "tools" and not options.hold
-        return (EagerTools if eager else SINKS[options.format])(sanitized)
+        if options.detach:
+            return ResponseId(sanitized)
+        if options.format == "tools" and options.eager:
+            return EagerTools(sanitized)
+        if options.format == "sse" and (options.background or options.resume):
+            return SseEvents(sanitized)
+        return SINKS[options.format](sanitized)
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -179,8 +224,9 @@ def stats_line(figures: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def server_for(base_url: str) -> Iterator[str]:
+def server_for(options: Options) -> Iterator[str]:
     """The base URL to use: `mock:` starts the embedded server for as long as the run lasts."""
+    base_url = options.base_url
     if not base_url.startswith("mock:"):
         yield base_url
         return

@@ -50,6 +50,8 @@ def build_body(options: Options, prompt: str | None, base: Body, read: ReadText)
     if options.tool_choice is not None:
         body["tool_choice"] = _tool_choice(options.api, options.tool_choice, body.get("tools") or [])
     body["stream"] = True
+    if options.background or options.detach:
+        body["background"] = True
     for path, value in options.set:
         _set(body, path, _json_or_text(argument(value, "--set")))
     return body

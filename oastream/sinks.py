@@ -132,6 +132,32 @@ class Sse(Sink):
         self._pending.append(visible(self._decoder.decode(data)).encode() if self._sanitized else data)
 
 
+class SseEvents(Sse):
+    """The events of a body that may come in several streams: each whole, framed anew, once."""
+
+    wants_rest_of_body = False
+
+    def chunk(self, data: bytes) -> None:
+        """Half an event at the end of one stream must not run into the next."""
+
+    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+        data = dumps(event) if raw is None else raw
+        super().chunk(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode("utf-8", "replace"), data))
+
+
+class ResponseId(Sink):
+    """The id of the response, once the server has named it: --detach."""
+
+    def __init__(self, sanitized: bool) -> None:
+        super().__init__(sanitized)
+        self._printed = False
+
+    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+        if reply.response_id and not self._printed:
+            self._printed = True
+            self._pending.append(f"{visible(reply.response_id)}\n".encode())
+
+
 SINKS: dict[str, type[Sink]] = {"text": Text, "ndjson": Ndjson, "tools": Tools, "json": Json, "sse": Sse}
 
 

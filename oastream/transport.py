@@ -6,10 +6,8 @@ Framing is httptools' (the parser of Node.js, in C); the waits are `Watch`'s. Do
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 from urllib.parse import SplitResult, urlunsplit
 
@@ -66,7 +64,7 @@ class Response:
     def __enter__(self) -> Response:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: Any) -> None:
         self._socket.close()
 
     def send(self, data: bytes, deadline: float) -> None:
@@ -104,7 +102,7 @@ class Response:
         elif encoding not in ("identity", ""):
             raise failure(Outcome.MALFORMED, "cannot read the answer", f"it is compressed with {encoding}")
 
-    def read(self, deadline: float = math.inf) -> bytes | None:
+    def read(self, deadline: float) -> bytes | None:
         """The next bytes of the body, None at its end.
 
         Raises `TimeoutError` when the deadline passes first, `Cut` when the connection ends within the body.

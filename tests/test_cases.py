@@ -119,12 +119,21 @@ def compare_stderr(folder: Path, format: str, result: Result) -> None:
         assert re.search(pattern, line), f"{pattern!r} does not match {line!r}"
 
 
+def stderr_matches(folder: Path, format: str, result: Result) -> bool:
+    """A pattern that still matches is kept: it says less, and on purpose."""
+    try:
+        compare_stderr(folder, format, result)
+    except AssertionError:
+        return False
+    return True
+
+
 def rewrite(folder: Path, format: str, result: Result) -> None:
     default_status = read(folder, "status", "") or "0"
     write(expected_file(folder, "status", format), str(result.status), default_status if format else "0")
     if read(folder, "contains", format) is None:
         write(expected_file(folder, "stdout", format), steady(result.out.decode()), "")
-    if read(folder, "stderr", format) is not None:
+    if read(folder, "stderr", format) is not None and not stderr_matches(folder, format, result):
         write(expected_file(folder, "stderr", format), "".join(f"^{re.escape(x)}$\n" for x in result.err.splitlines()))
 
 

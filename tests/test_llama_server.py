@@ -239,7 +239,7 @@ def test_head_stops_the_generation(server: Llama, api: str) -> None:
 
 @both_apis
 def test_max_time_stops_the_generation(server: Llama, api: str) -> None:
-    result = ask(server, api, "--set", "ignore_eos=true", "--max-time", "2", "Tell me a long story.")
+    result = ask(server, api, "--set", "ignore_eos=true", "--max-time", "3", "Tell me a long story.")
     assert result.status == 44, result
     assert result.out
     assert until(lambda: not server.busy, CLOSED)

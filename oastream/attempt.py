@@ -1,0 +1,283 @@
+"""One attempt: a request is sent, and what comes of it goes its way: bytes → events → reply and sink → output.
+
+In: a request. Out: the reply has ended, or a `Failure` or `TimeoutError` says why not. Whether another attempt follows
+is not decided here. Knows nothing of formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from oastream.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
+from oastream.decode import Chat, Decoded, Decoder, Responses, parse_event
+from oastream.endpoint import Request, redacted
+from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.job import Job, final_event
+from oastream.messages import Messages
+from oastream.options import Options
+from oastream.output import Output
+from oastream.rejection import rejection
+from oastream.reply import Reply
+from oastream.sinks import Sink
+from oastream.text import one_line
+from oastream.transport import Cut
+from oastream.watch import Watch
+
+ERROR_BODY_BYTES = 1 << 20
+POLL_EVERY = (0.5, 5.0)
+"""Seconds between two polls of a background response: the first pause, and the longest."""
+_REQUEST_IDS = ("x-request-id", "request-id", "x-ms-request-id", "apim-request-id", "x-amzn-requestid")
+_REASONING = frozenset(
+    {"response.reasoning_text.delta", "response.reasoning_summary_text.delta", "response.reasoning.delta"}
+)
+
+
+class Source(Protocol):
+    """What bytes come from: a live response, or a recorded one."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> dict[str, str]: ...
+    def read(self, deadline: float) -> bytes | None: ...
+    def __enter__(self) -> Source: ...
+    def __exit__(self, *_: Any) -> None: ...
+
+
+Open = Callable[[Request, float, float], Source]
+"""Opens a source: the request, the deadline to connect, the deadline for the head of the reply."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """What a run counts and times; times in seconds of the run's clock."""
+
+    started: float
+    attempts: int = 0
+    resumes: int = 0
+    first_event: float | None = None
+    first_text: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What every attempt of a run shares.
+
+    `more` tells whether a source can be opened again; `choices` is how many answers the request asks for.
+    """
+
+    options: Options
+    output: Output
+    messages: Messages
+    figures: Figures
+    deadlines: Deadlines
+    open: Open
+    watch: Watch
+    more: Callable[[], bool]
+    choices: int = 1
+
+
+class Attempt:
+    """One attempt at an answer, or at the rest of one. `job` is the background response it belongs to."""
+
+    def __init__(self, session: Session, sink: Sink, reply: Reply, job: Job | None) -> None:
+        self._session = session
+        self._sink = sink
+        self._reply = reply
+        self._job = job
+        self._decoder = self._new_decoder()
+        self._request_id: str | None = None
+        self.committed = False
+        """Whether anything was handed to the output."""
+
+    def stream(self, request: Request) -> Verdict:
+        """Send the request, follow the stream of its reply to the end; how that went."""
+        return self._ended(lambda: self._stream(request))
+
+    def poll(self, job: Job) -> Verdict:
+        """Ask for the response again and again until it is at its end; then pass on what is missing."""
+        return self._ended(lambda: self._poll(job))
+
+    def _ended(self, go: Callable[[], None]) -> Verdict:
+        try:
+            go()
+            verdict = self._reply.verdict(self._session.options.format == "tools")
+        except Failure as failed:
+            verdict = failed.verdict
+        except TimeoutError:
+            verdict = self._late()
+        why = redacted(verdict.why, self._session.messages.secrets)  # servers repeat the key that they reject
+        return replace(verdict, why=why, request_id=self._request_id)
+
+    # Streaming ---------------------------------------------------------------------------------------------------
+
+    def _new_decoder(self) -> Decoder:
+        options = self._session.options
+        dialect: Chat | Responses = Responses()
+        if options.api == "chat":
+            dialect = Chat(self._session.choices, self._sink.repeats_text)
+        return Decoder(dialect, options.max_event_bytes)
+
+    def _open(self, request: Request) -> Source:
+        deadlines = self._session.deadlines
+        source = self._session.open(request, deadlines.connect(), deadlines.first_event())
+        headers = source.headers
+        found = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
+        self._request_id = found and one_line(found, 100)
+        self._session.messages.detail(f"HTTP {source.status}")
+        return source
+
+    def _stream(self, request: Request) -> None:
+        with self._open(request) as source:
+            if source.status // 100 != 2:
+                raise Failure(self._rejected(source, request))
+            why = self._follow(source)
+            if not self._enough:
+                raise self._broken_off(why)
+            if self._sink.wants_rest_of_body and not why:
+                self._rest(source)
+
+    def _follow(self, source: Source) -> str:
+        """Read until the answer has ended or the body has; in the second case, why there is nothing more."""
+        decoder = self._decoder
+        deadline = self._session.deadlines.first_event()
+        why = ""
+        while not why and not self._enough:
+            before = decoder.payloads, decoder.comments, decoder.settled
+            try:
+                chunk = source.read(deadline)
+            except Cut as cut:
+                chunk, why = None, str(cut)
+            except TimeoutError:
+                if not decoder.settled:
+                    raise
+                chunk = None
+            if chunk is None:
+                why = why or "it ended without a terminal event"
+                self._pass_on(decoder.close())
+            else:
+                self._sink.chunk(chunk)
+                self._pass_on(decoder.feed(chunk))
+            deadline = self._next_deadline(deadline, *before)
+        return why
+
+    @property
+    def _enough(self) -> bool:
+        """Whether nothing more needs to be read: the terminal event has come, or the job runs and is left alone."""
+        left_alone = self._session.options.detach and self._job is not None and self._job.id and self._job.running
+        return self._reply.ended or bool(left_alone)
+
+    def _next_deadline(self, deadline: float, payloads: int, comments: int, was_settled: bool) -> float:
+        """An event is a sign of life, and after the first one a comment is; a half-sent event is none.
+
+        Counted from now, so that the time in which stdout was blocked is not held against the server.
+        """
+        decoder = self._decoder
+        if decoder.settled:
+            return deadline if was_settled else self._session.deadlines.after(LINGER)
+        alive = decoder.payloads > payloads or (payloads and decoder.comments > comments)
+        return self._session.deadlines.idle() if alive else deadline
+
+    def _pass_on(self, decoded: Iterable[Decoded]) -> None:
+        """Events to the reply and the sink; what they bring is written before anything else is read."""
+        figures, now = self._session.figures, self._session.deadlines.now
+        try:
+            for event, raw in decoded:
+                if self._job is not None and not self._job.accept(event):
+                    continue
+                if figures.first_event is None:
+                    figures.first_event = now()
+                text = self._reply.feed(event)
+                if text and figures.first_text is None:
+                    figures.first_text = now()
+                self._sink.event(event, raw, text, self._reply)
+                if self._session.options.reasoning and event["type"] in _REASONING:
+                    self._session.messages.reasoning(str(event.get("delta") or ""))
+                if self._reply.ended:
+                    return
+        finally:
+            self._write()
+
+    def _write(self) -> None:
+        data = self._sink.take()
+        if data:
+            self.committed = True
+            self._session.output.write(data)
+
+    def _rest(self, source: Source) -> None:
+        """The body's bytes after the terminal event, as far as they come at once."""
+        deadline = self._session.deadlines.after(LINGER)
+        try:
+            while (chunk := source.read(deadline)) is not None:
+                self._sink.chunk(chunk)
+                self._write()
+        except (Cut, TimeoutError):
+            return  # the answer is complete, whatever happens on the wire after it
+
+    # Polling -----------------------------------------------------------------------------------------------------
+
+    def _poll(self, job: Job) -> None:
+        pause, longest = POLL_EVERY
+        while not self._reply.ended:
+            with self._open(job.poll_request()) as source:
+                if source.status // 100 != 2:
+                    raise Failure(self._rejected(source, job.poll_request()))
+                response = parse_event(self._whole_body(source))
+            job.accepted += 1
+            event = final_event(response)
+            if event is not None:
+                self._job = None  # it has no number
+                self._pass_on([(event, None)])
+                return
+            self._session.watch.sleep(self._session.deadlines.after(pause))
+            if self._session.deadlines.run_passed:
+                raise TimeoutError
+            pause = min(pause * 1.5, longest)
+
+    def _whole_body(self, source: Source) -> bytes:
+        deadline = self._session.deadlines.first_event()
+        body = bytearray()
+        try:
+            while (chunk := source.read(deadline)) is not None:
+                body += chunk
+                if len(body) > self._session.options.max_event_bytes:
+                    raise failure(Outcome.MALFORMED, "the response is too large", "over --max-event-bytes")
+        except Cut as cut:
+            raise failure(Outcome.UNREACHABLE, "no answer", str(cut)) from cut
+        return bytes(body)
+
+    # What went wrong ---------------------------------------------------------------------------------------------
+
+    def _broken_off(self, why: str) -> Failure:
+        if not self._decoder.payloads and self._session.figures.first_event is None:
+            return failure(Outcome.UNREACHABLE, "no answer", "the reply ended before its first event")
+        return failure(Outcome.INTERRUPTED, "the answer broke off", why)
+
+    def _late(self) -> Verdict:
+        """Which deadline has passed."""
+        options = self._session.options
+        began = self._reply.output_began
+        what = "the answer broke off" if began else "no answer in time"
+        if self._session.deadlines.run_passed:
+            outcome = Outcome.DEADLINE if began else Outcome.TIMEOUT
+            return Verdict(outcome, what, f"--max-time {options.max_time:g} s passed", should_retry=False)
+        if not self._decoder.payloads and self._session.figures.first_event is None:
+            why = f"no event within --first-event-timeout {options.first_event_timeout:g} s"
+            return Verdict(Outcome.TIMEOUT, what, why)
+        why = f"no event within --idle-timeout {options.idle_timeout:g} s"
+        return Verdict(Outcome.IDLE, "the answer broke off", why)
+
+    def _rejected(self, source: Source, request: Request) -> Verdict:
+        deadline = self._session.deadlines.after(ERROR_BODY_TIME)
+        body = bytearray()
+        try:
+            while len(body) < ERROR_BODY_BYTES and (chunk := source.read(deadline)) is not None:
+                body += chunk
+        except (Cut, TimeoutError):
+            pass  # what has come is enough to say what it is about
+        except Failure as failed:
+            if failed.verdict.outcome is Outcome.SIGNAL:
+                raise
+        return rejection(source.status, source.headers, bytes(body), request.url.path)

@@ -1,0 +1,213 @@
+"""Recordings: what a server sent, as it came, with its timing; and its replay through the same way as a live answer.
+
+A recording is JSON Lines. Each attempt begins with a head, `{"ms":0,"status":200,"headers":{…}}`; then a line a piece,
+`{"ms":12,"data":"…"}` (`base64` where the bytes are not UTF-8); then how it ended: `{"ms":90,"end":""}`, the reason of
+a cut instead of "", or `{"ms":90,"silence":true}` when a deadline passed. `ms` counts from the attempt's request.
+No secret gets in: of the headers only those that matter are kept, and nothing of the request.
+A file that is no recording is played as the body of one answer: a stream that curl has saved.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from oastream.attempt import Open, Source
+from oastream.endpoint import REDACTED, Request
+from oastream.exits import Outcome, failure
+from oastream.output import unwritable
+from oastream.prompt import unreadable
+from oastream.transport import Cut
+from oastream.watch import Watch
+
+_KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "location")
+_PIECE = 1 << 16
+
+Line = dict[str, Any]
+
+
+class Recorder:
+    """Opens sources and writes down what they bring. Readable by its owner alone: answers are private."""
+
+    def __init__(self, path: str, live: Open, now: Callable[[], float]) -> None:
+        self._path = path
+        self._live = live
+        self._now = now
+        self._began = now()
+        self._secrets: list[bytes] = []
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
+        self._began = self._now()
+        source = self._live(request, connect_deadline, deadline)
+        self._secrets = [secret.encode() for secret in request.secrets]
+        headers = {name: source.headers[name] for name in _KEPT_HEADERS if name in source.headers}
+        self.write(status=source.status, headers=headers)
+        return Recorded(source, self)
+
+    def piece(self, data: bytes) -> None:
+        """A piece of the body; a server that repeats the key does not get it into the recording."""
+        for secret in self._secrets:
+            data = data.replace(secret, REDACTED.encode())
+        self.write(**_written(data))
+
+    def write(self, **fields: Any) -> None:
+        """Append a line. Raises `Failure` with outcome output when it cannot be written."""
+        line = orjson.dumps({"ms": round((self._now() - self._began) * 1000), **fields}) + b"\n"
+        try:
+            while line:
+                line = line[os.write(self._fd, line) :]
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+
+
+class Recorded:
+    """A live source that is being recorded."""
+
+    def __init__(self, source: Source, recorder: Recorder) -> None:
+        self._source = source
+        self._recorder = recorder
+        self.status = source.status
+        self.headers = source.headers
+
+    def __enter__(self) -> Recorded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.__exit__()
+
+    def read(self, deadline: float) -> bytes | None:
+        try:
+            piece = self._source.read(deadline)
+        except Cut as cut:
+            self._recorder.write(end=str(cut))
+            raise
+        except TimeoutError:
+            self._recorder.write(silence=True)
+            raise
+        if piece is None:
+            self._recorder.write(end="")
+        elif piece:
+            self._recorder.piece(piece)
+        return piece
+
+
+def _written(piece: bytes) -> Line:
+    try:
+        return {"data": piece.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(piece).decode()}
+
+
+def _read(line: Line) -> bytes:
+    return base64.b64decode(line["base64"]) if "base64" in line else str(line["data"]).encode()
+
+
+class Player:
+    """Opens the attempts of a recording, one after the other."""
+
+    def __init__(self, path: str, realtime: bool, watch: Watch) -> None:
+        self._realtime = realtime
+        self._watch = watch
+        self._attempts = _attempts(path)
+
+    def more(self) -> bool:
+        """Whether the recording has another attempt."""
+        return bool(self._attempts)
+
+    def open(self, _request: Request, _connect_deadline: float, deadline: float) -> Source:
+        played = Played(self._attempts.pop(0), self._watch, self._realtime)
+        played.wait_for_head(deadline)
+        return played
+
+
+class Played:
+    """One recorded attempt."""
+
+    def __init__(self, lines: list[Line], watch: Watch, realtime: bool) -> None:
+        head, *self._lines = lines
+        self.status = int(head["status"])
+        self.headers = dict(head.get("headers") or {})
+        self._head = head
+        self._watch = watch
+        self._realtime = realtime
+        self._began = watch.now()
+
+    def __enter__(self) -> Played:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.clear()
+
+    def wait_for_head(self, deadline: float) -> None:
+        self._wait(self._head, deadline)
+
+    def read(self, deadline: float) -> bytes | None:
+        if not self._lines:
+            raise Cut("the recording ends here")
+        self._wait(self._lines[0], deadline)
+        line = self._lines.pop(0)
+        if "silence" in line:
+            raise TimeoutError
+        if "end" not in line:
+            return _read(line)
+        if line["end"]:
+            raise Cut(str(line["end"]))
+        return None
+
+    def _wait(self, line: Line, deadline: float) -> None:
+        if not self._realtime:
+            return
+        moment = self._began + line["ms"] / 1000
+        self._watch.sleep(min(moment, deadline))
+        if moment > deadline:
+            raise TimeoutError
+
+
+def _attempts(path: str) -> list[list[Line]]:
+    """The attempts in a recording; of any other file, one that sends it as the body of a 200."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    attempts: list[list[Line]] = []
+    for number, text in enumerate(data.splitlines(), 1):
+        line = _parsed(text)
+        if "status" in line:
+            attempts.append([line])
+        elif attempts and line.keys() & {"data", "base64", "end", "silence"}:
+            attempts[-1].append(line)
+        elif not attempts:
+            return [_as_body(data)]
+        else:
+            raise failure(Outcome.INPUT, f"{path} is not a recording", f"line {number}")
+    return attempts or [_as_body(data)]
+
+
+def _parsed(text: bytes) -> Line:
+    with contextlib.suppress(orjson.JSONDecodeError):
+        line = orjson.loads(text)
+        if isinstance(line, dict) and isinstance(line.get("ms"), (int, float)):
+            return line
+    return {}
+
+
+def _as_body(data: bytes) -> list[Line]:
+    pieces = [data[at : at + _PIECE] for at in range(0, len(data), _PIECE)]
+    lines = [{"ms": 0, "base64": base64.b64encode(piece).decode()} for piece in pieces]
+    return [{"ms": 0, "status": 200}, *lines, {"ms": 0, "end": ""}]

@@ -1,0 +1,73 @@
+"""A reply that is no 2xx → the verdict: what its body says, what its status means, when to come back.
+
+In: status, headers, the first bytes of the body. Out: a `Verdict`. Does no I/O.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from oastream.api_error import ApiError, read_error
+from oastream.decode import error_verdict, page_title, parse_json
+from oastream.exits import Outcome, Verdict
+from oastream.text import one_line
+
+
+def rejection(status: int, headers: Mapping[str, str], body: bytes, path: str) -> Verdict:
+    """The verdict of a reply with an HTTP status that is not 2xx; `path` is the one that was asked for."""
+    error = said(body)
+    if 300 <= status < 400:
+        error = ApiError(f"redirected to {_target(headers.get('location', ''))}, which is not followed")
+    verdict = error_verdict(error or ApiError(f"HTTP {status}"), status)
+    if status == 407:
+        verdict = replace(verdict, what="the proxy wants credentials")
+    if verdict.outcome is Outcome.NOT_FOUND and not path.startswith("/v1/"):
+        verdict = replace(verdict, hint="most base URLs end in /v1")
+    may_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
+    return replace(verdict, retry_after=retry_after(headers), should_retry=may_retry)
+
+
+def said(body: bytes) -> ApiError | None:
+    """The error in the body of an error reply: JSON in any shape, an event, a page, or plain text."""
+    text = body.strip()
+    if not text:
+        return None
+    for line in (text, *(line[5:] for line in text.splitlines() if line.startswith(b"data:"))):
+        try:
+            error = read_error(parse_json(line))
+        except ValueError:
+            continue
+        if error is not None:
+            return error
+    if text.startswith(b"<"):
+        return ApiError(page_title(text))
+    return ApiError(one_line(text.decode("utf-8", "replace"), 200))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait: retry-after-ms, Retry-After in seconds or as a date. Never negative."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * scale
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    if "retry-after" not in headers:
+        return None
+    import email.utils  # 15 ms, for a date only
+
+    date = email.utils.parsedate_tz(headers["retry-after"])
+    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+
+
+def _target(location: str) -> str:
+    """The host of a redirect; the rest of the URL may hold secrets."""
+    try:
+        return one_line(urlsplit(location).hostname or "another path", 100)
+    except ValueError:
+        return "another place"
