@@ -191,7 +191,8 @@ class Translator:
             response["model"] = str(chunk["model"])
         if not response["created_at"] and isinstance(chunk.get("created"), (int, float)):
             response["created_at"] = chunk["created"]
-        usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+        groq = chunk.get("x_groq")
+        usage = chunk.get("usage") or (groq.get("usage") if isinstance(groq, dict) else None)
         if isinstance(usage, dict) and usage:
             self._usage = _usage(usage)
 
@@ -431,17 +432,14 @@ def _status(finish: str | None) -> tuple[str, Event]:
 
 
 def _usage(usage: Event) -> Event:
-    """Chat's usage in the names of the Responses API."""
+    """Chat's usage in the names of the Responses API, with what the server counted and no more."""
     into, out = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-    return {
-        "input_tokens": into,
-        "input_tokens_details": {"cached_tokens": cached},
-        "output_tokens": out,
-        "output_tokens_details": {"reasoning_tokens": reasoning},
-        "total_tokens": usage.get("total_tokens") or into + out,
-    }
+    translated = {"input_tokens": into, "output_tokens": out, "total_tokens": usage.get("total_tokens") or into + out}
+    for name, given in (("input_tokens_details", "prompt"), ("output_tokens_details", "completion")):
+        details = usage.get(f"{given}_tokens_details")
+        if isinstance(details, dict):
+            translated[name] = details
+    return translated
 
 
 def _is_object(text: str) -> bool:

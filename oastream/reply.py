@@ -42,13 +42,17 @@ _SLACK = 64
 
 
 class Text:
-    """One run of text that is printed as it comes: length and checksum of what was, and whether more may follow."""
+    """One run of text that is printed as it comes: length and checksum of what was, and whether more may follow.
 
-    __slots__ = ("_core", "_crc", "_head", "_joiner", "_size", "kept", "shown")
+    `shown` says that it belongs to the answer's text, `printed` that its deltas cannot be taken back.
+    """
 
-    def __init__(self, shown: bool, kept: list[str] | None) -> None:
+    __slots__ = ("_core", "_crc", "_head", "_joiner", "_size", "kept", "printed", "shown")
+
+    def __init__(self, shown: bool, printed: bool, kept: list[str] | None) -> None:
         self.shown = shown
         self.kept = kept
+        self.printed = printed
         self._size = 0
         self._crc = 0
         self._core = (0, 0)  # size and checksum up to the last character that is not white space
@@ -62,13 +66,16 @@ class Text:
         return text
 
     def complete(self, full: str) -> str:
-        """The server repeats the whole text; what of it was not printed yet. Raises `Failure` if it contradicts."""
+        """The server repeats the whole text; what of it is new. Raises `Failure` if it contradicts what was printed."""
         left = self._joiner.close()
         self._count(left)
         data = whole(full).encode()
         if not data:
             return left
         rest = self._rest(data)
+        if rest is None and not self.printed:
+            self.kept = None if self.kept is None else [data.decode()]
+            return ""
         if rest is None:
             raise failure(Outcome.MALFORMED, "the answer contradicts itself", "a final text differs from its deltas")
         text = rest.decode()
@@ -148,11 +155,13 @@ class Item:
 class Reply:
     """One response, as its events tell it. `limit` is the --max-output-tokens that was asked for.
 
-    `keep_text` keeps the text too, for a response that must be assembled without the server's help.
+    `printed` says that deltas are printed as they come, so that a final text may not contradict them. `keep_text`
+    keeps the text too, for a response that must be assembled without the server's help.
     """
 
-    def __init__(self, limit: int | None = None, keep_text: bool = False) -> None:
+    def __init__(self, limit: int | None = None, printed: bool = True, keep_text: bool = False) -> None:
         self._limit = limit
+        self._printed = printed
         self._keep_text = keep_text
         self._items: list[Item] = []
         self._by_index: dict[Any, Item] = {}
@@ -282,7 +291,7 @@ class Reply:
         return text
 
     def _text(self, item: Item, part: Any) -> Text:
-        text = item.parts[part] = Text(item.text_shown, [] if self._keep_text else None)
+        text = item.parts[part] = Text(item.text_shown, self._printed, [] if self._keep_text else None)
         return text
 
     def _open_item(self, event: Event, kind: str) -> Item:
@@ -443,7 +452,7 @@ class Reply:
         """The 1x outcomes that hold, lowest number first."""
         ending = self._ending_outcome()
         if ending is Outcome.LENGTH:
-            yield Verdict(ending, "cut at the maximum number of tokens", self._reason())
+            yield Verdict(ending, "cut at the maximum number of tokens")
         elif ending is Outcome.STOP and self._spent():
             why = f"the server calls it complete, but it used all {self._limit} tokens"
             yield Verdict(Outcome.LENGTH, "probably cut at the maximum number of tokens", why)

@@ -24,6 +24,8 @@ class Sink:
 
     wants_rest_of_body = False
     """Whether the bytes that follow the terminal event belong to the output."""
+    prints_deltas = True
+    """Whether text is printed as it comes, and cannot be taken back."""
     repeats_text = False
     """Whether events that repeat the whole text are part of the output."""
     assembles = False
@@ -91,6 +93,8 @@ class Ndjson(Sink):
 class Tools(Sink):
     """One tool call a line, once all are whole."""
 
+    prints_deltas = False
+
     def complete(self, reply: Reply) -> None:
         for call in list(reply.calls()):  # all or none
             self._line(call)
@@ -112,6 +116,7 @@ class EagerTools(Tools):
 class Json(Sink):
     """The assembled response, one object."""
 
+    prints_deltas = False
     repeats_text = True
     assembles = True
 
