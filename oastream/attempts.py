@@ -56,7 +56,10 @@ class Attempts:
                 return replace(verdict, hint=f"not retried: {waits} that --retry-max-time and --max-time leave")
             try:
                 self._announce(verdict, delay)
-                self._session.watch.sleep(self._session.deadlines.now() + delay)
+                until = self._session.deadlines.now() + delay
+                self._session.messages.phase(f"{verdict.what}; trying again in", until)
+                self._session.watch.sleep(until)
+                self._session.messages.phase("waiting")
             except Failure as failed:
                 return self._let_go(failed.verdict)
 

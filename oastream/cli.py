@@ -297,7 +297,8 @@ OPTIONS: dict[str, list[click.Option]] = {
         _flag("--realtime", help="With --replay: at the speed it was recorded at."),
     ],
     "Help": [
-        click.Option(["-v", "--verbose"], count=True, help="Say on stderr what goes on."),
+        click.Option(["-v", "--verbose"], count=True, help="Say on stderr what goes on; -vv names each event."),
+        _flag("-q", "--quiet", help="No status line and no notices on stderr, only errors."),
         _flag(
             "-h",
             "--help",

@@ -23,6 +23,7 @@ from oastream.output import STDOUT, Direct, File, Held, Output, open_output
 from oastream.prompt import Reader, Stdin, read_prompt
 from oastream.request import Body, base_body, brings_input, build_body, encoded
 from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, dumps, end_record
+from oastream.status_line import STDERR, TICK, StatusLine, wanted
 from oastream.watch import Watch
 
 LAST_WORDS = 1.0
@@ -48,6 +49,7 @@ class Run:
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
         self._watch.catch_signals()
+        self._show_waits()
         try:
             self._output = self._open_output()
             body = self._body()
@@ -61,6 +63,14 @@ class Run:
         except Failure as failed:
             return self._finish(failed.verdict)
 
+    def _show_waits(self) -> None:
+        options = self._options
+        if wanted(self._environ, options.quiet, options.verbose) and not options.dry_run:
+            self._messages.status = StatusLine(self._watch.now)
+            self._watch.on_tick, self._watch.tick = self._messages.tick, TICK
+        to_stdout = options.output is None and not options.hold
+        self._messages.shares_terminal = to_stdout and os.isatty(STDOUT) and os.isatty(STDERR)
+
     # The parts ---------------------------------------------------------------------------------------------------
 
     def _open_output(self) -> Output:
@@ -73,7 +83,8 @@ class Run:
         if self._options.resume or self._options.replay:
             return {}
         deadline = self._figures.started + self._options.max_time if self._options.max_time else math.inf
-        reader = Reader(self._watch, self._options.input_encoding, self._messages.line, deadline)
+        notice = self._messages.line if not self._options.quiet else _unsaid
+        reader = Reader(self._watch, self._options.input_encoding, notice, deadline)
         base = base_body(self._options, reader.file)
         prompt = read_prompt(self._options, self._stdin, reader, required=not brings_input(base))
         return build_body(self._options, prompt, base, reader.file)
@@ -143,6 +154,7 @@ class Run:
     def _finish(self, verdict: Verdict) -> Verdict:
         """Complete the output, or take it back; write the end record; say on stderr how it ended."""
         self._watch.heed()
+        self._messages.begin_text()
         try:
             verdict = self._completed(verdict)
             self._write_end(verdict)
@@ -152,7 +164,7 @@ class Run:
             pass  # a signal ended the run, and nobody reads its last words
         if isinstance(self._output, File) and verdict.outcome is Outcome.OUTPUT:
             self._output.discard()
-        self._messages.end_reasoning()
+        self._messages.end_line()
         self._messages.verdict(verdict)
         self._show_stats(verdict)
         return verdict
@@ -180,6 +192,7 @@ class Run:
         deadline = math.inf if verdict.signal is None else self._watch.now() + LAST_WORDS
         if data := sink.take():
             output.write(data, deadline)
+            self._messages.wrote(data)
         output.finish(verdict.answered)
 
     def _shown_figures(self) -> dict[str, Any]:
@@ -241,6 +254,10 @@ def server_for(options: Options) -> Iterator[str]:
         yield server.url
     finally:
         server.close()
+
+
+def _unsaid(_notice: str) -> None:
+    """-q: what a notice would say."""
 
 
 def _choices(body: Body) -> int:
