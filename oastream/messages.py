@@ -28,16 +28,17 @@ class Messages:
         """Whether the answer goes to the terminal that stderr is."""
         self._joiner = Joiner()
         self._in_line = False
+        self._in_answer = False
         self._withheld: list[str] = []
 
     def line(self, text: str) -> None:
         """One line, with the program's name."""
-        self.end_line()
+        self._end_line()
         self._write(f"{PROGRAM}: {text}\n")
 
     def raw(self, text: str) -> None:
         """One line for a program to read, without the program's name."""
-        self.end_line()
+        self._end_line()
         self._write(f"{text}\n")
 
     def trace(self, mark: str, text: str, level: int = 1) -> None:
@@ -57,7 +58,7 @@ class Messages:
 
     def begin_text(self) -> None:
         """The answer begins: whoever watches has something better to look at than a status line."""
-        self.end_line()
+        self.end_reasoning()
         if self.status is not None:
             self.status.erase()
             self.status = None
@@ -65,7 +66,7 @@ class Messages:
     def wrote(self, data: bytes) -> None:
         """What stdout got: where it shares a terminal with stderr, a message must not run on in the answer's line."""
         if self.shares_terminal:
-            self._in_line = not data.endswith(b"\n")
+            self._in_answer = not data.endswith(b"\n")
 
     def progress(self, text: str) -> None:
         """A line for those who asked with -v or who watch, and for all if the run ends badly."""
@@ -91,9 +92,16 @@ class Messages:
             self._write(text)
             self._in_line = not text.endswith("\n")
 
-    def end_line(self) -> None:
+    def end_reasoning(self) -> None:
+        """What follows the reasoning begins a line of its own."""
         if self._in_line:
             self._in_line = False
+            self._write("\n")
+
+    def _end_line(self) -> None:
+        self.end_reasoning()
+        if self._in_answer:
+            self._in_answer = False
             self._write("\n")
 
     def _write(self, text: str) -> None:

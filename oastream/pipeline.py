@@ -164,7 +164,7 @@ class Run:
             pass  # a signal ended the run, and nobody reads its last words
         if isinstance(self._output, File) and verdict.outcome is Outcome.OUTPUT:
             self._output.discard()
-        self._messages.end_line()
+        self._messages.end_reasoning()
         self._messages.verdict(verdict)
         self._show_stats(verdict)
         return verdict
