@@ -226,7 +226,7 @@ class Attempt:
         if data:
             self.committed = True
             self._session.messages.begin_text()
-            self._session.output.write(data)
+            self._session.output.write(data, self._session.deadlines.run)
             self._session.messages.wrote(data)
 
     def _rest(self, source: Source) -> None:

@@ -19,7 +19,7 @@ from oastream.exits import Failure, Outcome, Verdict, exit_status, failure
 from oastream.job import Job
 from oastream.messages import Messages
 from oastream.options import Options
-from oastream.output import STDOUT, Direct, File, Held, Output, open_output
+from oastream.output import STDOUT, File, Held, Output, open_output
 from oastream.prompt import Reader, Stdin, read_prompt
 from oastream.request import Body, base_body, brings_input, build_body, encoded
 from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, dumps, end_record
@@ -27,7 +27,7 @@ from oastream.status_line import STDERR, TICK, StatusLine, wanted
 from oastream.watch import Watch
 
 LAST_WORDS = 1.0
-"""Seconds that the end record may take to be written when a signal ends the run and stdout's reader is slow."""
+"""Seconds that the end record may take to be written when a signal or --max-time ends the run and nobody reads."""
 
 
 class Run:
@@ -161,7 +161,7 @@ class Run:
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
-            pass  # a signal ended the run, and nobody reads its last words
+            pass  # the run is over, and nobody reads its last words
         if isinstance(self._output, File) and verdict.outcome is Outcome.OUTPUT:
             self._output.discard()
         self._messages.end_reasoning()
@@ -189,11 +189,12 @@ class Run:
             output.reset()
             sink.take()
         sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._shown_figures()))
-        deadline = math.inf if verdict.signal is None else self._watch.now() + LAST_WORDS
+        in_haste = verdict.signal is not None or verdict.outcome is Outcome.DEADLINE
+        deadline = self._watch.now() + LAST_WORDS if in_haste else math.inf
         if data := sink.take():
             output.write(data, deadline)
             self._messages.wrote(data)
-        output.finish(verdict.answered)
+        output.finish(verdict.answered, deadline)
 
     def _shown_figures(self) -> dict[str, Any]:
         reply = self._attempts.reply if self._attempts is not None else None
@@ -263,15 +264,3 @@ def _unsaid(_notice: str) -> None:
 def _choices(body: Body) -> int:
     count = body.get("n")
     return count if isinstance(count, int) and count > 0 else 1
-
-
-def show(text: str, stdout_open: bool) -> Verdict:
-    """Print a text that was asked for, --help or --version: it must arrive like an answer."""
-    try:
-        output = open_output(None, False, False, stdout_open, Watch())
-        assert isinstance(output, Direct)
-        output.write(f"{text}\n".encode())
-        output.finish(True)
-    except Failure as failed:
-        return failed.verdict
-    return Verdict(Outcome.STOP)

@@ -90,11 +90,16 @@ class Text:
         data = text.encode()
         if not self._core[0]:
             self._head = (self._head + data[: len(data) - len(data.lstrip())])[:_SLACK]
-        kept = data.rstrip()
-        if kept:
-            self._core = (self._size + len(kept), zlib.crc32(kept, self._crc))
-        self._size += len(data)
-        self._crc = zlib.crc32(data, self._crc)
+        if data[-1] <= 32:  # white space: what is before it is the core
+            kept = data.rstrip()
+            if kept:
+                self._core = (self._size + len(kept), zlib.crc32(kept, self._crc))
+            self._size += len(data)
+            self._crc = zlib.crc32(data, self._crc)
+        else:
+            self._size += len(data)
+            self._crc = zlib.crc32(data, self._crc)
+            self._core = (self._size, self._crc)
 
     def _rest(self, data: bytes) -> bytes | None:
         """What `data` has beyond what was printed; None when it is another text. Stripped white space is the same."""
@@ -196,7 +201,7 @@ class Reply:
             raise failure(Outcome.MALFORMED, "an event has a field of the wrong type", event["type"]) from error
         if not self._out:
             return ""
-        text = "".join(self._out)
+        text = self._out[0] if len(self._out) == 1 else "".join(self._out)
         self._out.clear()
         return text
 

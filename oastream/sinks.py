@@ -84,6 +84,7 @@ class Ndjson(Sink):
         if raw is None:
             self._line(event)
         else:
+            raw = verbatim(raw)
             self._pending.append((escaped(raw.decode()).encode() if self._sanitized else raw) + b"\n")
 
     def record(self, record: Event) -> None:
@@ -146,7 +147,7 @@ class SseEvents(Sse):
         """Half an event at the end of one stream must not run into the next."""
 
     def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
-        data = dumps(event) if raw is None else raw
+        data = dumps(event) if raw is None else verbatim(raw)
         super().chunk(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode("utf-8", "replace"), data))
 
 
@@ -164,6 +165,13 @@ class ResponseId(Sink):
 
 
 SINKS: dict[str, type[Sink]] = {"text": Text, "ndjson": Ndjson, "tools": Tools, "json": Json, "sse": Sse}
+
+
+def verbatim(data: bytes) -> bytes:
+    """The server's JSON on one line: between tokens, the only place where JSON has newlines, a space means the same."""
+    if not data.isascii():
+        data = data.decode("utf-8", "replace").encode()
+    return data.replace(b"\n", b" ") if b"\n" in data else data
 
 
 def dumps(value: Any) -> bytes:
