@@ -160,8 +160,8 @@ class Attempt:
                     raise
                 chunk = None
             if chunk is None:
+                self._pass_on(decoder.close(torn=bool(why)))
                 why = why or "it ended without a terminal event"
-                self._pass_on(decoder.close())
             else:
                 self._sink.chunk(chunk)
                 self._pass_on(decoder.feed(chunk))

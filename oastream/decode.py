@@ -92,10 +92,13 @@ class Decoder:
         if self._parser.overflowed:
             raise self._too_large()
 
-    def close(self) -> Iterator[Decoded]:
-        """What the end of the body completes, clean or not: an event without its blank line counts if it is whole."""
+    def close(self, torn: bool = False) -> Iterator[Decoded]:
+        """What the end of the body completes: an event without its blank line counts if it is whole.
+
+        `torn` says that the body's framing wanted more: then a document that makes no sense is only a beginning.
+        """
         if not self._is_stream and self._document:
-            yield from self._whole_document(bytes(self._document))
+            yield from self._whole_document(bytes(self._document), torn)
         for kind, data in self._parser.close():
             if _is_whole(data):
                 self.payloads += 1
@@ -118,7 +121,7 @@ class Decoder:
     def _too_large(self) -> Failure:
         return failure(Outcome.MALFORMED, "an event is too large", f"over --max-event-bytes {self._limit}")
 
-    def _whole_document(self, document: bytes) -> Iterator[Decoded]:
+    def _whole_document(self, document: bytes, torn: bool) -> Iterator[Decoded]:
         """A body that is no event stream: a JSON answer or error, a page, or events behind a stray line."""
         document = document.removeprefix(b"\xef\xbb\xbf").strip()
         if not document:
@@ -126,7 +129,8 @@ class Decoder:
         try:
             value = parse_json(document)
         except ValueError:
-            yield from self._not_json(document)
+            if not torn:
+                yield from self._not_json(document)
             return
         self.payloads += 1
         yield from self._answer(value)
