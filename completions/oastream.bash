@@ -75,6 +75,7 @@ _oastream() {
             [[ $value == @* ]] || return
             while IFS= read -r word; do
                 [[ -d $word ]] && word+=/
+                printf -v word %q "$word"
                 candidates[${#candidates[@]}]=@$word
             done < <(compgen -f -- "${value#@}")
             compopt -o nospace 2>/dev/null

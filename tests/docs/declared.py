@@ -66,6 +66,7 @@ class Program:
 
     name: str
     groups: dict[str, list[Option]]
+    takes_words: bool
 
     @property
     def options(self) -> list[Option]:
@@ -101,7 +102,7 @@ def _program(name: str, command: click.Command, groups: dict[str, list[click.Opt
         heading: [_option(option, context) for option in options if not option.hidden]
         for heading, options in groups.items()
     }
-    return Program(name, shown)
+    return Program(name, shown, any(isinstance(param, click.Argument) for param in command.params))
 
 
 def _option(option: click.Option, context: click.Context) -> Option:

@@ -26,8 +26,9 @@ BLOCK = re.compile(r"^@([A-Z]+)\n(.*?)^@END\n", re.MULTILINE | re.DOTALL)
 HEAD = """\
 '\\" t
 .\\" Made from man/{name}.1.in by `{command}`; do not edit.
+.nr HY 0
 """
-"""The first line asks for tbl."""
+"""The first line asks for tbl. Words are not broken: a hyphen in an option's name would be copied with it."""
 
 TENS = {
     0: "0: use the answer. 1 to 9: something on this machine is wrong",

@@ -1,4 +1,8 @@
-"""The completion for zsh: a function for compsys, to be found in `$fpath` as `_NAME`."""
+"""The completion for zsh: a function for compsys, to be found in `$fpath` as `_NAME`.
+
+The words of the prompt complete to nothing, and say so with success: a spec that only shows a message fails, whereupon
+compsys tries again and offers each option twice.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +52,8 @@ def script(program: Program) -> str:
     """The script for one program."""
     function = program.name.replace("-", "_")
     arguments = [spec for option in program.options for spec in _specs(option, function)]
-    if program.name == "oastream":
-        arguments.append("'*:prompt: '")
+    if program.takes_words:
+        arguments.append("'*:prompt:{ : }'")
     return SCRIPT.format(
         name=program.name,
         command=COMMAND,
