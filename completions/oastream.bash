@@ -61,7 +61,7 @@ _oastream() {
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(-f --file -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --previous-response-id --set --body --header --dry-run --base-url --api-key-file --api-key-cmd --insecure-http --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime -v --verbose -h --help --help-all --version)
+            candidates=(-f --file -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --previous-response-id --set --body --header --dry-run --base-url --api-key-file --api-key-cmd --insecure-http --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime -v --verbose -q --quiet -h --help --help-all --version)
             ;;
     esac
 

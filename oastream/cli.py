@@ -399,8 +399,8 @@ Examples:
   oastream --base-url mock: 'Try it without a key or a network'"""
 
 MORE = """
-oastream --help-all lists all options; man oastream explains them, and every exit
-status."""
+oastream --help-all lists all options; man oastream explains them, and every
+exit status."""
 
 
 class Shown(Exception):

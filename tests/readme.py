@@ -1,6 +1,6 @@
 """README.md → its examples, and the table of statuses that is made from the code.
 
-`python -m tests.readme` writes the table; `tests/test_readme.py` compares it and runs the examples.
+`python -m tests.docs` writes the table; `tests/test_readme.py` compares it and runs the examples.
 """
 
 from __future__ import annotations
@@ -28,7 +28,3 @@ def sessions(text: str) -> Iterator[list[tuple[str, str]]]:
     for block in _CONSOLE.findall(text):
         commands = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
         yield [(command, output) for command, _, output in (each.partition("\n") for each in commands)]
-
-
-if __name__ == "__main__":
-    README.write_text(with_statuses(README.read_text()))

@@ -11,8 +11,8 @@ import os
 import pty
 import select
 import shutil
-import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,19 +63,17 @@ def _typed(shell: str, line: str, cwd: Path, env: Mapping[str, str]) -> list[str
     start = cwd / f"start.{shell}"
     start.write_text(setup)
     command = {"bash": ["bash", "--norc", "--noprofile", "-i"], "zsh": ["zsh", "-f", "-i"]}[shell]
-    child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(cwd)
-        os.execvpe(command[0], command, dict(env))
-    try:
-        os.write(terminal, f". {start}\n".encode())
-        _read_until(terminal, b"READY> ", "the shell did not start")
-        os.write(terminal, f"{line}\x14\n".encode())
-        screen = _read_until(terminal, _END, f"{line} was not completed")
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(terminal)
+    terminal, its_end = pty.openpty()
+    with subprocess.Popen(command, cwd=cwd, env=env, stdin=its_end, stdout=its_end, stderr=its_end) as process:
+        os.close(its_end)
+        try:
+            os.write(terminal, f". {start}\n".encode())
+            _read_until(terminal, b"READY> ", "the shell did not start")
+            os.write(terminal, f"{line}\x14\n".encode())
+            screen = _read_until(terminal, _END, f"{line} was not completed")
+        finally:
+            process.kill()
+            os.close(terminal)
     rows = screen.decode().replace("\r", "").split("\n")
     return [row[1:-1] for row in rows if row.startswith("<") and row.endswith(">") and row != _END.decode()]
 
@@ -89,3 +87,14 @@ def _read_until(terminal: int, mark: bytes, complaint: str) -> bytes:
         with contextlib.suppress(OSError):
             seen += os.read(terminal, 1 << 16)
     return seen
+
+
+def program_path(folder: Path) -> str:
+    """A PATH on which the programs are found, as they are in this tree."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, module in (("oastream", "oastream"), ("oastream-mock", "oastream.mock.cli")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m {module} "$@"\n')
+        program.chmod(0o755)
+    return f"{programs}:/usr/local/bin:/usr/bin:/bin"

@@ -16,7 +16,7 @@ ROOT = README.parent
 
 
 def test_the_table_of_statuses_is_the_codes() -> None:
-    assert with_statuses(TEXT) == TEXT, "run: python -m tests.readme"
+    assert with_statuses(TEXT) == TEXT, "run: python -m tests.docs"
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")

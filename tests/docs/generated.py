@@ -7,13 +7,14 @@ from pathlib import Path
 from tests.docs import bash, fish, zsh
 from tests.docs.declared import PROGRAMS
 from tests.docs.manpage import page
+from tests.readme import README, with_statuses
 
 ROOT = Path(__file__).parents[2]
 
 
 def generated() -> dict[str, str]:
     """Path → text."""
-    texts = {}
+    texts = {"README.md": with_statuses(README.read_text())}
     for name, declare in PROGRAMS.items():
         program = declare()
         texts[f"man/{name}.1"] = page((ROOT / f"man/{name}.1.in").read_text(), program)
