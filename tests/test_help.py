@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from oastream import __version__, cli
-from tests.program import environment, oastream
+from tests.program import oastream
 from tests.shells import program_path
 
 EXAMPLES = [line.strip() for line in cli.EXAMPLES.splitlines()[1:]]
-HEAVY = ("httpx2", "openai", "asyncio", "ssl")
 
 
 def listed(page: str) -> list[str]:
@@ -56,12 +54,3 @@ def test_an_example_of_help_runs(line: str, tmp_path: Path) -> None:
     script = ["sh", "-c", line]
     done = subprocess.run(script, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, timeout=60, check=False)
     assert done.returncode == 0
-
-
-@pytest.mark.parametrize("option", ["--help", "--help-all", "--version"])
-def test_help_loads_nothing_that_speaks_to_a_network(option: str) -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "oastream", option]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
-    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
-    assert "oastream.cli" in loaded
-    assert loaded.isdisjoint(HEAVY)

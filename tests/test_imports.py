@@ -28,7 +28,7 @@ def imported(*args: str) -> set[str]:
     return {line.rsplit("|", 1)[1].strip() for line in lines[1:]}
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
+@pytest.mark.parametrize("option", ["--help", "--help-all", "--version"])
 def test_help_imports_nothing_of_the_network(option: str) -> None:
     modules = imported(option)
     assert not modules & NEVER_FOR_HELP
