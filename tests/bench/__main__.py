@@ -28,13 +28,29 @@ MEMORY = (1_000, 100_000, 1_000_000)
 
 @dataclass(slots=True)
 class Run:
-    """One run of a command: seconds, seconds of CPU of all its processes, peak MiB of the largest, delays in ms."""
+    """One run of a command: seconds, seconds of CPU of all its processes, delays in ms."""
 
     wall: float
     cpu: float
-    peak: float
     first_byte: float
     delays: list[float] = field(default_factory=list)
+
+
+# A child's peak is at least its parent's size at the fork: measured from a process that is smaller than any peer.
+_LAUNCH = """
+import os, sys
+child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
+print(os.wait4(child, 0)[2].ru_maxrss, file=sys.stderr)
+"""
+
+
+def peak(command: list[str]) -> float:
+    """Peak memory of a command, MiB; its output is thrown away."""
+    launch = [sys.executable, "-S", "-E", "-c", _LAUNCH, *command]
+    done = subprocess.run(
+        launch, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True
+    )
+    return int(done.stderr.split()[-1]) / 1024
 
 
 def run(command: list[str] | str, stamped: bool = False) -> Run:
@@ -51,11 +67,10 @@ def run(command: list[str] | str, stamped: bool = False) -> Run:
             arrived = time.monotonic_ns()
             *lines, rest = (rest + piece).split(b"\n")
             delays += [(arrived - int(line)) / 1e6 for line in lines if line.isdigit()]
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    process.wait()
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return Run(time.monotonic() - began, cpu, usage.ru_maxrss / 1024, first, delays)
+    return Run(time.monotonic() - began, cpu, first, delays)
 
 
 @contextmanager
@@ -186,11 +201,11 @@ def measure(peers: Peers, url: str, runs: int) -> Table:
         delays = {n: [sorted(r.delays)[int(len(r.delays) * share)] for r in rs] for n, rs in late.items()}
         table.add(f"event on the socket → bytes on stdout, {name}", "ms", delays, 2)
     for count in MEMORY:
-        commands: dict[str, list[str] | str] = {"oastream": peers.oastream(f"{url}/burst/{count}")}
+        commands = {"oastream": peers.oastream(f"{url}/burst/{count}")}
+        commands["oastream --format ndjson"] = peers.oastream(f"{url}/burst/{count}", "--format", "ndjson")
         if count <= BURST:
             commands["openai SDK"] = peers.sdk(f"{url}/burst/{count}")
-        memory = in_turn(commands, 1)
-        table.add(f"peak memory, {count:,} events", "MiB", {n: [r.peak for r in rs] for n, rs in memory.items()})
+        table.add(f"peak memory, {count:,} events", "MiB", {name: [peak(c)] for name, c in commands.items()}, 1)
     helps = in_turn(
         {"oastream": [*peers.oastream(url)[:1], "--help"], "llm": f"{peers.llm(url).split(' -m')[0]} --help"}, runs
     )
