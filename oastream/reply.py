@@ -55,7 +55,9 @@ class Text:
         self.printed = printed
         self._size = 0
         self._crc = 0
-        self._core = (0, 0)  # size and checksum up to the last character that is not white space
+        self._core: tuple[int, int] | None = (
+            None  # size and checksum without the white space at the end, if there is any
+        )
         self._head = b""  # white space that it began with
         self._joiner = Joiner()
 
@@ -88,17 +90,21 @@ class Text:
         if self.kept is not None:
             self.kept.append(text)
         data = text.encode()
-        if not self._core[0]:
-            self._head = (self._head + data[: len(data) - len(data.lstrip())])[:_SLACK]
-        if data[-1] <= 32:  # white space: what is before it is the core
-            kept = data.rstrip()
-            if kept:
-                self._core = (self._size + len(kept), zlib.crc32(kept, self._crc))
-            self._size += len(data)
-            self._crc = zlib.crc32(data, self._crc)
+        if self._size == len(self._head):  # nothing but white space so far
+            self._head += data[: len(data) - len(data.lstrip())]
+        if data[-1] > 32:
+            self._core = None
         else:
-            self._size += len(data)
-            self._crc = zlib.crc32(data, self._crc)
+            self._mark_core(data)
+        self._size += len(data)
+        self._crc = zlib.crc32(data, self._crc)
+
+    def _mark_core(self, data: bytes) -> None:
+        """`data` ends in white space: what is before that may be all that the server repeats."""
+        kept = data.rstrip()
+        if kept:
+            self._core = (self._size + len(kept), zlib.crc32(kept, self._crc))
+        elif self._core is None:
             self._core = (self._size, self._crc)
 
     def _rest(self, data: bytes) -> bytes | None:
@@ -106,7 +112,7 @@ class Text:
         for begun in (data, self._head + data):
             if len(begun) >= self._size and zlib.crc32(begun[: self._size]) == self._crc:
                 return begun[self._size :]
-            size, crc = self._core
+            size, crc = self._core or (self._size, self._crc)
             if size <= len(begun) <= self._size <= size + _SLACK and zlib.crc32(begun[:size]) == crc:
                 return b"" if not begun[size:].strip() else None
         return None
@@ -313,7 +319,10 @@ class Reply:
 
     def _text_delta(self, event: Event) -> None:
         text = self._texts.get((event.get("output_index"), event.get("content_index"))) or self._text_of(event)
-        self._print(text, text.add(event["delta"]))
+        piece = text.add(event["delta"])
+        if piece and text.shown:
+            self.has_text = True
+            self._out.append(piece)
 
     def _refusal_delta(self, event: Event) -> None:
         self._text_delta(event)

@@ -12,6 +12,8 @@ Event = tuple[bytes, bytes]
 """Type (empty when the stream named none) and data."""
 
 _BOM = b"\xef\xbb\xbf"
+_FIELD_NAME = 64
+"""What a line that has not ended may be longer than the data in it."""
 _BARE_ERRORS = (b'{"error"', b'{"object":"error"')
 
 
@@ -41,12 +43,22 @@ class Parser:
             chunk = self._finish_block(chunk, events)
         *blocks, rest = chunk.split(b"\n\n")
         for block in blocks:
+            # The two shapes that servers send are taken apart at once.
+            if block.startswith(b"event: "):
+                kind, _, data = block[7:].partition(b"\ndata: ")
+            else:
+                kind, data = b"", block[6:] if block.startswith(b"data: ") else b""
+            if not data or b"\n" in data or b"\n" in kind:
+                self._lines(block + b"\n\n", events)
+            elif len(data) <= self._limit:
+                events.append((kind, data))
+            else:
+                self.overflowed = True
             if self.overflowed:
                 return events
-            self._whole_block(block, events)
         if rest:
             self._lines(rest, events)
-        if self._line_size + self._data_size > self._limit:
+        if self._line_size + self._data_size > self._limit + _FIELD_NAME:
             self.overflowed = True
         return events
 
@@ -84,22 +96,6 @@ class Parser:
         self._lines(chunk[:end], events)
         return chunk[end:]
 
-    def _whole_block(self, block: bytes, events: list[Event]) -> None:
-        """A block from its first line to its last. The two shapes that servers send are taken apart at once."""
-        if len(block) > self._limit:
-            self.overflowed = True
-            return
-        if block.startswith(b"data: ") and b"\n" not in block:
-            if len(block) > 6:
-                events.append((b"", block[6:]))
-            return
-        if block.startswith(b"event: "):
-            kind, _, data = block[7:].partition(b"\ndata: ")
-            if data and b"\n" not in data and b"\n" not in kind:
-                events.append((kind, data))
-                return
-        self._lines(block + b"\n\n", events)
-
     def _lines(self, text: bytes, events: list[Event]) -> None:
         *lines, rest = text.split(b"\n")
         for line in lines:
@@ -135,10 +131,12 @@ class Parser:
     def _add_data(self, value: bytes) -> None:
         self._data.append(value)
         self._data_size += len(value) + 1
+        if self._data_size - 1 > self._limit:
+            self.overflowed = True
 
     def _dispatch(self, events: list[Event]) -> None:
         data = b"\n".join(self._data)
-        if data:
+        if data and not self.overflowed:
             events.append((self._type, data))
         self._type = b""
         self._data.clear()
