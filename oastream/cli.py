@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import codecs
 import math
+import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from oastream import __version__
-from oastream.exits import TABLE, Outcome, failure
+from oastream.exits import TABLE, Failure, Outcome, failure
 from oastream.options import Options
 
 if TYPE_CHECKING:
     from click.types import OptionHelpExtra
 
+    from oastream.config import Kind, Layer, Origin, Setting
+
 OPENAI_URL = "https://api.openai.com/v1"
 FORMATS = ("text", "ndjson", "tools", "json", "sse")
+PROVIDERS = ("azure", "bedrock", "vertex")
 
 # Defaults in seconds, from the contract, section 8.
 CONNECT_TIMEOUT = 10.0
@@ -71,6 +75,10 @@ class Pair(click.ParamType[tuple[str, str]]):
             self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
         return left.strip(), right
 
+    def joined(self, pair: tuple[str, str]) -> str:
+        """The pair as one text."""
+        return self.separator.join(pair)
+
 
 class Header(Pair):
     """A request header: a token, a colon, and a value on one line of ASCII or Latin-1."""
@@ -86,6 +94,9 @@ class Header(Pair):
         if any(ord(c) < 32 and c != "\t" for c in text) or not text.isprintable() or not text.isascii():
             self.fail(f"the value of {name} has characters that a header cannot carry", param, ctx)
         return name, text
+
+    def joined(self, pair: tuple[str, str]) -> str:
+        return ": ".join(pair)
 
 
 class Encoding(click.ParamType[str]):
@@ -126,6 +137,22 @@ class ResponseId(click.ParamType[str]):
         return str(value)
 
 
+class BaseUrl(click.ParamType[str]):
+    """An http URL with a host and without credentials, or the embedded server's."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from oastream.endpoint import endpoint  # not for --help
+
+        try:
+            if not value.startswith("mock:"):
+                endpoint(value, "")
+        except Failure as error:
+            self.fail(error.verdict.why, param, ctx)  # not the URL: it may hold a password
+        return str(value)
+
+
 class Usual(click.ParamType[str]):
     """Any text; `values` are those that are worth offering when Tab is pressed."""
 
@@ -136,14 +163,36 @@ class Usual(click.ParamType[str]):
 
 
 class Option(click.Option):
-    """An option whose help is for people: 10, not 10.0, and no range that its name implies."""
+    """An option that may also be set by a variable or the configuration file, and whose help is for people."""
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
+        """10, not 10.0, and no range that the option's name implies."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
         if "default" in extra:
             extra["default"] = extra["default"].removesuffix(".0")
         return extra
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Where an option may be repeated its variable has a value a line: values hold spaces."""
+        if not self.multiple:
+            return super().value_from_envvar(ctx)
+        text = self.resolve_envvar_value(ctx)
+        return None if text is None else [line for line in text.splitlines() if line.strip()]
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """A value that is bad is the command line's mistake, or the configuration's, which is kept for later."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            origin = origin_of(ctx, self.name)
+            if origin in (COMMAND_LINE, DEFAULT):
+                raise
+            what = f"bad {self.name.replace('_', '-')} from {' '.join(origin)}"
+            _misconfigured(ctx, failure(Outcome.CONFIG, what, _said(error.message)))
+            if ctx.default_map is not None:
+                ctx.default_map.pop(self.name, None)
+            return super().process_value(ctx, self.get_default(ctx))
 
 
 def _show_help(context: click.Context, _option: click.Parameter, asked: bool) -> None:
@@ -170,6 +219,24 @@ def _help(context: click.Context, groups: Mapping[str, Iterable[click.Option]], 
 def _show_version(_context: click.Context, _option: click.Parameter, asked: bool) -> None:
     if asked:
         raise Shown(f"oastream {__version__}")
+
+
+def _load_profile(context: click.Context, _option: click.Parameter, profile: str | None) -> str | None:
+    """Put the defaults of the file below the command line and the environment, before any other option is read."""
+    layers: list[Layer] = []
+    path = config_path(os.environ)
+    if profile is not None or os.path.lexists(path):
+        from oastream.config import read_layers  # 5 ms that a run without a file need not pay
+
+        try:
+            layers = read_layers(path, profile, settings())
+        except Failure as failed:
+            _misconfigured(context, failed)
+    if url := os.environ.get("OPENAI_BASE_URL"):  # not oastream's own: a profile knows better
+        layers.append((OPENAI_BASE_URL, {"base_url": url}))
+    context.meta[_LAYERS] = layers
+    context.default_map = {name: value for _, values in reversed(layers) for name, value in values.items()}
+    return profile
 
 
 def _flag(*names: str, help: str, **more: Any) -> click.Option:
@@ -241,16 +308,15 @@ OPTIONS: dict[str, list[click.Option]] = {
     "Server": [
         _value(
             "--base-url",
-            envvar=["OASTREAM_BASE_URL", "OPENAI_BASE_URL"],
+            type=BaseUrl(),
             default=OPENAI_URL,
             show_default=True,
             metavar="URL",
             help="Where the API is; mock: is a server inside oastream.",
         ),
-        _value("--api-key-file", allow_from_autoenv=False, metavar="FILE", help="Read the key from a file."),
-        _value(
-            "--api-key-cmd", allow_from_autoenv=False, metavar="COMMAND", help="Read the key from a command's output."
-        ),
+        _value("--api-key-file", metavar="FILE", help="Read the key from a file."),
+        _value("--api-key-cmd", metavar="COMMAND", help="Read the key from a command's output."),
+        _value("--provider", type=click.Choice(PROVIDERS), help="A cloud with a sign-in of its own."),
         _flag("--insecure-http", help="Let a key travel over plain http to another machine."),
     ],
     "Background": [
@@ -348,6 +414,16 @@ OPTIONS: dict[str, list[click.Option]] = {
         _value("--replay", metavar="FILE", help="Play a recording instead of asking a server."),
         _flag("--realtime", help="With --replay: at the speed it was recorded at."),
     ],
+    "Configuration": [
+        _value(
+            "--profile",
+            is_eager=True,
+            callback=_load_profile,
+            metavar="NAME",
+            help="Take the defaults of this profile in config.toml.",
+        ),
+        _flag("--show-config", help="Print each option's value and where it came from.", allow_from_autoenv=False),
+    ],
     "Help": [
         Option(["-v", "--verbose"], count=True, help="Say on stderr what goes on; -vv names each event."),
         _flag("-q", "--quiet", help="No status line and no notices on stderr, only errors."),
@@ -420,9 +496,110 @@ def parse(words: list[str]) -> Options:
     """
     try:
         with command().make_context("oastream", _spelled_out(words), auto_envvar_prefix="OASTREAM") as context:
-            return _checked(Options(**{name: _plain(value) for name, value in context.params.items()}))
+            return _checked(_options(context))
     except click.UsageError as error:
         raise failure(Outcome.USAGE, "bad usage", _one_line(error), "try 'oastream --help'") from error
+
+
+def config_path(environ: Mapping[str, str]) -> str:
+    """The configuration file. The XDG specification has a relative XDG_CONFIG_HOME ignored."""
+    base = environ.get("XDG_CONFIG_HOME", "")
+    if not base.startswith("/"):
+        base = os.path.expanduser("~/.config")
+    return os.path.join(base, "oastream", "config.toml")
+
+
+def settings() -> dict[str, Setting]:
+    """What the configuration file may set: every option that is not about configuration or help, by all its names."""
+    from oastream.config import Setting
+
+    options = [o for heading, group in OPTIONS.items() if heading != "Configuration" for o in group if o.expose_value]
+    return {
+        name.removeprefix("--").replace("-", "_"): Setting(option.name, _kind(option), "FILE" in (option.metavar or ""))
+        for option in options
+        for name in option.opts
+        if name.startswith("--")
+    }
+
+
+def _kind(option: click.Option) -> Kind:
+    from oastream.config import Kind
+
+    kinds = ((Header, Kind.HEADERS), (Pair, Kind.FIELDS), (Outcomes, Kind.NAMES), (Finite, Kind.NUMBER))
+    if option.is_flag:
+        return Kind.FLAG
+    if option.count or isinstance(option.type, click.types.IntParamType):
+        return Kind.WHOLE
+    special = next((kind for cls, kind in kinds if isinstance(option.type, cls)), None)
+    return special or (Kind.TEXTS if option.multiple else Kind.TEXT)
+
+
+COMMAND_LINE: Origin = ("command line", "")
+DEFAULT: Origin = ("default", "")
+OPENAI_BASE_URL: Origin = ("environment", "OPENAI_BASE_URL")
+
+# Keys of Click's context.meta.
+_LAYERS = "oastream.layers"
+_MISCONFIGURED = "oastream.misconfigured"
+
+
+def _misconfigured(context: click.Context, failed: Failure) -> None:
+    context.meta.setdefault(_MISCONFIGURED, failed)
+
+
+def origin_of(context: click.Context, name: str) -> Origin:
+    """Where the value of a parameter came from."""
+    match context.get_parameter_source(name):
+        case click.core.ParameterSource.COMMANDLINE:
+            return COMMAND_LINE
+        case click.core.ParameterSource.ENVIRONMENT:
+            return "environment", f"OASTREAM_{name.upper()}"
+        case click.core.ParameterSource.DEFAULT_MAP:
+            layers: list[Layer] = context.meta[_LAYERS]
+            return next(origin for origin, values in layers if name in values)
+    return DEFAULT
+
+
+def _options(context: click.Context) -> Options:
+    params = {name: _plain(value) for name, value in context.params.items()}
+    problem: Failure | None = context.meta.get(_MISCONFIGURED)
+    if params["api_key_file"] is not None and params["api_key_cmd"] is not None:
+        params[_weaker(context, "api_key_file", "api_key_cmd")] = None
+    if params.pop("show_config"):
+        if problem is not None:
+            raise problem
+        raise Shown(_shown_config(context, params))
+    del params["profile"]
+    if params["provider"] is not None and origin_of(context, "base_url") in (DEFAULT, OPENAI_BASE_URL):
+        params["base_url"] = ""
+    return Options(**params, misconfigured=None if problem is None else problem.verdict)
+
+
+def _weaker(context: click.Context, first: str, second: str) -> str:
+    """Of two options that say the same, the one from farther away; from the same place, the second."""
+    kinds = [origin_of(context, name)[0] for name in (first, second)]
+    order = ("command line", "environment", "profile", "file")
+    return first if order.index(kinds[0]) > order.index(kinds[1]) else second
+
+
+def _as_typed(option: click.Option, value: Any) -> Any:
+    return [option.type.joined(pair) for pair in value] if isinstance(option.type, Pair) else value
+
+
+def _shown_config(context: click.Context, params: Mapping[str, Any]) -> str:
+    from oastream.config import listing, listing_json, without_secrets
+
+    rows = [
+        (
+            option.name.replace("_", "-"),
+            without_secrets(_as_typed(option, params[option.name]), os.environ),
+            origin_of(context, option.name),
+        )
+        for group in OPTIONS.values()
+        for option in group
+        if option.name in params
+    ]
+    return (listing_json if params["format"] == "json" else listing)(rows)
 
 
 def command() -> click.Command:
@@ -458,5 +635,10 @@ def _spelled_out(words: list[str]) -> list[str]:
 
 
 def _one_line(error: click.UsageError) -> str:
-    text = " ".join(error.format_message().split())
+    return _said(error.format_message())
+
+
+def _said(message: str) -> str:
+    """A sentence of Click's as a part of ours."""
+    text = " ".join(message.split())
     return (text[:1].lower() + text[1:]).rstrip(".")

@@ -41,13 +41,20 @@ class Request:
 
     def shown_headers(self) -> dict[str, str]:
         """The headers with every secret masked."""
-        return {name: self._masked(name, value) for name, value in self.headers}
+        return {name: shown_header(name, value, self.secrets) for name, value in self.headers}
 
-    def _masked(self, name: str, value: str) -> str:
-        if name.lower() in _SECRET_HEADERS:
-            scheme, _, credentials = value.partition(" ")
-            return f"{scheme} {REDACTED}" if credentials and scheme in ("Bearer", "Basic") else REDACTED
-        return redacted(value, self.secrets)
+
+def is_secret(header: str) -> bool:
+    """Whether the header of this name carries credentials."""
+    return header.lower() in _SECRET_HEADERS
+
+
+def shown_header(name: str, value: str, secrets: tuple[str, ...] = ()) -> str:
+    """The value of a header with every secret masked."""
+    if not is_secret(name):
+        return redacted(value, secrets)
+    scheme, _, credentials = value.partition(" ")
+    return f"{scheme} {REDACTED}" if credentials and scheme in ("Bearer", "Basic") else REDACTED
 
 
 def redacted(text: str, secrets: tuple[str, ...]) -> str:
@@ -132,15 +139,21 @@ def _check_key(options: Options, url: SplitResult, credentials: tuple[str, ...])
 
 
 def find_key(options: Options, environ: Mapping[str, str]) -> str | None:
-    """The key from the first source that is set: file, command, the variables' file, the variable."""
+    """The key that the options name, else the one in the variable."""
+    named = named_key(options)
+    if named is not None:
+        return named
+    key = environ.get("OPENAI_API_KEY", "").strip()
+    return _checked(key, "OPENAI_API_KEY") if key else None
+
+
+def named_key(options: Options) -> str | None:
+    """The key that the options name: in a file, else from a command."""
     if options.api_key_file is not None:
         return _checked(_key_from_file(options.api_key_file), f"--api-key-file {options.api_key_file}")
     if options.api_key_cmd is not None:
         return _checked(_key_from_command(options.api_key_cmd), "--api-key-cmd")
-    if path := environ.get("OASTREAM_API_KEY_FILE"):
-        return _checked(_key_from_file(path), f"OASTREAM_API_KEY_FILE {path}")
-    key = environ.get("OPENAI_API_KEY", "").strip()
-    return _checked(key, "OPENAI_API_KEY") if key else None
+    return None
 
 
 def _checked(key: str, source: str) -> str:

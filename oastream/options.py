@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oastream.exits import Outcome
+from oastream.exits import Outcome, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +38,11 @@ class Options:
     background: bool
     detach: bool
     resume: str | None
-    # server
+    # server; an empty base URL is the provider's own
     base_url: str
     api_key_file: str | None
     api_key_cmd: str | None
+    provider: str | None
     insecure_http: bool
     # output
     format: str
@@ -68,3 +69,5 @@ class Options:
     record: str | None
     replay: str | None
     realtime: bool
+    # configuration: what is wrong with a variable or with the file, to be said once the output is open
+    misconfigured: Verdict | None = None

@@ -52,6 +52,8 @@ class Run:
         self._show_waits()
         try:
             self._output = self._open_output()
+            if self._options.misconfigured is not None:
+                raise Failure(self._options.misconfigured)
             body = self._body()
             with server_for(self._options) as base_url, self._opener() as (open_source, more):
                 request = build_request(self._options, self._environ, base_url, encoded(body))

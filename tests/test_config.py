@@ -1,0 +1,378 @@
+"""Contract 3: defaults come from variables, a profile and a file, in that order; --show-config tells which it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.program import CANARY, NOTHING, Environment, Result, oastream
+from tests.streams import message, responses_body
+from tests.wire import Request, Server, serve, sse_response
+
+ANSWER = sse_response(responses_body(message("ok")))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serve(ANSWER) as running:
+        yield running
+
+
+class Home:
+    """A configuration directory of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path / "oastream" / "config.toml"
+        self.env: Environment = {"XDG_CONFIG_HOME": str(path)}
+
+    def write(self, text: str | bytes) -> None:
+        self.file.parent.mkdir(exist_ok=True)
+        self.file.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    def run(self, *args: str, env: Environment = NOTHING) -> Result:
+        return oastream(*args, env={**self.env, **env})
+
+    def shown(self, *args: str, env: Environment = NOTHING) -> dict[str, Any]:
+        """What --show-config says, as JSON."""
+        result = self.run("--show-config", "--format", "json", *args, env=env)
+        assert (result.status, result.err) == (0, ""), result
+        shown: dict[str, Any] = json.loads(result.out)
+        return shown
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def sent(home: Home, *args: str, env: Environment = NOTHING) -> Request:
+    with serve(ANSWER) as server:
+        result = home.run("--base-url", server.url, *args, "hello", env=env)
+        assert (result.status, result.out, result.err) == (0, b"ok\n", "")
+        return server.request
+
+
+def refused(home: Home, *args: str, env: Environment = NOTHING, names: str = "") -> Result:
+    """A run that the configuration ends before anything is sent, with one line."""
+    result = home.run(*args, "--base-url", "http://127.0.0.1:1/v1", "hello", env=env)
+    assert (result.status, result.out) == (6, b""), result
+    assert len(result.err.splitlines()) <= 2
+    assert names in result.message
+    return result
+
+
+# The order
+
+LAYERED = 'model = "from-file"\n[profile.work]\nmodel = "from-profile"\n'
+
+
+def test_the_file_is_below_the_profile_below_the_environment_below_the_options(home: Home) -> None:
+    home.write(LAYERED)
+    env = {"OASTREAM_MODEL": "from-environment"}
+    assert sent(home).json["model"] == "from-file"
+    assert sent(home, "--profile", "work").json["model"] == "from-profile"
+    assert sent(home, "--profile", "work", env=env).json["model"] == "from-environment"
+    assert sent(home, "--profile", "work", "-m", "from-option", env=env).json["model"] == "from-option"
+
+
+def test_the_profile_may_come_from_the_environment(home: Home) -> None:
+    home.write(LAYERED + '[profile.other]\nmodel = "other"\n')
+    assert sent(home, env={"OASTREAM_PROFILE": "work"}).json["model"] == "from-profile"
+    assert sent(home, "--profile", "other", env={"OASTREAM_PROFILE": "work"}).json["model"] == "other"
+
+
+def test_without_xdg_config_home_the_file_is_below_home(tmp_path: Path) -> None:
+    Home(tmp_path / ".config").file.parent.mkdir(parents=True)
+    Home(tmp_path / ".config").write('model = "from-home"')
+    for xdg in (None, "", "relative"):
+        home = Home(tmp_path)
+        home.env = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": xdg}
+        assert sent(home).json["model"] == "from-home"
+
+
+def test_the_base_url_of_a_profile_beats_openai_base_url(home: Home, server: Server) -> None:
+    home.write(f'[profile.work]\nbase_url = "{server.url}"\n')
+    env = {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
+    assert home.run("--profile", "work", "hello", env=env).status == 0
+    assert home.run("hello", env={**env, "OASTREAM_BASE_URL": server.url}).status == 0
+
+
+def test_the_nearer_key_counts_whether_file_or_command(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-CANARY-file\n")
+    home.write(f'api_key_file = "{tmp_path}/key"\n[profile.work]\napi_key_cmd = "echo sk-CANARY-profile"\n')
+    assert sent(home).headers["authorization"] == "Bearer sk-CANARY-file"
+    assert sent(home, "--profile", "work").headers["authorization"] == "Bearer sk-CANARY-profile"
+    option = ("--profile", "work", "--api-key-file", f"{tmp_path}/key")
+    assert sent(home, *option).headers["authorization"] == "Bearer sk-CANARY-file"
+    by_variable = sent(home, "--profile", "work", env={"OASTREAM_API_KEY_FILE": f"{tmp_path}/key"})
+    assert by_variable.headers["authorization"] == "Bearer sk-CANARY-file"
+
+
+# What the file may say
+
+
+def test_a_key_may_be_spelled_with_dashes_or_by_an_options_other_name(home: Home) -> None:
+    home.write('max-tokens = 70\ninstructions = "Be brief."\ntop_p = 1\n')
+    body = sent(home).json
+    assert (body["max_output_tokens"], body["instructions"], body["top_p"]) == (70, "Be brief.", 1)
+
+
+def test_every_kind_of_option_has_its_toml(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "extra.txt").write_text("from the file")
+    home.write(
+        f"""
+        temperature = 0.25
+        file = ["{tmp_path}/extra.txt"]
+        ok = ["length", 13]
+        no_stdin = true
+        stats = "json"
+        verbose = 0
+        [header]
+        X-Title = "a title"
+        [set]
+        seed = 7
+        user = "7"
+        metadata = {{ a = "b" }}
+        """
+    )
+    with serve(ANSWER) as server:
+        result = home.run("--base-url", server.url, "hello")
+        request = server.request
+    assert (result.status, result.out) == (0, b"ok\n")
+    assert json.loads(result.err)["attempts"] == 1
+    assert request.headers["x-title"] == "a title"
+    wanted = {"temperature": 0.25, "seed": 7, "user": "7", "metadata": {"a": "b"}}
+    assert {name: request.json[name] for name in wanted} == wanted
+    assert "from the file" in request.json["input"]
+
+
+def test_a_repeatable_option_may_be_a_list_of_texts(home: Home) -> None:
+    home.write('header = ["X-A: 1", "X-B: two words"]\nset = "seed=7"\n')
+    request = sent(home)
+    assert (request.headers["x-a"], request.headers["x-b"], request.json["seed"]) == ("1", "two words", 7)
+
+
+def test_a_path_may_begin_with_the_home_directory(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-CANARY-home")
+    (tmp_path / "system").write_text("Be brief.")
+    home.write('api_key_file = "~/key"\nsystem = "@~/system"\n')
+    request = sent(home, env={"HOME": str(tmp_path)})
+    assert request.headers["authorization"] == "Bearer sk-CANARY-home"
+    assert request.json["instructions"] == "Be brief."
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('modle = "x"', "model"),
+        ("profile = 7", "config.toml"),
+        ("model = 7", "model"),
+        ("hold = 1", "hold"),
+        ('hold = "yes"', "hold"),
+        ('retry = "2"', "retry"),
+        ("retry = 1.5", "retry"),
+        ("retry = -1", "retry"),
+        ("temperature = nan", "temperature"),
+        ("max_time = 1979-05-27", "max_time"),
+        ("header = [1]", "header"),
+        ('header = ["no colon"]', "header"),
+        ("header = { X-A = 1 }", "header"),
+        ("set = { when = 1979-05-27 }", "set"),
+        ('api = "soap"', "api"),
+        ('ok = ["fine"]', "ok"),
+        ('ok = [["length"]]', "ok"),
+        ('base_url = "ftp://x"', "base-url"),
+        ('model = "a"\nmodel = "b"', "config.toml"),
+        ("max-tokens = 1\nmax_output_tokens = 2", "max"),
+        ('show_config = "x"', "show_config"),
+        ("help = true", "help"),
+    ],
+)
+def test_a_file_that_is_off_exits_6_and_names_what(home: Home, text: str, names: str) -> None:
+    home.write(text)
+    result = home.run("hello")
+    assert (result.status, result.out) == (6, b""), result
+    assert names in result.message
+    assert "config.toml" in result.message
+    assert len(result.err.splitlines()) == 1
+
+
+def test_broken_toml_is_named_by_line_and_column(home: Home) -> None:
+    home.write('model = "x"\nretry 2\n')
+    message = refused(home, names="config.toml").message
+    assert "line 2" in message
+    assert "column" in message
+
+
+def test_a_file_that_is_not_utf8_is_named_by_offset(home: Home) -> None:
+    home.write(b'model = "\xff"\n')
+    assert "offset 9" in refused(home, names="config.toml").message
+
+
+def test_a_file_that_cannot_be_read_exits_6(home: Home) -> None:
+    home.file.mkdir(parents=True)
+    refused(home, names="config.toml")
+
+
+def test_a_mistake_in_a_profile_counts_only_where_it_is_used(home: Home) -> None:
+    home.write('[profile.good]\nmodel = "m"\n[profile.bad]\nmodle = "m"\n')
+    assert sent(home, "--profile", "good").json["model"] == "m"
+    assert "bad" in refused(home, "--profile", "bad", names="modle").message
+
+
+@pytest.mark.parametrize("text", [None, "", '[profile.work]\nmodel = "m"\n', '[profile]\nwrk = "m"\n'])
+def test_an_unknown_profile_exits_6(home: Home, text: str | None) -> None:
+    if text is not None:
+        home.write(text)
+    refused(home, "--profile", "wrk", names="wrk")
+    refused(home, env={"OASTREAM_PROFILE": "wrk"}, names="wrk")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'api_key = "{CANARY}"',
+        f'api-key = "{CANARY}"',
+        f'[profile.p]\napi_key = "{CANARY}"',
+        f'header = ["Authorization: Bearer {CANARY}"]',
+        f'header = {{ api-key = "{CANARY}" }}',
+    ],
+)
+def test_the_file_holds_no_key_as_text(home: Home, text: str) -> None:
+    home.write(text)
+    result = refused(home, *(["--profile", "p"] if "profile" in text else []))
+    assert "api_key_file" in result.err
+
+
+# Variables
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("OASTREAM_MODEL", "m", "model", "m"),
+        ("OASTREAM_MAX_OUTPUT_TOKENS", "70", "max_output_tokens", 70),
+        ("OASTREAM_TEMPERATURE", "0.5", "temperature", 0.5),
+        ("OASTREAM_SYSTEM", "Be brief.", "instructions", "Be brief."),
+        ("OASTREAM_SET", "seed=7\nuser=two words", "user", "two words"),
+        ("OASTREAM_BODY", '{"user":"u"}', "user", "u"),
+        ("OASTREAM_MODEL", "", "model", "gpt-5-mini"),
+    ],
+)
+def test_an_option_has_a_variable(home: Home, variable: str, text: str, field: str, value: object) -> None:
+    assert sent(home, env={variable: text}).json[field] == value
+
+
+def test_a_repeatable_options_variable_has_one_value_a_line(home: Home) -> None:
+    request = sent(home, env={"OASTREAM_HEADER": "X-A: two words\nX-B: 2\n"})
+    assert (request.headers["x-a"], request.headers["x-b"]) == ("two words", "2")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("OASTREAM_RETRY", "many"),
+        ("OASTREAM_FORMAT", "xml"),
+        ("OASTREAM_HOLD", "perhaps"),
+        ("OASTREAM_HEADER", "no colon"),
+        ("OASTREAM_MAX_TIME", "inf"),
+        ("OASTREAM_OK", "fine"),
+        ("OASTREAM_VERBOSE", "very"),
+    ],
+)
+def test_a_bad_variable_exits_6_and_is_named(home: Home, variable: str, text: str) -> None:
+    refused(home, env={variable: text}, names=variable)
+
+
+def test_a_bad_openai_base_url_exits_6(home: Home) -> None:
+    result = home.run("hello", env={"OPENAI_BASE_URL": "ftp://x"})
+    assert result.status == 6
+    assert "OPENAI_BASE_URL" in result.message
+
+
+def test_a_bad_option_exits_2_also_when_the_configuration_is_bad(home: Home) -> None:
+    home.write("nonsense")
+    assert home.run("--retry", "many", "hello", env={"OASTREAM_HOLD": "perhaps"}).status == 2
+
+
+def test_an_option_hides_a_bad_variable(home: Home) -> None:
+    assert sent(home, "--retry", "0", env={"OASTREAM_RETRY": "many"})
+
+
+def test_a_bad_configuration_has_an_end_record(home: Home) -> None:
+    home.write("nonsense")
+    result = home.run("--format", "ndjson", "hello")
+    assert (result.status, result.end["exit"], result.end["outcome"]) == (6, 6, "config")
+    result = home.run(
+        "hello", env={"XDG_CONFIG_HOME": "/nonexistent", "OASTREAM_FORMAT": "ndjson", "OASTREAM_RETRY": "x"}
+    )
+    assert (result.status, result.end["outcome"]) == (6, "config")
+
+
+def test_help_is_there_whatever_the_configuration_says(home: Home) -> None:
+    home.write("nonsense")
+    assert home.run("--help", env={"OASTREAM_RETRY": "x"}).status == 0
+
+
+# --show-config
+
+
+def test_show_config_names_every_source(home: Home) -> None:
+    home.write("retry = 5\n[profile.work]\ntop_p = 0.5\n")
+    shown = home.shown("--profile", "work", "-m", "m", env={"OASTREAM_API": "chat"})
+    assert shown["model"] == {"value": "m", "source": "command line", "name": None}
+    assert shown["api"] == {"value": "chat", "source": "environment", "name": "OASTREAM_API"}
+    assert shown["top-p"] == {"value": 0.5, "source": "profile", "name": "work"}
+    assert shown["retry"] == {"value": 5, "source": "file", "name": str(home.file)}
+    assert shown["hold"] == {"value": False, "source": "default", "name": None}
+    assert shown["profile"] == {"value": "work", "source": "command line", "name": None}
+
+
+def test_show_config_names_openai_base_url(home: Home) -> None:
+    url = "http://127.0.0.1:1/v1"
+    shown = home.shown(env={"OPENAI_BASE_URL": url})["base-url"]
+    assert shown == {"value": url, "source": "environment", "name": "OPENAI_BASE_URL"}
+
+
+def test_show_config_has_a_line_an_option(home: Home) -> None:
+    result = home.run("--show-config", "-m", "some model", env={"OPENAI_API_KEY": None})
+    assert (result.status, result.err) == (0, "")
+    lines = {line.split()[0]: line for line in result.text.splitlines()}
+    assert lines["model"].split("  ")[-1].strip() == "command line"
+    assert "some model" in lines["model"]
+    assert {"base-url", "header", "ok", "max-time", "profile"} <= set(lines)
+    assert not {"help", "version", "prompt", "show-config"} & set(lines)
+
+
+def test_show_config_sends_nothing_and_reads_no_stdin(home: Home, server: Server) -> None:
+    args = ("--show-config", "--base-url", server.url, "--api-key-cmd", "exit 3")
+    result = oastream(*args, stdin=b"", env={**home.env, "OPENAI_API_KEY": None})
+    assert (result.status, server.connections) == (0, 0)
+
+
+def test_show_config_redacts_secrets(home: Home) -> None:
+    home.write(f'api_key_cmd = "echo {CANARY}"\n')
+    shown = home.shown(
+        "--header", f"Authorization: Bearer {CANARY}", "--header", f"api-key: {CANARY}", "--header", "X-A: b"
+    )
+    assert shown["header"]["value"] == ["Authorization: Bearer [redacted]", "api-key: [redacted]", "X-A: b"]
+    assert shown["api-key-cmd"]["value"] == "echo [redacted]"
+    assert home.run("--show-config", "--set", f"user={CANARY}").status == 0
+
+
+def test_show_config_with_a_bad_configuration_exits_6(home: Home) -> None:
+    assert home.run("--show-config", env={"OASTREAM_RETRY": "x"}).status == 6
+    assert home.run("--show-config", "--profile", "none").status == 6
+
+
+# Costs
+
+
+def test_without_a_file_nothing_of_it_is_loaded(home: Home) -> None:
+    script = "-X importtime -m oastream --base-url http://127.0.0.1:1/v1 --retry 0 hello"
+    result = oastream(shell=f'exec "$1" {script} 2>&1 | grep -c tomllib; true', env=home.env)
+    assert result.out == b"0\n"
