@@ -18,7 +18,7 @@ from oastream.options import Options
 PATHS = {"responses": "/responses", "chat": "/chat/completions"}
 REDACTED = "[redacted]"
 _SECRET_HEADERS = frozenset(
-    {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "x-goog-api-key"}
+    {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "x-goog-api-key", "x-amz-security-token"}
 )
 _LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|::1|localhost", re.IGNORECASE)
 
@@ -115,14 +115,25 @@ def build_request(options: Options, environ: Mapping[str, str], base_url: str, b
     keyless = base_url != options.base_url or options.replay is not None  # the embedded server, a recording
     key = None if keyless else find_key(options, environ)
     headers = request_headers(options, environ, url, key)
-    credentials = tuple(value for name, value in headers if name.lower() in _SECRET_HEADERS)
     if not options.dry_run and options.replay is None:
-        _check_key(options, url, credentials)
+        check_key(options, url, credentials_in(headers))
+    return Request("POST", url, headers, body, secrets_in(headers))
+
+
+def credentials_in(headers: Headers) -> tuple[str, ...]:
+    """The values of the headers that carry credentials."""
+    return tuple(value for name, value in headers if is_secret(name))
+
+
+def secrets_in(headers: Headers) -> tuple[str, ...]:
+    """The texts that must never be shown, with and without the scheme before them."""
+    credentials = credentials_in(headers)
     bare = tuple(value.removeprefix("Bearer ").removeprefix("Basic ") for value in credentials)
-    return Request("POST", url, headers, body, secrets=tuple(filter(None, (*bare, *credentials))))
+    return tuple(filter(None, (*bare, *credentials)))
 
 
-def _check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) -> None:
+def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) -> None:
+    """Refuse a request without a key where one is needed, and a key on an open line."""
     if is_loopback(url.hostname or ""):
         return
     if not credentials:

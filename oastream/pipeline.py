@@ -9,7 +9,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oastream.attempt import Figures, Open, Session, Source
 from oastream.attempts import Attempts
@@ -25,6 +25,9 @@ from oastream.request import Body, base_body, brings_input, build_body, encoded
 from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, dumps, end_record
 from oastream.status_line import STDERR, TICK, StatusLine, wanted
 from oastream.watch import Watch
+
+if TYPE_CHECKING:
+    from oastream.provider import Cloud
 
 LAST_WORDS = 1.0
 """Seconds that the end record may take to be written when a signal or --max-time ends the run and nobody reads."""
@@ -45,6 +48,7 @@ class Run:
         self._figures = Figures(self._watch.now())
         self._output: Output | None = None
         self._attempts: Attempts | None = None
+        self._cloud: Cloud | None = None
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
@@ -56,8 +60,7 @@ class Run:
                 raise Failure(self._options.misconfigured)
             body = self._body()
             with server_for(self._options) as base_url, self._opener() as (open_source, more):
-                request = build_request(self._options, self._environ, base_url, encoded(body))
-                self._messages.secrets = request.secrets
+                request = self._request(base_url, encoded(body))
                 if self._options.dry_run:
                     return self._show(request, body)
                 self._attempts = self._new_attempts(request, body, open_source, more)
@@ -105,10 +108,24 @@ class Run:
             yield player.open, player.more
             return
         assert options.record is not None
-        with Recorder(options.record, self._live, self._watch.now) as recorder:
+        with Recorder(options.record, self._live, self._watch.now, lambda: self._messages.secrets) as recorder:
             yield recorder.open, lambda: True
 
+    def _request(self, base_url: str, body: bytes) -> Request:
+        options = self._options
+        if options.provider is not None:
+            from oastream.provider import Cloud
+
+            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._messages)
+            request = cloud.request(body)
+            return cloud.signed(request, math.inf) if options.dry_run else request
+        request = build_request(options, self._environ, base_url, body)
+        self._messages.secrets = request.secrets
+        return request
+
     def _live(self, request: Request, connect_deadline: float, deadline: float) -> Source:
+        if self._cloud is not None:
+            return self._cloud.open(request, connect_deadline, deadline)
         from oastream.transport import open_response  # not for a replay
 
         return open_response(request, self._environ, self._watch, connect_deadline, deadline)

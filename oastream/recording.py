@@ -34,10 +34,11 @@ Line = dict[str, Any]
 class Recorder:
     """Opens sources and writes down what they bring. Readable by its owner alone: answers are private."""
 
-    def __init__(self, path: str, live: Open, now: Callable[[], float]) -> None:
+    def __init__(self, path: str, live: Open, now: Callable[[], float], secrets: Callable[[], tuple[str, ...]]) -> None:
         self._path = path
         self._live = live
         self._now = now
+        self._known_secrets = secrets
         self._began = now()
         self._secrets: list[bytes] = []
         try:
@@ -54,7 +55,7 @@ class Recorder:
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         self._began = self._now()
         source = self._live(request, connect_deadline, deadline)
-        self._secrets = [secret.encode() for secret in request.secrets]
+        self._secrets = [secret.encode() for secret in self._known_secrets()]  # a sign-in may bring new ones
         headers = {name: source.headers[name] for name in _KEPT_HEADERS if name in source.headers}
         self.write(status=source.status, headers=headers)
         return Recorded(source, self)
