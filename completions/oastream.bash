@@ -42,6 +42,7 @@ _oastream() {
         --base-url) kind=text ;;
         --api-key-file) kind=file ;;
         --api-key-cmd) kind=text ;;
+        --provider) candidates=(azure bedrock vertex) ;;
         --resume) kind=text ;;
         --format) candidates=(text ndjson tools json sse) ;;
         -o | --output) kind=file ;;
@@ -58,10 +59,11 @@ _oastream() {
         --max-event-bytes) kind=text ;;
         --record) kind=file ;;
         --replay) kind=file ;;
+        --profile) kind=found ;;
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(-f --file -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --previous-response-id --set --body --header --dry-run --base-url --api-key-file --api-key-cmd --insecure-http --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime -v --verbose -q --quiet -h --help --help-all --version)
+            candidates=(-f --file -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --previous-response-id --set --body --header --dry-run --base-url --api-key-file --api-key-cmd --provider --insecure-http --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --show-config -v --verbose -q --quiet -h --help --help-all --version)
             ;;
     esac
 
@@ -107,6 +109,7 @@ _oastream() {
 _oastream_found() {
     case $1 in
         -m | --model) LC_ALL=C sed -n '/^[[:alnum:]][[:alnum:]._:\/@+-]*$/p' "${XDG_CACHE_HOME:-$HOME/.cache}/oastream/models" ;;
+        --profile) LC_ALL=C sed -n 's/^[[:space:]]*\[[[:space:]]*profile[[:space:]]*\.[[:space:]]*["]\{0,1\}\([[:alnum:]_-]\{1,\}\)["]\{0,1\}[[:space:]]*\].*/\1/p' "${XDG_CONFIG_HOME:-$HOME/.config}/oastream/config.toml" ;;
     esac
 } 2>/dev/null
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.program import CANARY, NOTHING, Environment, Result, oastream
+from tests.program import CANARY, NOTHING, ROOT, Environment, Result, oastream
 from tests.streams import message, responses_body
 from tests.wire import Request, Server, serve, sse_response
 
@@ -367,6 +367,16 @@ def test_show_config_redacts_secrets(home: Home) -> None:
 def test_show_config_with_a_bad_configuration_exits_6(home: Home) -> None:
     assert home.run("--show-config", env={"OASTREAM_RETRY": "x"}).status == 6
     assert home.run("--show-config", "--profile", "none").status == 6
+
+
+def test_the_profiles_of_the_man_page_are_profiles(home: Home) -> None:
+    page = (ROOT / "man" / "oastream.1.in").read_text()
+    examples = next(block.split("@END")[0] for block in page.split("@PLAIN\n") if "[profile.ollama]" in block)
+    home.write(examples)
+    names = [line[9:-1] for line in examples.splitlines() if line.startswith("[profile.")]
+    assert len(names) == 8
+    for name in names:
+        assert home.shown("--profile", name)["base-url"]["name"] == name
 
 
 # Costs
