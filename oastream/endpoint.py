@@ -15,6 +15,7 @@ from oastream import __version__
 from oastream.exits import Failure, Outcome, failure
 from oastream.options import Options
 
+MODELS = "/models"
 PATHS = {"responses": "/responses", "chat": "/chat/completions"}
 REDACTED = "[redacted]"
 _SECRET_HEADERS = frozenset(
@@ -90,8 +91,9 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
         "Accept": "text/event-stream, application/json",
         # Compressed events would wait in the compressor for more (faults 29).
         "Accept-Encoding": "identity",
-        "Content-Type": "application/json",
     }
+    if not options.list_models:
+        headers["Content-Type"] = "application/json"
     if key is not None:
         headers["Authorization"] = f"Bearer {key}"
     for variable, name in (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")):
@@ -104,7 +106,7 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
 
 def build_request(options: Options, environ: Mapping[str, str], base_url: str, body: bytes) -> Request:
     """The request as it will be sent. Raises `Failure` with outcome config when the key is missing or unsafe."""
-    url = endpoint(base_url, PATHS[options.api])
+    url = endpoint(base_url, MODELS if options.list_models else PATHS[options.api])
     keyless = base_url != options.base_url or options.replay is not None  # the embedded server, a recording
     key = None if keyless else find_key(options, environ)
     headers = request_headers(options, environ, url, key)
@@ -112,7 +114,8 @@ def build_request(options: Options, environ: Mapping[str, str], base_url: str, b
     if not options.dry_run and options.replay is None:
         _check_key(options, url, credentials)
     bare = tuple(value.removeprefix("Bearer ").removeprefix("Basic ") for value in credentials)
-    return Request("POST", url, headers, body, secrets=tuple(filter(None, (*bare, *credentials))))
+    method, body = ("GET", b"") if options.list_models else ("POST", body)
+    return Request(method, url, headers, body, secrets=tuple(filter(None, (*bare, *credentials))))
 
 
 def _check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) -> None:
