@@ -28,7 +28,7 @@ from oastream.watch import READ, Watch
 
 MAX_HISTORY_BYTES = 256 * 1024 * 1024
 """Largest conversation; attachments are in it, in base64."""
-_OUTPUT_ONLY = frozenset({"choice_index", "created_by", "logprobs", "parsed", "parsed_arguments"})
+_OUTPUT_ONLY = frozenset({"choice_index", "created_by", "parsed_arguments"})
 """Fields that a server sends but takes back from nobody."""
 _CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
 
@@ -287,7 +287,7 @@ def output_items(outputs: Iterable[tuple[str, str]], earlier: Iterable[Item], na
 def answer_items(output: Iterable[Item]) -> list[Item]:
     """The items of an answer, as a server takes them as input again, whether or not it has stored them.
 
-    Ids of messages and calls go: with one, OpenAI looks for the stored item, and for the reasoning stored before it.
+    Messages keep their words. Ids of calls go: with one, OpenAI looks for the reasoning that it stored before it.
     Reasoning stays only if it carries its content (include=["reasoning.encrypted_content"]) and something follows it:
     else the server cannot know it, or refuses it. Calls that were cut go: nobody can answer them.
     """
@@ -314,11 +314,11 @@ def _as_input(item: Item) -> Item | None:
 
 
 def _message(fields: Item) -> Item | None:
-    parts = [part for part in fields.get("content") or () if part.get("text") or part.get("refusal")]
-    if not parts:
-        return None
-    content = [{name: value for name, value in part.items() if name not in _OUTPUT_ONLY} for part in parts]
-    return {name: value for name, value in fields.items() if name != "id"} | {"content": content}
+    """What was said, as text: content in parts needs an id and a status (vLLM, openai-python #3544)."""
+    parts = fields.get("content") or ()
+    text = "".join(part.get("text") or part.get("refusal") or "" for part in parts)
+    phase = {"phase": fields["phase"]} if "phase" in fields else {}
+    return {"type": "message", "role": "assistant", "content": text} | phase if text else None
 
 
 def _call(fields: Item) -> Item | None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from oastream.attempt import Figures, Open, Session, Source
 from oastream.attempts import Attempts
@@ -21,15 +20,11 @@ from oastream.job import Job
 from oastream.messages import Messages
 from oastream.options import Options
 from oastream.output import STDOUT, Direct, File, Held, Output, open_output
-from oastream.prompt import Reader, Stdin, read_prompt
-from oastream.reply import Reply
-from oastream.request import Body, Item, base_body, brings_input, build_body, encoded, text_or_file, user_message
+from oastream.prompt import Stdin
+from oastream.question import Question
+from oastream.request import Body, encoded
 from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, dumps, end_record
 from oastream.watch import Watch
-
-if TYPE_CHECKING:  # loaded by the runs that use them
-    from oastream.history import History
-    from oastream.schema import Schema
 
 LAST_WORDS = 1.0
 """Seconds that the end record may take to be written when a signal ends the run and stdout's reader is slow."""
@@ -50,9 +45,7 @@ class Run:
         self._figures = Figures(self._watch.now())
         self._output: Output | None = None
         self._attempts: Attempts | None = None
-        self._schema: Schema | None = None
-        self._history: History | None = None
-        self._said: list[Item] = []
+        self._question = Question(options, self._watch, messages)
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
@@ -79,60 +72,8 @@ class Run:
         return open_output(options.output, options.hold, options.keep_partial, self._stdout_open, self._watch)
 
     def _body(self) -> Body:
-        options = self._options
-        deadline = self._figures.started + options.max_time if options.max_time else math.inf
-        reader = Reader(self._watch, options.input_encoding, self._messages.line, deadline)
-        self._schema = self._read_schema(reader)
-        if options.resume or options.replay or options.list_models:
-            return {}
-        base = base_body(options, reader.file)
-        said_otherwise = brings_input(base) or options.attach or options.tool_output
-        prompt = read_prompt(options, self._stdin, reader, required=not said_otherwise)
-        parts = self._attached(reader)
-        outputs = [(call_id, text_or_file("--tool-output", text, reader.file)) for call_id, text in options.tool_output]
-        earlier = self._conversation(deadline)
-        self._said = [*self._answers_to_calls(outputs, earlier), *user_message(prompt, parts)]
-        answer_format = self._schema.field(options.api, base) if self._schema is not None else None
-        return build_body(options, [*earlier, *self._said], base, reader.file, answer_format)
-
-    def _read_schema(self, reader: Reader) -> Schema | None:
-        if self._options.schema is None:
-            return None
-        from oastream.schema import read_schema
-
-        schema = read_schema(self._options.schema, reader.file)
-        if notes := schema.notes():
-            more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
-            self._messages.progress(f"--schema breaks the rules of OpenAI's strict mode: {notes[0]}{more}")
-        return schema
-
-    def _attached(self, reader: Reader) -> list[Item]:
-        if not self._options.attach:
-            return []
-        from oastream.attach import attached_parts
-
-        return attached_parts(self._options, reader.data)
-
-    def _conversation(self, deadline: float) -> list[Item]:
-        """What was said before; from here on no other run has the file."""
-        options = self._options
-        if options.history is None:
-            return []
-        from oastream.history import History
-
-        history = self._history = History(options.history)
-        if options.dry_run:
-            history.look()
-        else:
-            history.open(self._watch, deadline, not options.no_wait, self._messages.progress)
-        return history.items
-
-    def _answers_to_calls(self, outputs: Sequence[tuple[str, str]], earlier: Sequence[Item]) -> list[Item]:
-        if not outputs:
-            return []
-        from oastream.history import output_items
-
-        return output_items(outputs, earlier, self._options.history)
+        limit = self._options.max_time
+        return self._question.body(self._stdin, self._figures.started + limit if limit else math.inf)
 
     @contextlib.contextmanager
     def _opener(self) -> Iterator[tuple[Open, Callable[[], bool]]]:
@@ -211,14 +152,12 @@ class Run:
         try:
             verdict = self._completed(verdict)
             self._write_end(verdict)
-            if self._history is not None:
-                self._history.commit()
+            self._question.commit()
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
             pass  # a signal ended the run, and nobody reads its last words
-        if self._history is not None:
-            self._history.close()
+        self._question.close()
         if isinstance(self._output, File) and verdict.outcome is Outcome.OUTPUT:
             self._output.discard()
         self._messages.end_reasoning()
@@ -233,19 +172,11 @@ class Run:
         reply = self._attempts.reply
         try:
             self._attempts.sink.complete(reply)
-            verdict = self._validated(verdict, reply)
-            if self._history is not None:
-                self._history.stage(self._said, reply.response()["output"])
+            verdict = self._question.checked(verdict, reply)
+            self._question.keep(reply)
         except Failure as failed:
             return failed.verdict
         return verdict
-
-    def _validated(self, verdict: Verdict, reply: Reply) -> Verdict:
-        """The verdict, or that of the schema: among those that hold, the lowest number counts."""
-        if self._schema is None or exit_status(verdict) in range(1, exit_status(Verdict(Outcome.SCHEMA))):
-            return verdict
-        found = self._schema.verdict(reply.text)
-        return verdict if found is None else replace(found, request_id=verdict.request_id)
 
     def _write_end(self, verdict: Verdict) -> None:
         output = self._output
