@@ -64,16 +64,18 @@ def attached_parts(options: Options, read: ReadData) -> list[Part]:
     """A part for each attachment, in order. Raises `Failure` with outcome input for what cannot be attached."""
     types = options.attach_type
     types = types * len(options.attach) if len(types) == 1 else types or ("",) * len(options.attach)
-    left = MAX_ATTACHED_BYTES
+    total = 0
     parts = []
     for source, given in zip(options.attach, types, strict=True):
         if _is_url(source):
             parts.append(_linked(argument(source, "--attach"), given.lower(), options.api))
             continue
-        data = read(source, left)
+        data = read(source, MAX_ATTACHED_BYTES)
         if not data:
             raise failure(Outcome.INPUT, f"{_shown(source)} is empty")
-        left -= len(data)
+        total += len(data)
+        if total > MAX_ATTACHED_BYTES:
+            raise failure(Outcome.INPUT, "the attachments are too large", f"together over {MAX_ATTACHED_BYTES} bytes")
         parts.append(_part(source, data, given.lower()))
     return parts
 

@@ -89,7 +89,7 @@ class Reader:
         for piece in self._pieces(fd, name):
             data += piece
             if len(data) > limit:
-                raise failure(Outcome.INPUT, f"{name} is too large", f"over the limit of {limit} bytes")
+                raise failure(Outcome.INPUT, f"{name} is too large", f"over {limit} bytes")
         return bytes(data)
 
     def _pieces(self, fd: int, name: str) -> Iterator[bytes]:

@@ -51,8 +51,11 @@ class Question:
         return build_body(options, [*earlier, *self._said], base, reader.file, answer_format)
 
     def checked(self, verdict: Verdict, reply: Reply) -> Verdict:
-        """The verdict of an answer, or that of the schema: among those that hold, the lowest number counts."""
-        if self._schema is None or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA)):
+        """The verdict of an answer, or that of the schema: among those that hold, the lowest number counts.
+
+        The schema is about an answer in text; a call has a schema of its own.
+        """
+        if self._schema is None or reply.waits or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA)):
             return verdict
         found = self._schema.verdict(reply.text)
         return verdict if found is None else replace(found, request_id=verdict.request_id)

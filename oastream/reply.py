@@ -174,7 +174,12 @@ class Reply:
     @property
     def output_began(self) -> bool:
         """Whether text, a refusal or a tool call was received."""
-        return self.has_text or self.has_refusal or any(self._waits(item) for item in self._items)
+        return self.has_text or self.has_refusal or self.waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call, or another item, waits for the client."""
+        return any(self._waits(item) for item in self._items)
 
     @property
     def text(self) -> str:

@@ -152,14 +152,15 @@ def _checked(definition: Any) -> Any:
         kind.check_schema(definition, format_checker=kind.FORMAT_CHECKER)
         # Without a registry it would fetch what the schema refers to.
         validator = kind(definition, registry=Registry())
-        references = ({"$ref": part["$ref"]} for _, part in _parts(definition, "$") if "$ref" in part)
-        for schema in (definition, *references):
-            list(validator.evolve(schema=schema).iter_errors(None))
+        references = [part["$ref"] for _, part in _parts(definition, "$") if "$ref" in part]
+        for reference in references:
+            list(validator.evolve(schema={"$ref": reference}).iter_errors(None))
+        list(validator.iter_errors(None))
     except jsonschema.SchemaError as error:
         why = f"{error.json_path}: {one_line(error.message, 200)}"
         raise failure(Outcome.INPUT, "--schema is not a schema", why) from error
     except Unresolvable as error:
-        why = f"it has no {one_line(str(error.ref), 200)}; nothing is fetched"
+        why = f"it has no {one_line(str(reference), 200)}, and nothing is fetched"
         raise failure(Outcome.INPUT, "--schema is not a whole schema", why) from error
     except RecursionError as error:
         raise failure(Outcome.INPUT, "--schema is not a schema", "it refers to itself without end") from error
