@@ -61,7 +61,10 @@ class Schema:
 
     def verdict(self, text: str) -> Verdict | None:
         """The verdict of an answer that does not fit, None for one that does."""
-        errors = list(self._errors(text))
+        try:
+            errors = list(self._errors(text))
+        except RecursionError:
+            errors = ["$: nested too deeply"]
         if not errors:
             return None
         count = f"{len(errors)} error{'s' if len(errors) != 1 else ''}"

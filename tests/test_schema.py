@@ -327,6 +327,12 @@ def test_a_tool_call_needs_no_schema_with_format_tools() -> None:
     assert ask_for(responses_body(call("clock", "{}")), "--format", "tools")[0].status == 0
 
 
+def test_an_answer_nested_without_end_does_not_fit() -> None:
+    tree = {"type": "array", "items": {"$ref": "#"}}
+    result, _ = ask("responses", "[" * 900 + "]" * 900, schema=tree)
+    assert (result.status, result.err.splitlines()[1]) == (14, "oastream: $: nested too deeply")
+
+
 def test_an_integer_of_any_size_is_an_integer() -> None:
     assert ask("responses", '{"name":"a","ages":[123456789012345678901234567890]}')[0].status == 0
 
