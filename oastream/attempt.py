@@ -6,13 +6,14 @@ is not decided here. Knows nothing of formats.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from oastream.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.decode import Chat, Decoded, Decoder, Responses, parse_event
-from oastream.endpoint import Request, redacted
+from oastream.endpoint import REDACTED, Request, redacted
 from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.job import Job, final_event
 from oastream.messages import Messages
@@ -91,6 +92,7 @@ class Attempt:
         self._job = job
         self._decoder = self._new_decoder()
         self._request_id: str | None = None
+        self._first_event_deadline = math.inf
         self.committed = False
         """Whether anything was handed to the output."""
 
@@ -127,12 +129,15 @@ class Attempt:
         return Decoder(dialect, options.max_event_bytes)
 
     def _open(self, request: Request) -> Source:
-        deadlines = self._session.deadlines
-        source = self._session.open(request, deadlines.connect(), deadlines.first_event())
+        deadlines, messages = self._session.deadlines, self._session.messages
+        self._first_event_deadline = deadlines.first_event()
+        began = deadlines.now()
+        _trace_request(messages, request)
+        source = self._session.open(request, deadlines.connect(), self._first_event_deadline)
         headers = source.headers
         found = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
         self._request_id = found and one_line(found, 100)
-        self._session.messages.detail(f"HTTP {source.status}")
+        _trace_reply(messages, source, deadlines.now() - began)
         return source
 
     def _stream(self, request: Request) -> None:
@@ -148,7 +153,7 @@ class Attempt:
     def _follow(self, source: Source) -> str:
         """Read until the answer has ended or the body has; in the second case, why there is nothing more."""
         decoder = self._decoder
-        deadline = self._session.deadlines.first_event()
+        deadline = self._first_event_deadline
         why = ""
         while not why and not self._enough:
             before = decoder.payloads, decoder.comments, decoder.settled
@@ -161,8 +166,8 @@ class Attempt:
                     raise
                 chunk = None
             if chunk is None:
+                self._pass_on(decoder.close(torn=bool(why)))
                 why = why or "it ended without a terminal event"
-                self._pass_on(decoder.close())
             else:
                 self._sink.chunk(chunk)
                 self._pass_on(decoder.feed(chunk))
@@ -189,6 +194,7 @@ class Attempt:
     def _pass_on(self, decoded: Iterable[Decoded]) -> None:
         """Events to the reply and the sink; what they bring is written before anything else is read."""
         figures, now = self._session.figures, self._session.deadlines.now
+        attentive = self._attentive
         try:
             for event, raw in decoded:
                 if self._job is not None and not self._job.accept(event):
@@ -198,19 +204,36 @@ class Attempt:
                 text = self._reply.feed(event)
                 if text and figures.first_text is None:
                     figures.first_text = now()
+                    self._session.messages.begin_text()
                 self._sink.event(event, raw, text, self._reply)
-                if self._session.options.reasoning and event["type"] in _REASONING:
-                    self._session.messages.reasoning(str(event.get("delta") or ""))
+                if attentive:
+                    self._tell(event)
                 if self._reply.ended:
                     return
         finally:
             self._write()
 
+    @property
+    def _attentive(self) -> bool:
+        """Whether stderr has anything to say of single events."""
+        messages = self._session.messages
+        return self._session.options.reasoning or messages.verbose > 1 or messages.status is not None
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        messages = self._session.messages
+        messages.trace("*", event["type"], level=2)
+        if event["type"] in _REASONING:
+            messages.phase("thinking")
+            if self._session.options.reasoning:
+                messages.reasoning(str(event.get("delta") or ""))
+
     def _write(self) -> None:
         data = self._sink.take()
         if data:
             self.committed = True
-            self._session.output.write(data)
+            self._session.messages.begin_text()
+            self._session.output.write(data, self._session.deadlines.run)
+            self._session.messages.wrote(data)
 
     def _rest(self, source: Source) -> None:
         """The body's bytes after the terminal event, as far as they come at once."""
@@ -246,7 +269,7 @@ class Attempt:
             return self._whole_body(source)
 
     def _whole_body(self, source: Source) -> bytes:
-        deadline = self._session.deadlines.first_event()
+        deadline = self._first_event_deadline
         body = bytearray()
         try:
             while (chunk := source.read(deadline)) is not None:
@@ -290,3 +313,19 @@ class Attempt:
             if failed.verdict.outcome is Outcome.SIGNAL:
                 raise
         return rejection(source.status, source.headers, bytes(body), request.url.path)
+
+
+def _trace_request(messages: Messages, request: Request) -> None:
+    """What -v shows of a request; secrets are masked."""
+    if messages.verbose:
+        messages.trace(">", f"{request.method} {request.shown_url}")
+        for name, value in request.shown_headers().items():
+            messages.trace(">", f"{name}: {value}")
+        messages.trace("*", f"{len(request.body)} bytes of body")
+
+
+def _trace_reply(messages: Messages, source: Source, seconds: float) -> None:
+    if messages.verbose:
+        messages.trace("<", f"HTTP {source.status}, after {seconds * 1000:.0f} ms")
+        for name, value in source.headers.items():
+            messages.trace("<", f"{name}: {REDACTED if name == 'set-cookie' else value}")

@@ -56,7 +56,10 @@ class Attempts:
                 return replace(verdict, hint=f"not retried: {waits} that --retry-max-time and --max-time leave")
             try:
                 self._announce(verdict, delay)
-                self._session.watch.sleep(self._session.deadlines.now() + delay)
+                until = self._session.deadlines.now() + delay
+                self._session.messages.phase(f"{verdict.what}; trying again in", until)
+                self._session.watch.sleep(until)
+                self._session.messages.phase("waiting")
             except Failure as failed:
                 return self._let_go(failed.verdict)
 
@@ -92,7 +95,8 @@ class Attempts:
             self._committed = self._committed or attempt.committed
 
     def _new_reply(self) -> Reply:
-        return Reply(self._options.max_output_tokens, self.sink.assembles or self._session.keep_text)
+        keep_text = self.sink.assembles or self._session.keep_text
+        return Reply(self._options.max_output_tokens, self.sink.prints_deltas, keep_text)
 
     def _count(self, progress: bool) -> None:
         """Failures count in a row: an event that arrives starts the count, and the time for it, anew."""

@@ -139,12 +139,10 @@ class Translator:
         self._images: dict[int, Event] = {}
         self._response: Event = {"id": "", "object": "response", "created_at": 0, "model": ""}
         self._usage: Event | None = None
+        self._named = False
         self._started = False
-
-    @property
-    def finished(self) -> bool:
+        self.finished = False
         """Whether every choice has its finish_reason: the answer is complete, whatever the wire does now."""
-        return len(self._choices) >= self._expected and all(c.finish for c in self._choices.values())
 
     def feed(self, chunk: Event) -> list[Event]:
         """The events of one chunk. A chunk without choices (keep-alives, filter results) may have none."""
@@ -184,6 +182,12 @@ class Translator:
     # What a chunk says about the whole response ------------------------------------------------------------------
 
     def _note(self, chunk: Event) -> None:
+        if "usage" in chunk or "x_groq" in chunk:
+            self._note_usage(chunk)
+        if not self._named:
+            self._note_name(chunk)
+
+    def _note_name(self, chunk: Event) -> None:
         response = self._response
         if not response["id"] and chunk.get("id"):
             response["id"] = str(chunk["id"])
@@ -191,7 +195,11 @@ class Translator:
             response["model"] = str(chunk["model"])
         if not response["created_at"] and isinstance(chunk.get("created"), (int, float)):
             response["created_at"] = chunk["created"]
-        usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+        self._named = bool(response["id"] and response["model"] and response["created_at"])
+
+    def _note_usage(self, chunk: Event) -> None:
+        groq = chunk.get("x_groq")
+        usage = chunk.get("usage") or (groq.get("usage") if isinstance(groq, dict) else None)
         if isinstance(usage, dict) and usage:
             self._usage = _usage(usage)
 
@@ -232,6 +240,7 @@ class Translator:
         choice = self._choices.get(number)
         if choice is None:
             choice = self._choices[number] = _Choice(number)
+            self.finished = False
         delta = given.get("delta")
         if delta is None and not choice.message and not choice.calls:
             # The whole answer in one chunk: a server that ignored `stream`, or buffered it (Lemonade).
@@ -241,8 +250,14 @@ class Translator:
         finish = given.get("finish_reason")
         if finish and choice.finish is None:
             choice.finish = str(finish)
+            self.finished = len(self._choices) >= self._expected and all(c.finish for c in self._choices.values())
 
     def _delta(self, choice: _Choice, delta: Event, logprobs: Any, events: list[Event]) -> None:
+        content = delta.get("content")
+        if len(delta) == 1 and type(content) is str:  # nearly every chunk
+            if content:
+                self._text(choice, "output_text", content, logprobs, events)
+            return
         for kind, text in _texts(delta):
             self._text(choice, kind, text, logprobs, events)
         fragments = delta.get("tool_calls")
@@ -266,7 +281,15 @@ class Translator:
     def _text_delta(self, item: _Message, part: _Part, text: str, logprobs: Any, events: list[Event]) -> None:
         if self._keep_text:
             part.kept.write(text)
-        event = self._event(f"response.{part.kind}.delta", **item.place(), content_index=part.index, delta=text)
+        self._number += 1
+        event: Event = {
+            "type": f"response.{part.kind}.delta",
+            "sequence_number": self._number,
+            "item_id": item.id,
+            "output_index": item.index,
+            "content_index": part.index,
+            "delta": text,
+        }
         if part.kind == "output_text":
             event["logprobs"] = (logprobs.get("content") or []) if isinstance(logprobs, dict) else []
         events.append(event)
@@ -431,17 +454,14 @@ def _status(finish: str | None) -> tuple[str, Event]:
 
 
 def _usage(usage: Event) -> Event:
-    """Chat's usage in the names of the Responses API."""
+    """Chat's usage in the names of the Responses API, with what the server counted and no more."""
     into, out = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-    return {
-        "input_tokens": into,
-        "input_tokens_details": {"cached_tokens": cached},
-        "output_tokens": out,
-        "output_tokens_details": {"reasoning_tokens": reasoning},
-        "total_tokens": usage.get("total_tokens") or into + out,
-    }
+    translated = {"input_tokens": into, "output_tokens": out, "total_tokens": usage.get("total_tokens") or into + out}
+    for name, given in (("input_tokens_details", "prompt"), ("output_tokens_details", "completion")):
+        details = usage.get(f"{given}_tokens_details")
+        if isinstance(details, dict):
+            translated[name] = details
+    return translated
 
 
 def _is_object(text: str) -> bool:

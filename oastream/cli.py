@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from oastream import __version__
 from oastream.exits import TABLE, Outcome, failure
 from oastream.options import Options
+
+if TYPE_CHECKING:
+    from click.types import OptionHelpExtra
 
 OPENAI_URL = "https://api.openai.com/v1"
 FORMATS = ("text", "ndjson", "tools", "json", "sse")
@@ -138,18 +141,45 @@ class MediaType(click.ParamType[str]):
         return str(value)
 
 
-class GroupedCommand(click.Command):
-    """A command whose --help lists its options under headings."""
+class Usual(click.ParamType[str]):
+    """Any text; `values` are those that are worth offering when Tab is pressed."""
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for heading, options in OPTIONS.items():
-            with formatter.section(heading):
-                formatter.write_dl([r for o in options if (r := o.get_help_record(ctx)) is not None])
+    name = "text"
+
+    def __init__(self, *values: str) -> None:
+        self.values = values
+
+
+class Option(click.Option):
+    """An option whose help is for people: 10, not 10.0, and no range that its name implies."""
+
+    def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        if "default" in extra:
+            extra["default"] = extra["default"].removesuffix(".0")
+        return extra
 
 
 def _show_help(context: click.Context, _option: click.Parameter, asked: bool) -> None:
     if asked:
-        raise Shown(context.get_help())
+        raise Shown(_help(context, {"Common options": common_options()}, f"{EXAMPLES}\n{MORE}"))
+
+
+def _show_all_help(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked:
+        raise Shown(_help(context, OPTIONS, EXAMPLES))
+
+
+def _help(context: click.Context, groups: Mapping[str, Iterable[click.Option]], end: str) -> str:
+    """Usage, what the program does, its options under headings, and a text as it is."""
+    formatter = context.make_formatter()
+    context.command.format_usage(context, formatter)
+    context.command.format_help_text(context, formatter)
+    for heading, options in groups.items():
+        with formatter.section(heading):
+            formatter.write_dl([r for o in options if (r := o.get_help_record(context)) is not None], col_max=28)
+    return f"{formatter.getvalue()}\n{end}"
 
 
 def _show_version(_context: click.Context, _option: click.Parameter, asked: bool) -> None:
@@ -158,11 +188,11 @@ def _show_version(_context: click.Context, _option: click.Parameter, asked: bool
 
 
 def _flag(*names: str, help: str, **more: Any) -> click.Option:
-    return click.Option(names, is_flag=True, default=False, help=help, **more)
+    return Option(names, is_flag=True, default=False, help=help, **more)
 
 
 def _value(*names: str, help: str, **more: Any) -> click.Option:
-    return click.Option(names, help=help, **more)
+    return Option(names, help=help, **more)
 
 
 OPTIONS: dict[str, list[click.Option]] = {
@@ -184,14 +214,23 @@ OPTIONS: dict[str, list[click.Option]] = {
         ),
         _flag("-n", "--no-stdin", help="Never read stdin. For loops that are fed by a pipe."),
         _value(
-            "--input-encoding", type=Encoding(), default="utf-8", metavar="NAME", help="Encoding of stdin and files."
+            "--input-encoding",
+            type=Encoding(),
+            default="utf-8",
+            show_default=True,
+            metavar="NAME",
+            help="Encoding of stdin and files.",
         ),
     ],
     "Request": [
         _value("-m", "--model", metavar="NAME", help="The model that answers."),
         _value("-s", "--system", "--instructions", "system", metavar="TEXT|@FILE", help="System message."),
         _value(
-            "--api", type=click.Choice(["responses", "chat"]), default="responses", help="Which API the server has."
+            "--api",
+            type=click.Choice(["responses", "chat"]),
+            default="responses",
+            show_default=True,
+            help="Which API the server has.",
         ),
         _value(
             "--max-output-tokens",
@@ -203,9 +242,19 @@ OPTIONS: dict[str, list[click.Option]] = {
         ),
         _value("--temperature", type=Finite(), metavar="X", help="Sampling temperature."),
         _value("--top-p", type=Finite(), metavar="X", help="Nucleus sampling."),
-        _value("--reasoning-effort", metavar="LEVEL", help="minimal, low, medium, high, or what the model knows."),
+        _value(
+            "--reasoning-effort",
+            type=Usual("none", "minimal", "low", "medium", "high", "xhigh"),
+            metavar="LEVEL",
+            help="minimal, low, medium, high, or what the model knows.",
+        ),
         _value("--tools", metavar="FILE|JSON", help="Tools the model may call, in either API's shape."),
-        _value("--tool-choice", metavar="NAME", help="auto, none, required, the name of a tool, or JSON."),
+        _value(
+            "--tool-choice",
+            type=Usual("auto", "none", "required"),
+            metavar="NAME",
+            help="auto, none, required, the name of a tool, or JSON.",
+        ),
         _value(
             "--schema",
             metavar="FILE|JSON|FIELDS",
@@ -237,6 +286,7 @@ OPTIONS: dict[str, list[click.Option]] = {
             "--base-url",
             envvar=["OASTREAM_BASE_URL", "OPENAI_BASE_URL"],
             default=OPENAI_URL,
+            show_default=True,
             metavar="URL",
             help="Where the API is; mock: is a server inside oastream.",
         ),
@@ -255,7 +305,7 @@ OPTIONS: dict[str, list[click.Option]] = {
         _value("--resume", type=ResponseId(), metavar="ID", help="Take up the response that --detach left."),
     ],
     "Output": [
-        _value("--format", type=click.Choice(FORMATS), default="text", help="What stdout gets."),
+        _value("--format", type=click.Choice(FORMATS), default="text", show_default=True, help="What stdout gets."),
         _value(
             "-o",
             "--output",
@@ -276,6 +326,7 @@ OPTIONS: dict[str, list[click.Option]] = {
             "--sanitize",
             type=click.Choice(["auto", "always", "never"]),
             default="auto",
+            show_default=True,
             help="Show control characters as text; auto: on a terminal.",
         ),
         _value(
@@ -342,14 +393,23 @@ OPTIONS: dict[str, list[click.Option]] = {
         _flag("--realtime", help="With --replay: at the speed it was recorded at."),
     ],
     "Help": [
-        click.Option(["-v", "--verbose"], count=True, help="Say on stderr what goes on."),
+        Option(["-v", "--verbose"], count=True, help="Say on stderr what goes on; -vv names each event."),
+        _flag("-q", "--quiet", help="No status line and no notices on stderr, only errors."),
         _flag(
             "-h",
             "--help",
-            help="Show this.",
+            help="Show the common options.",
             is_eager=True,
             expose_value=False,
             callback=_show_help,
+            allow_from_autoenv=False,
+        ),
+        _flag(
+            "--help-all",
+            help="Show all options.",
+            is_eager=True,
+            expose_value=False,
+            callback=_show_all_help,
             allow_from_autoenv=False,
         ),
         _flag(
@@ -363,14 +423,38 @@ OPTIONS: dict[str, list[click.Option]] = {
     ],
 }
 
+COMMON = ("model", "system", "file", "no_stdin", "api", "base_url", "format", "output", "ok", "verbose")
+"""What --help shows first: the options that most command lines are made of."""
+
+OPTIONAL_VALUE = {"--stats": "text"}
+"""Options that may stand without their value, and what that means; a value needs the equals sign."""
+
 USAGE = """Send PROMPT, stdin, or both to a language model and stream its answer to stdout.
 
 The exit status says how the answer ended: 0 complete; 1x an answer, but not a plain one; 2x fix something;
 3x try again later; 4x the answer broke off."""
 
+EXAMPLES = """\
+Examples:
+  oastream 'Why is the sky blue?'
+  git diff | oastream -s 'You review code' 'Is this change correct?'
+  oastream -f notes.txt -o summary.txt 'Summarise these notes'
+  oastream --format json 'Why is the sky blue?' | jq .usage
+  oastream --base-url mock: 'Try it without a key or a network'"""
+
+MORE = """
+oastream --help-all lists all options; man oastream explains them, and every
+exit status."""
+
 
 class Shown(Exception):
     """Ends parsing with a text for stdout: --help or --version."""
+
+
+def common_options() -> list[click.Option]:
+    """The options of `COMMON`, in that order."""
+    declared = {option.name: option for group in OPTIONS.values() for option in group}
+    return [declared[name] for name in COMMON]
 
 
 def parse(words: list[str]) -> Options:
@@ -389,7 +473,7 @@ def command() -> click.Command:
     """The Click command: it parses, and does nothing else."""
     words = click.Argument(["prompt"], nargs=-1, metavar="[PROMPT]...")
     declared = [option for group in OPTIONS.values() for option in group]
-    return GroupedCommand("oastream", params=[words, *declared], help=USAGE, add_help_option=False)
+    return click.Command("oastream", params=[words, *declared], help=USAGE, add_help_option=False)
 
 
 def _checked(options: Options) -> Options:
@@ -442,7 +526,8 @@ def _plain(value: Any) -> Any:
 def _spelled_out(words: list[str]) -> list[str]:
     """`--stats` alone means `--stats=text`: Click would take the next word, the prompt, for its value."""
     end = words.index("--") if "--" in words else len(words)
-    return ["--stats=text" if word == "--stats" else word for word in words[:end]] + words[end:]
+    meant = {name: f"{name}={value}" for name, value in OPTIONAL_VALUE.items()}
+    return [meant.get(word, word) for word in words[:end]] + words[end:]
 
 
 def _one_line(error: click.UsageError) -> str:

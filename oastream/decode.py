@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -61,13 +61,6 @@ def _malformed(what: str, data: bytes) -> Failure:
     return failure(Outcome.MALFORMED, what, one_line(data.decode("utf-8", "replace"), 80))
 
 
-def one_line_of(data: bytes) -> bytes:
-    """The server's JSON on one line: between tokens, the only place where JSON has newlines, a space means the same."""
-    if not data.isascii():
-        data = data.decode("utf-8", "replace").encode()
-    return data.replace(b"\n", b" ") if b"\n" in data else data
-
-
 class Decoder:
     """Decodes one body. `settled` says that the answer is complete and only trailing data may still come."""
 
@@ -93,23 +86,24 @@ class Decoder:
         if not self._is_stream:
             chunk = self._sniffed(chunk)
         for kind, data in self._parser.feed(chunk) if chunk else ():
-            yield from self._payload(kind, data)
+            if not data.isspace():
+                self.payloads += 1
+                yield from self._dialect.feed(kind, data)
         if self._parser.overflowed:
             raise self._too_large()
 
-    def close(self) -> Iterator[Decoded]:
-        """What the end of the body completes, clean or not: an event without its blank line counts if it is whole."""
+    def close(self, torn: bool = False) -> Iterator[Decoded]:
+        """What the end of the body completes: an event without its blank line counts if it is whole.
+
+        `torn` says that the body's framing wanted more: then a document that makes no sense is only a beginning.
+        """
         if not self._is_stream and self._document:
-            yield from self._whole_document(bytes(self._document))
+            yield from self._whole_document(bytes(self._document), torn)
         for kind, data in self._parser.close():
             if _is_whole(data):
-                yield from self._payload(kind, data)
+                self.payloads += 1
+                yield from self._dialect.feed(kind, data)
         yield from self._dialect.close()
-
-    def _payload(self, kind: bytes, data: bytes) -> Iterator[Decoded]:
-        if not data.isspace():
-            self.payloads += 1
-            yield from self._dialect.feed(kind, data)
 
     def _sniffed(self, chunk: bytes) -> bytes:
         """Hold back a body until its first character tells what it is; returns what the event parser may have."""
@@ -127,7 +121,7 @@ class Decoder:
     def _too_large(self) -> Failure:
         return failure(Outcome.MALFORMED, "an event is too large", f"over --max-event-bytes {self._limit}")
 
-    def _whole_document(self, document: bytes) -> Iterator[Decoded]:
+    def _whole_document(self, document: bytes, torn: bool) -> Iterator[Decoded]:
         """A body that is no event stream: a JSON answer or error, a page, or events behind a stray line."""
         document = document.removeprefix(b"\xef\xbb\xbf").strip()
         if not document:
@@ -135,7 +129,8 @@ class Decoder:
         try:
             value = parse_json(document)
         except ValueError:
-            yield from self._not_json(document)
+            if not torn:
+                yield from self._not_json(document)
             return
         self.payloads += 1
         yield from self._answer(value)
@@ -147,7 +142,8 @@ class Decoder:
         if not events:
             raise _malformed("the answer is not JSON", document)
         for kind, data in events:
-            yield from self._payload(kind, data)
+            self.payloads += 1
+            yield from self._dialect.feed(kind, data)
 
     def _answer(self, value: Any) -> Iterator[Decoded]:
         error = event_error(value) if isinstance(value, dict) else read_error(value)
@@ -211,22 +207,22 @@ class Responses:
 
     settled = False
 
-    def feed(self, kind: bytes, data: bytes) -> Iterator[Decoded]:
+    def feed(self, kind: bytes, data: bytes) -> Sequence[Decoded]:
         if data.startswith(_DONE):
-            return  # Open Responses and OpenRouter end with it; it proves nothing
+            return ()  # Open Responses and OpenRouter end with it; it proves nothing
         event = parse_event(data)
-        named = kind.decode("utf-8", "replace")
         own = event.get("type")
-        if not (isinstance(own, str) and own.startswith("response.")) and named not in ("", "message"):
-            event = {**event, "type": named}
-        elif not isinstance(own, str):
-            event["type"] = "error" if event_error(event) else ""
-        if event["type"] != "error" and event_error(event):
+        if type(own) is str and own.startswith("response."):
+            return ((event, data),)
+        named = kind.decode("utf-8", "replace")
+        if event_error(event, named):
             event = {**event, "type": "error"}
-        yield event, one_line_of(data)
+        elif named not in ("", "message") or type(own) is not str:
+            event = {**event, "type": named}
+        return ((event, data),)
 
-    def close(self) -> Iterator[Decoded]:
-        return iter(())
+    def close(self) -> Sequence[Decoded]:
+        return ()
 
 
 class Chat:
@@ -240,36 +236,37 @@ class Chat:
     def settled(self) -> bool:
         return self._translator.finished
 
-    def feed(self, kind: bytes, data: bytes) -> Iterator[Decoded]:
+    def feed(self, kind: bytes, data: bytes) -> Sequence[Decoded]:
         if data.startswith(_DONE):
-            yield from self._end()
-            return
+            return self._end()
         chunk = parse_event(data)
-        error = None if self.settled else event_error(chunk, kind.decode("utf-8", "replace"))
-        if error is None:
-            yield from self.translated(chunk)
-        else:
-            self._ended = True
-            yield from _own(self._translator.failed(_error_fields(error, chunk)))
+        # Every shape of error has the word in it, or is no chunk at all: a search takes a tenth of looking closely.
+        suspect = kind or b"error" in data or "choices" not in chunk
+        if suspect and not self.settled:
+            error = event_error(chunk, kind.decode("utf-8", "replace"))
+            if error is not None:
+                self._ended = True
+                return _own(self._translator.failed(_error_fields(error, chunk)))
+        return self.translated(chunk)
 
-    def translated(self, chunk: dict[str, Any]) -> Iterator[Decoded]:
+    def translated(self, chunk: dict[str, Any]) -> Sequence[Decoded]:
         try:
             return _own(self._translator.feed(chunk))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise failure(Outcome.MALFORMED, "a chunk has a field of the wrong type", error) from error
 
-    def close(self) -> Iterator[Decoded]:
-        if self.settled:
-            yield from self._end()
+    def close(self) -> Sequence[Decoded]:
+        return self._end() if self.settled else ()
 
-    def _end(self) -> Iterator[Decoded]:
-        if not self._ended:
-            self._ended = True
-            yield from _own(self._translator.close())
+    def _end(self) -> Sequence[Decoded]:
+        if self._ended:
+            return ()
+        self._ended = True
+        return _own(self._translator.close())
 
 
-def _own(events: list[dict[str, Any]]) -> Iterator[Decoded]:
-    return ((event, None) for event in events)
+def _own(events: list[dict[str, Any]]) -> Sequence[Decoded]:
+    return [(event, None) for event in events]
 
 
 def _error_fields(error: ApiError, chunk: dict[str, Any]) -> dict[str, Any]:

@@ -42,9 +42,7 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool) -> tuple[Verdict
         run = Run(options, os.environ, stdin_kind(stdin_open), stdout_open, messages)
         return run.run(), accepted
     except Shown as shown:
-        from oastream.pipeline import show
-
-        verdict = show(str(shown), stdout_open)
+        verdict = _show(str(shown), stdout_open)
     except Failure as failed:
         verdict = failed.verdict
     except Exception as error:
@@ -54,6 +52,20 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool) -> tuple[Verdict
 
 
 _REPORT = "this is a bug in oastream; please report it"
+
+
+def _show(text: str, stdout_open: bool) -> Verdict:
+    """Print a text that was asked for, --help or --version: it must arrive like an answer."""
+    from oastream.output import open_output
+    from oastream.watch import Watch
+
+    try:
+        output = open_output(None, False, False, stdout_open, Watch())
+        output.write(f"{text}\n".encode())
+        output.finish(True)
+    except Failure as failed:
+        return failed.verdict
+    return Verdict(Outcome.STOP)
 
 
 def _end(verdict: Verdict, accepted: frozenset[Outcome]) -> None:

@@ -61,6 +61,7 @@ class Options:
     sanitize: str
     ok: frozenset[Outcome]
     verbose: int
+    quiet: bool
     # time
     connect_timeout: float
     first_event_timeout: float

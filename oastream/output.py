@@ -62,9 +62,9 @@ class Direct:
     def reset(self) -> None:
         """Forget what was written: nothing to forget here, a run that has written does not try again."""
 
-    def finish(self, complete: bool) -> None:
+    def finish(self, complete: bool, deadline: float = math.inf) -> None:
         """Make sure that what was written has arrived: some file systems report that only on close."""
-        del complete
+        del complete, deadline
         try:
             os.close(self._fd)
         except OSError as error:
@@ -86,9 +86,9 @@ class Held:
     def reset(self) -> None:
         self._data.clear()
 
-    def finish(self, complete: bool) -> None:
+    def finish(self, complete: bool, deadline: float = math.inf) -> None:
         """Write what is there; a run that failed has reset it first, but for what it still wants to say."""
-        self._inner.write(bytes(self._data))
+        self._inner.write(bytes(self._data), deadline)
         self._inner.finish(complete)
 
 
@@ -120,7 +120,7 @@ class File:
             os.ftruncate(self._fd, 0)
             os.lseek(self._fd, 0, os.SEEK_SET)
 
-    def finish(self, complete: bool) -> None:
+    def finish(self, complete: bool, deadline: float = math.inf) -> None:
         """Rename into place when complete; else leave the target as it was."""
         if not complete and not self._keep_partial:
             self.discard()

@@ -19,15 +19,16 @@ from oastream.exits import Failure, Outcome, Verdict, exit_status, failure
 from oastream.job import Job
 from oastream.messages import Messages
 from oastream.options import Options
-from oastream.output import STDOUT, Direct, File, Held, Output, open_output
+from oastream.output import STDOUT, File, Held, Output, open_output
 from oastream.prompt import Stdin
 from oastream.question import Question
 from oastream.request import Body, encoded
 from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, dumps, end_record
+from oastream.status_line import STDERR, TICK, StatusLine, wanted
 from oastream.watch import Watch
 
 LAST_WORDS = 1.0
-"""Seconds that the end record may take to be written when a signal ends the run and stdout's reader is slow."""
+"""Seconds that the end record may take to be written when a signal or --max-time ends the run and nobody reads."""
 
 
 class Run:
@@ -50,6 +51,7 @@ class Run:
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
         self._watch.catch_signals()
+        self._show_waits()
         try:
             self._output = self._open_output()
             body = self._body()
@@ -62,6 +64,14 @@ class Run:
                 return self._finish(self._attempts.run())
         except Failure as failed:
             return self._finish(failed.verdict)
+
+    def _show_waits(self) -> None:
+        options = self._options
+        if wanted(self._environ, options.quiet, options.verbose) and not options.dry_run:
+            self._messages.status = StatusLine(self._watch.now)
+            self._watch.on_tick, self._watch.tick = self._messages.tick, TICK
+        to_stdout = options.output is None and not options.hold
+        self._messages.shares_terminal = to_stdout and os.isatty(STDOUT) and os.isatty(STDERR)
 
     # The parts ---------------------------------------------------------------------------------------------------
 
@@ -149,6 +159,7 @@ class Run:
     def _finish(self, verdict: Verdict) -> Verdict:
         """Complete the output, or take it back; write the end record; say on stderr how it ended."""
         self._watch.heed()
+        self._messages.begin_text()
         try:
             verdict = self._completed(verdict)
             self._write_end(verdict)
@@ -156,7 +167,7 @@ class Run:
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
-            pass  # a signal ended the run, and nobody reads its last words
+            pass  # the run is over, and nobody reads its last words
         self._question.close()
         if isinstance(self._output, File) and verdict.outcome is Outcome.OUTPUT:
             self._output.discard()
@@ -187,10 +198,12 @@ class Run:
             output.reset()
             sink.take()
         sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._shown_figures()))
-        deadline = math.inf if verdict.signal is None else self._watch.now() + LAST_WORDS
+        in_haste = verdict.signal is not None or verdict.outcome is Outcome.DEADLINE
+        deadline = self._watch.now() + LAST_WORDS if in_haste else math.inf
         if data := sink.take():
             output.write(data, deadline)
-        output.finish(verdict.delivered)
+            self._messages.wrote(data)
+        output.finish(verdict.delivered, deadline)
 
     def _shown_figures(self) -> dict[str, Any]:
         reply = self._attempts.reply if self._attempts is not None else None
@@ -256,15 +269,3 @@ def server_for(options: Options) -> Iterator[str]:
 def _choices(body: Body) -> int:
     count = body.get("n")
     return count if isinstance(count, int) and count > 0 else 1
-
-
-def show(text: str, stdout_open: bool) -> Verdict:
-    """Print a text that was asked for, --help or --version: it must arrive like an answer."""
-    try:
-        output = open_output(None, False, False, stdout_open, Watch())
-        assert isinstance(output, Direct)
-        output.write(f"{text}\n".encode())
-        output.finish(True)
-    except Failure as failed:
-        return failed.verdict
-    return Verdict(Outcome.STOP)

@@ -36,7 +36,8 @@ class Question:
     def body(self, stdin: Stdin, deadline: float) -> Body:
         """The request's body. Raises `Failure`: usage, input, or what ended a wait for input or for the history."""
         options = self._options
-        reader = Reader(self._watch, options.input_encoding, self._messages.line, deadline)
+        notice = _unsaid if options.quiet else self._messages.line
+        reader = Reader(self._watch, options.input_encoding, notice, deadline)
         self._schema = self._read_schema(reader)
         if options.resume or options.replay or options.list_models:
             return {}
@@ -114,3 +115,7 @@ class Question:
         from oastream.history import output_items
 
         return output_items(outputs, earlier, self._options.history)
+
+
+def _unsaid(_notice: str) -> None:
+    """-q: what a notice would say."""

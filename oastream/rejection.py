@@ -25,10 +25,17 @@ def rejection(status: int, headers: Mapping[str, str], body: bytes, path: str) -
     verdict = error_verdict(error or ApiError(f"HTTP {status}"), status)
     if status == 407:
         verdict = replace(verdict, what="the proxy wants credentials")
-    if verdict.outcome is Outcome.NOT_FOUND and not path.startswith("/v1/"):
-        verdict = replace(verdict, hint="most base URLs end in /v1")
+    if verdict.outcome is Outcome.NOT_FOUND and not (error and error.code):
+        verdict = replace(verdict, hint=_where_else(path))
     may_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
     return replace(verdict, retry_after=retry_after(headers), should_retry=may_retry)
+
+
+def _where_else(path: str) -> str:
+    """What a user may have meant when there is nothing at the path."""
+    if "/v1/" not in path:
+        return "most base URLs end in /v1"
+    return "a server without the Responses API needs --api chat" if path.endswith("/responses") else ""
 
 
 def said(body: bytes) -> ApiError | None:

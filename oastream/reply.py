@@ -42,13 +42,17 @@ _SLACK = 64
 
 
 class Text:
-    """One run of text that is printed as it comes: length and checksum of what was, and whether more may follow."""
+    """One run of text that is printed as it comes: length and checksum of what was, and whether more may follow.
 
-    __slots__ = ("_core", "_crc", "_head", "_joiner", "_size", "kept", "shown")
+    `shown` says that it belongs to the answer's text, `printed` that its deltas cannot be taken back.
+    """
 
-    def __init__(self, shown: bool, kept: list[str] | None) -> None:
+    __slots__ = ("_core", "_crc", "_head", "_joiner", "_size", "kept", "printed", "shown")
+
+    def __init__(self, shown: bool, printed: bool, kept: list[str] | None) -> None:
         self.shown = shown
         self.kept = kept
+        self.printed = printed
         self._size = 0
         self._crc = 0
         self._core = (0, 0)  # size and checksum up to the last character that is not white space
@@ -62,13 +66,16 @@ class Text:
         return text
 
     def complete(self, full: str) -> str:
-        """The server repeats the whole text; what of it was not printed yet. Raises `Failure` if it contradicts."""
+        """The server repeats the whole text; what of it is new. Raises `Failure` if it contradicts what was printed."""
         left = self._joiner.close()
         self._count(left)
         data = whole(full).encode()
         if not data:
             return left
         rest = self._rest(data)
+        if rest is None and not self.printed:
+            self.kept = None if self.kept is None else [data.decode()]
+            return ""
         if rest is None:
             raise failure(Outcome.MALFORMED, "the answer contradicts itself", "a final text differs from its deltas")
         text = rest.decode()
@@ -83,11 +90,16 @@ class Text:
         data = text.encode()
         if not self._core[0]:
             self._head = (self._head + data[: len(data) - len(data.lstrip())])[:_SLACK]
-        kept = data.rstrip()
-        if kept:
-            self._core = (self._size + len(kept), zlib.crc32(kept, self._crc))
-        self._size += len(data)
-        self._crc = zlib.crc32(data, self._crc)
+        if data[-1] <= 32:  # white space: what is before it is the core
+            kept = data.rstrip()
+            if kept:
+                self._core = (self._size + len(kept), zlib.crc32(kept, self._crc))
+            self._size += len(data)
+            self._crc = zlib.crc32(data, self._crc)
+        else:
+            self._size += len(data)
+            self._crc = zlib.crc32(data, self._crc)
+            self._core = (self._size, self._crc)
 
     def _rest(self, data: bytes) -> bytes | None:
         """What `data` has beyond what was printed; None when it is another text. Stripped white space is the same."""
@@ -148,11 +160,13 @@ class Item:
 class Reply:
     """One response, as its events tell it. `limit` is the --max-output-tokens that was asked for.
 
-    `keep_text` keeps the text too, for a response that must be assembled without the server's help.
+    `printed` says that deltas are printed as they come, so that a final text may not contradict them. `keep_text`
+    keeps the text too, for a response that must be assembled without the server's help.
     """
 
-    def __init__(self, limit: int | None = None, keep_text: bool = False) -> None:
+    def __init__(self, limit: int | None = None, printed: bool = True, keep_text: bool = False) -> None:
         self._limit = limit
+        self._printed = printed
         self._keep_text = keep_text
         self._items: list[Item] = []
         self._by_index: dict[Any, Item] = {}
@@ -198,22 +212,22 @@ class Reply:
             raise failure(Outcome.MALFORMED, "an event has a field of the wrong type", event["type"]) from error
         if not self._out:
             return ""
-        text = "".join(self._out)
+        text = self._out[0] if len(self._out) == 1 else "".join(self._out)
         self._out.clear()
         return text
 
     # The response as a whole -------------------------------------------------------------------------------------
 
     def _lifecycle(self, event: Event) -> None:
-        response = event.get("response") or {}
-        self.response_id = self.response_id or response.get("id") or None
-        self.model = self.model or response.get("model") or None
-        self.usage = response.get("usage") or self.usage
+        response = _object(event.get("response"))
+        self.response_id = self.response_id or _word(response.get("id"))
+        self.model = self.model or _word(response.get("model"))
+        self.usage = _object(response.get("usage")) or self.usage
 
     def _ended(self, event: Event) -> None:
         self._lifecycle(event)
         self._terminal = event
-        response = event.get("response") or {}
+        response = _object(event.get("response"))
         complete = self._ending_outcome() is Outcome.STOP
         for position, fields in enumerate(response.get("output") or ()):
             if isinstance(fields, dict):
@@ -224,18 +238,18 @@ class Reply:
     def _failed(self, event: Event) -> None:
         self._lifecycle(event)
         self._terminal = event
-        self._error = event_error(event) if event["type"] == "error" else read_error(event.get("response") or {})
+        self._error = event_error(event) if event["type"] == "error" else read_error(event.get("response"))
 
     def _reconcile(self, position: int, fields: Event) -> None:
         """An item of the final output: it completes the one that was streamed, or was never streamed at all."""
-        kind = fields.get("type")
+        kind = _word(fields.get("type")) or ""
         same = [item for item in self._items if item.kind == kind]
         nth = sum(1 for earlier in self._final_kinds(position) if earlier == kind)
-        item = same[nth] if nth < len(same) else self._new(kind or "", fields, ("final", position))
+        item = same[nth] if nth < len(same) else self._new(kind, fields, ("final", position))
         self._fill(item, fields)
 
     def _final_kinds(self, position: int) -> Iterator[Any]:
-        response = (self._terminal or {}).get("response") or {}
+        response = self._final()
         return (fields.get("type") for fields in response["output"][:position] if isinstance(fields, dict))
 
     # Items -------------------------------------------------------------------------------------------------------
@@ -249,19 +263,19 @@ class Reply:
         return item
 
     def _added(self, event: Event) -> None:
-        fields = event.get("item") or {}
+        fields = _object(event.get("item"))
         index = _index(event, fields)
         known = self._by_index.get(index)
         # LiteLLM gives several items one output_index; a repeated `added` of an empty item is the same item.
         if known is None or known.kind != fields.get("type") or known.whole or known.parts or known.arguments:
-            self._new(str(fields.get("type") or ""), fields, index)
+            self._new(_word(fields.get("type")) or "", fields, index)
 
     def _item_done(self, event: Event) -> None:
-        fields = event.get("item") or {}
+        fields = _object(event.get("item"))
         index = _index(event, fields)
         item = self._by_index.get(index)
         if item is None or item.kind != fields.get("type"):
-            item = self._match(fields) or self._new(str(fields.get("type") or ""), fields, index)
+            item = self._match(fields) or self._new(_word(fields.get("type")) or "", fields, index)
         self._fill(item, fields)
         item.whole = fields.get("status") != "incomplete"
 
@@ -293,7 +307,7 @@ class Reply:
         return text
 
     def _text(self, item: Item, part: Any) -> Text:
-        text = item.parts[part] = Text(item.text_shown, [] if self._keep_text else None)
+        text = item.parts[part] = Text(item.text_shown, self._printed, [] if self._keep_text else None)
         return text
 
     def _open_item(self, event: Event, kind: str) -> Item:
@@ -320,7 +334,7 @@ class Reply:
         self._complete(self._text_of(event), event)
 
     def _part_done(self, event: Event) -> None:
-        part = event.get("part") or {}
+        part = _object(event.get("part"))
         if part.get("type") in ("output_text", "text", "refusal"):
             self._complete(self._text_of(event), part)
 
@@ -339,6 +353,8 @@ class Reply:
     # Tool calls --------------------------------------------------------------------------------------------------
 
     def _arguments_delta(self, event: Event) -> None:
+        if not isinstance(event["delta"], str):
+            raise TypeError("a delta is a text")
         self._open_item(event, _call_kind(event)).arguments.append(event["delta"])
 
     def _arguments_done(self, event: Event) -> None:
@@ -406,7 +422,7 @@ class Reply:
 
     def response(self) -> Event:
         """The assembled response: the server's last word, with the items that it left out of it."""
-        response = dict((self._terminal or {}).get("response") or {})
+        response = dict(self._final())
         if not response.get("output"):
             response["output"] = [item.assembled() for item in self._items]
         return response
@@ -421,21 +437,22 @@ class Reply:
         return held[0] if held else Verdict(Outcome.STOP)
 
     def _status(self) -> str | None:
-        status = ((self._terminal or {}).get("response") or {}).get("status")
-        return status if isinstance(status, str) else None
+        return _word(self._final().get("status"))
+
+    def _final(self) -> Event:
+        """The response as the terminal event has it."""
+        return _object((self._terminal or {}).get("response"))
 
     def _failure(self) -> Verdict:
         if self._status() == "cancelled":
             return Verdict(Outcome.FAILED, "the answer failed", "the response was cancelled")
-        response = (self._terminal or {}).get("response") or {}
-        error = self._error or read_error(response) or ApiError("no reason given")
+        error = self._error or read_error(self._final()) or ApiError("no reason given")
         # A finish_reason that says error, with nothing more: contract 7, `error` is 42.
         bare = error.code in ("error", "insufficient_system_resource") and error.message.startswith("finish_reason")
         return error_verdict(error, after_output=self.output_began or bare)
 
     def _reason(self) -> str:
-        details = ((self._terminal or {}).get("response") or {}).get("incomplete_details") or {}
-        return str(details.get("reason") or "")
+        return str(_object(self._final().get("incomplete_details")).get("reason") or "")
 
     def _ending_outcome(self) -> Outcome:
         """What the terminal event says of the end: stop, length, content_filter or other."""
@@ -454,7 +471,7 @@ class Reply:
         """The 1x outcomes that hold, lowest number first."""
         ending = self._ending_outcome()
         if ending is Outcome.LENGTH:
-            yield Verdict(ending, "cut at the maximum number of tokens", self._reason())
+            yield Verdict(ending, "cut at the maximum number of tokens")
         elif ending is Outcome.STOP and self._spent():
             why = f"the server calls it complete, but it used all {self._limit} tokens"
             yield Verdict(Outcome.LENGTH, "probably cut at the maximum number of tokens", why)
@@ -512,10 +529,20 @@ _STATES: dict[str, Callable[[Reply, Event], None]] = {
 }
 
 
+def _object(value: Any) -> Event:
+    """A field that should be an object, empty when it is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _word(value: Any) -> str | None:
+    """A field that should be a name, None when it is empty or something else."""
+    return value if isinstance(value, str) and value else None
+
+
 def _index(event: Event, fields: Event) -> Any:
     """What ties an event to its item: the output_index, else the id (Lemonade sends no indices)."""
     index = event.get("output_index")
-    return index if index is not None else fields.get("id")
+    return index if index is not None else _word(fields.get("id"))
 
 
 def _call_kind(event: Event) -> str:

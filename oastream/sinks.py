@@ -24,6 +24,8 @@ class Sink:
 
     wants_rest_of_body = False
     """Whether the bytes that follow the terminal event belong to the output."""
+    prints_deltas = True
+    """Whether text is printed as it comes, and cannot be taken back."""
     repeats_text = False
     """Whether events that repeat the whole text are part of the output."""
     assembles = False
@@ -82,6 +84,7 @@ class Ndjson(Sink):
         if raw is None:
             self._line(event)
         else:
+            raw = verbatim(raw)
             self._pending.append((escaped(raw.decode()).encode() if self._sanitized else raw) + b"\n")
 
     def record(self, record: Event) -> None:
@@ -90,6 +93,8 @@ class Ndjson(Sink):
 
 class Tools(Sink):
     """One tool call a line, once all are whole."""
+
+    prints_deltas = False
 
     def complete(self, reply: Reply) -> None:
         for call in list(reply.calls()):  # all or none
@@ -112,6 +117,7 @@ class EagerTools(Tools):
 class Json(Sink):
     """The assembled response, one object."""
 
+    prints_deltas = False
     repeats_text = True
     assembles = True
 
@@ -141,7 +147,7 @@ class SseEvents(Sse):
         """Half an event at the end of one stream must not run into the next."""
 
     def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
-        data = dumps(event) if raw is None else raw
+        data = dumps(event) if raw is None else verbatim(raw)
         super().chunk(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode("utf-8", "replace"), data))
 
 
@@ -159,6 +165,13 @@ class ResponseId(Sink):
 
 
 SINKS: dict[str, type[Sink]] = {"text": Text, "ndjson": Ndjson, "tools": Tools, "json": Json, "sse": Sse}
+
+
+def verbatim(data: bytes) -> bytes:
+    """The server's JSON on one line: between tokens, the only place where JSON has newlines, a space means the same."""
+    if not data.isascii():
+        data = data.decode("utf-8", "replace").encode()
+    return data.replace(b"\n", b" ") if b"\n" in data else data
 
 
 def dumps(value: Any) -> bytes:

@@ -248,7 +248,7 @@ def serialised(request: Request, through_proxy: tuple[tuple[str, str], ...] | No
     target = urlunsplit(("", "", url.path or "/", url.query, "")) if through_proxy is None else urlunsplit(url)
     lines = [f"{request.method} {target} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in (*request.headers, *(through_proxy or ()))]
-    if request.body:
+    if request.body or request.method == "POST":
         lines.append(f"Content-Length: {len(request.body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body
 

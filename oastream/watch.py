@@ -14,6 +14,7 @@ import select
 import signal
 import stat
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from oastream.exits import Failure, Outcome, Verdict
@@ -35,6 +36,9 @@ class Watch:
 
     def __init__(self) -> None:
         self.now = time.monotonic
+        self.on_tick: Callable[[], None] | None = None
+        """Called every `tick` seconds of a wait, for whoever watches."""
+        self.tick = math.inf
         self._signal: int | None = None
         self._wakeup, self._alarm = os.pipe()
         os.set_blocking(self._wakeup, False)
@@ -66,7 +70,10 @@ class Watch:
         """
         if self._signal is not None:
             raise signalled(self._signal)
-        found = self._poll(fd, events).poll(self._milliseconds(deadline))
+        while not (found := self._poll(fd, events).poll(self._milliseconds(min(deadline, self.now() + self.tick)))):
+            if self.on_tick is None or self.now() >= deadline:
+                return False
+            self.on_tick()
         for ready, what in found:
             if ready == self._wakeup:
                 self._woken()

@@ -148,7 +148,7 @@ def start(
     shell: str | None = None,
     new_session: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the program and leave it running; whatever is left of it at the end is killed."""
+    """Start the program and leave it running; whatever is left of it at the end, or after a minute, is killed."""
     process = subprocess.Popen(
         command(args, shell),
         stdin=subprocess.DEVNULL if stdin is None else stdin,
@@ -159,9 +159,12 @@ def start(
         bufsize=0,
         start_new_session=new_session,
     )
+    watch = threading.Timer(2 * TIMEOUT, process.kill)
+    watch.start()
     try:
         yield process
     finally:
+        watch.cancel()
         if process.poll() is None:
             process.kill()
         process.wait()

@@ -90,8 +90,7 @@ def test_the_end_record_names_the_signal(number: signal.Signals) -> None:
         start("--base-url", server.url, "--format", "ndjson", "hi") as process,
     ):
         assert process.stdout is not None
-        while b"Hello" not in process.stdout.readline():
-            pass
+        assert any(b"Hello" in line for line in iter(process.stdout.readline, b""))
         process.send_signal(number)
         result = finish(process, SOON)
     assert result.status == -number

@@ -47,10 +47,12 @@ def _key_lines() -> str:
 @click.option("--script", metavar="FILE", help="A TOML file of faults, one [[attempt]] table for each attempt.")
 @click.option("--fault", "faults", multiple=True, metavar="KEY=VALUE,...", help="What goes wrong in one attempt.")
 @click.option("--cycle", is_flag=True, default=None, help="After the last attempt comes the first again.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: any that is free.")
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="N", default=0, show_default=True, help="0: any that is free."
+)
 @click.option("-v", "--verbose", is_flag=True, help="One line on stderr for each request.")
-def _command(**options: Any) -> dict[str, Any]:
+def command(**options: Any) -> dict[str, Any]:
     """A server on loopback that speaks the Responses and the Chat Completions API as OpenAI does, without a model.
 
     Prints its base URL when it is ready, and serves until it gets a signal.
@@ -71,7 +73,7 @@ def main() -> NoReturn:
 def _options() -> dict[str, Any] | None:
     """The options; None where --help or --version said all there is to say."""
     try:
-        parsed = _command.main(prog_name="oastream-mock", standalone_mode=False)
+        parsed = command.main(prog_name="oastream-mock", standalone_mode=False)
     except click.ClickException as error:
         _fail(Outcome.USAGE, error.format_message())
     except OSError as error:

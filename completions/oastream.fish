@@ -1,0 +1,112 @@
+# fish completion for oastream. Made by `python -m tests.docs`; do not edit.
+
+function __oastream_models
+    set -l cache $HOME/.cache
+    set -q XDG_CACHE_HOME; and set cache $XDG_CACHE_HOME
+    LC_ALL=C sed -n '/^[[:alnum:]][[:alnum:]._:\\/@+-]*$/p' $cache/oastream/models 2>/dev/null
+end
+
+function __oastream_profiles
+    set -l config $HOME/.config
+    set -q XDG_CONFIG_HOME; and set config $XDG_CONFIG_HOME
+    LC_ALL=C sed -n 's/^[[:space:]]*\\[[[:space:]]*profile[[:space:]]*\\.[[:space:]]*["]\\{0,1\\}\\([[:alnum:]_-]\\{1,\\}\\)["]\\{0,1\\}[[:space:]]*\\].*/\\1/p' $config/oastream/config.toml 2>/dev/null
+end
+
+function __oastream_text_or_file
+    set -l text (commandline -ct)
+    set -l path (string match -r -g '@(.*)$' -- $text)
+    and complete -C "'' $path" | string replace -r '^' @
+end
+
+function __oastream_ok
+    printf '%s\t%s\n' \
+        'stop' 'complete answer, every byte written; with --format tools at least one call' \
+        'internal' 'a bug in oastream' \
+        'usage' 'bad options' \
+        'config' 'no key, unreadable key or CA file, bad proxy or configuration value' \
+        'input' 'stdin, prompt, history, schema, tools or attached file cannot be used; nothing sent' \
+        'output' 'stdout or the -o file cannot be written; outranks every other status' \
+        'length' 'the answer was cut at the maximum number of tokens' \
+        'content_filter' 'the answer was cut by the content filter' \
+        'refusal' 'the model declined; its words are the text' \
+        'tool_calls' 'the model wants a tool, and the format was not tools' \
+        'schema' 'complete, but not valid against the schema' \
+        'other' 'ended for an unknown reason, named on stderr' \
+        'empty' 'complete, with nothing but reasoning' \
+        'no_tool_calls' '--format tools, but the model answered in text' \
+        'bad_request' 'the server rejects the request (400, 413, 415, 422), or the context is too long' \
+        'auth' 'the key is not accepted (401)' \
+        'forbidden' 'not permitted (403)' \
+        'not_found' 'unknown model or address (404)' \
+        'quota' 'no credit left (402, 429 with a billing code)' \
+        'rejected' 'any other 4xx' \
+        'not_api' 'no such API there: redirect, HTML, not HTTP, 501, 505' \
+        'tls' 'the certificate is not trusted, or the TLS handshake fails' \
+        'rate_limited' 'too many requests (429)' \
+        'server_error' 'the server failed or is overloaded (5xx, 408, 409, 425)' \
+        'unreachable' 'DNS, connection refused or reset, proxy unreachable, no reply' \
+        'timeout' 'no connection, no first event in time, or --max-time before any output' \
+        'interrupted' 'the stream ended without a terminal event' \
+        'idle' 'no event for --idle-timeout' \
+        'failed' 'the server reported an error after output began' \
+        'malformed' 'an event that is not a JSON object, too large, or contradicts what was printed' \
+        'deadline' '--max-time passed after output began'
+end
+
+complete -c oastream -f
+complete -c oastream -s f -l file -r -F -d 'Add a text file to the prompt; - is stdin'
+complete -c oastream -s a -l attach -r -F -d 'Add an image, PDF, audio or other file; - is stdin'
+complete -c oastream -l attach-type -x -d 'Media type of the attachments: one for all, or one for each'
+complete -c oastream -s n -l no-stdin -d 'Never read stdin. For loops that are fed by a pipe'
+complete -c oastream -l input-encoding -x -d 'Encoding of stdin and files'
+complete -c oastream -s m -l model -x -a '(__oastream_models)' -d 'The model that answers'
+complete -c oastream -s s -l system -l instructions -x -a '(__oastream_text_or_file)' -d 'System message'
+complete -c oastream -l api -x -a 'responses chat' -d 'Which API the server has'
+complete -c oastream -l max-output-tokens -l max-tokens -x -d 'Longest answer, in tokens'
+complete -c oastream -l temperature -x -d 'Sampling temperature'
+complete -c oastream -l top-p -x -d 'Nucleus sampling'
+complete -c oastream -l reasoning-effort -x -a 'none minimal low medium high xhigh' -d 'minimal, low, medium, high, or what the model knows'
+complete -c oastream -l tools -r -F -d 'Tools the model may call, in either API\'s shape'
+complete -c oastream -l tool-choice -x -a 'auto none required' -d 'auto, none, required, the name of a tool, or JSON'
+complete -c oastream -l schema -r -F -d 'JSON Schema of the answer, which is checked against it; FIELDS is like \'name, age int\''
+complete -c oastream -l history -r -F -d 'Go on with the conversation in FILE, and add this turn to it'
+complete -c oastream -l no-wait -d 'With --history: fail at once when another run has locked FILE'
+complete -c oastream -l tool-output -x -d 'Answer a call of a tool'
+complete -c oastream -l previous-response-id -x -d 'Go on from a response that the server has stored'
+complete -c oastream -l set -x -d 'Set any field of the body; the value is JSON, else text'
+complete -c oastream -l body -r -F -d 'The body that all options are laid over'
+complete -c oastream -l header -x -d 'Add a request header'
+complete -c oastream -l dry-run -d 'Print the request as JSON, secrets redacted, and send nothing'
+complete -c oastream -l base-url -x -d 'Where the API is; mock: is a server inside oastream'
+complete -c oastream -l api-key-file -r -F -d 'Read the key from a file'
+complete -c oastream -l api-key-cmd -x -d 'Read the key from a command\'s output'
+complete -c oastream -l insecure-http -d 'Let a key travel over plain http to another machine'
+complete -c oastream -l list-models -d 'Print the models that the server has; --format text, json or ndjson'
+complete -c oastream -l background -d 'Let the server work in the background: a stream that breaks off is taken up again'
+complete -c oastream -l detach -d 'Start in the background, print the response\'s id, and leave'
+complete -c oastream -l resume -x -d 'Take up the response that --detach left'
+complete -c oastream -l format -x -a 'text ndjson tools json sse' -d 'What stdout gets'
+complete -c oastream -s o -l output -r -F -d 'Write FILE instead of stdout, in one step, when the answer is complete'
+complete -c oastream -l keep-partial -d 'With -o: leave FILE.part when the answer broke off'
+complete -c oastream -l hold -d 'Print nothing until the answer is complete'
+complete -c oastream -l eager -d 'With --format tools: print each call as it completes'
+complete -c oastream -l reasoning -d 'Show the model\'s reasoning on stderr'
+complete -c oastream -l stats -a 'text json' -d 'One line of figures on stderr at the end; --stats=json as JSON'
+complete -c oastream -l sanitize -x -a 'auto always never' -d 'Show control characters as text; auto: on a terminal'
+complete -c oastream -l ok -x -a '(__fish_complete_list , __oastream_ok)' -d 'Exit 0 for these outcomes too'
+complete -c oastream -l connect-timeout -x -d 'Limit for DNS, TCP, proxy and TLS together'
+complete -c oastream -l first-event-timeout -x -d 'Limit for the wait for the first event'
+complete -c oastream -l idle-timeout -x -d 'Limit for the wait between events'
+complete -c oastream -l max-time -x -d 'Limit for the whole run; 0 is none'
+complete -c oastream -l retry -x -d 'How often to try again'
+complete -c oastream -l retry-delay -x -d 'Base of the growing wait between tries'
+complete -c oastream -l retry-max-time -x -d 'Limit for all tries and waits'
+complete -c oastream -l max-event-bytes -x -d 'Largest event that is accepted'
+complete -c oastream -l record -r -F -d 'Keep what the server sends, as it comes, with its timing'
+complete -c oastream -l replay -r -F -d 'Play a recording instead of asking a server'
+complete -c oastream -l realtime -d 'With --replay: at the speed it was recorded at'
+complete -c oastream -s v -l verbose -d 'Say on stderr what goes on; -vv names each event'
+complete -c oastream -s q -l quiet -d 'No status line and no notices on stderr, only errors'
+complete -c oastream -s h -l help -d 'Show the common options'
+complete -c oastream -l help-all -d 'Show all options'
+complete -c oastream -l version -d 'Show the version'

@@ -1,0 +1,153 @@
+"""What the programs declare to Click, as plain records that know neither Click nor a shell.
+
+What a value is follows from the option's type and metavar: FILE or PATH in it is a file, `@FILE` one after an @.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import click
+
+from oastream import cli
+from oastream.exits import TABLE
+from oastream.mock import cli as mock_cli
+from oastream.mock.script import ENDS, KEYS
+
+
+class Takes(enum.Enum):
+    """What the value of an option is."""
+
+    NOTHING = enum.auto()
+    TEXT = enum.auto()
+    FILE = enum.auto()
+    TEXT_OR_AT_FILE = enum.auto()
+    CHOICE = enum.auto()
+    LIST = enum.auto()
+    MODEL = enum.auto()
+    PROFILE = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value that can be offered."""
+
+    text: str
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option. `placeholder` names its value, `optional` says that it may stand without one."""
+
+    names: tuple[str, ...]
+    placeholder: str
+    help: str
+    default: str | None
+    takes: Takes
+    values: tuple[Value, ...] = ()
+    optional: bool = False
+    repeatable: bool = False
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if not name.startswith("--"))
+
+    @property
+    def long(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if name.startswith("--"))
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program and its options under their headings."""
+
+    name: str
+    groups: dict[str, list[Option]]
+    takes_words: bool
+
+    @property
+    def options(self) -> list[Option]:
+        return [option for group in self.groups.values() for option in group]
+
+
+STATUSES = tuple(Value(outcome.value, help) for outcome, (_, help) in TABLE.items())
+
+# Options whose values Click does not know: the cache and the configuration do, or the mock's own tables.
+FOUND = {"model": Takes.MODEL, "profile": Takes.PROFILE}
+LISTED: dict[str, tuple[Takes, tuple[Value, ...]]] = {
+    "end": (Takes.CHOICE, tuple(Value(outcome.value) for outcome in ENDS)),
+    "faults": (Takes.LIST, tuple(Value(f"{name}=", key.help) for name, key in KEYS.items())),
+}
+
+
+def oastream() -> Program:
+    return _program("oastream", cli.command(), cli.OPTIONS)
+
+
+def mock() -> Program:
+    context = click.Context(mock_cli.command)
+    options = [option for option in mock_cli.command.get_params(context) if isinstance(option, click.Option)]
+    return _program("oastream-mock", mock_cli.command, {"Options": options})
+
+
+PROGRAMS: dict[str, Callable[[], Program]] = {"oastream": oastream, "oastream-mock": mock}
+
+
+def _program(name: str, command: click.Command, groups: dict[str, list[click.Option]]) -> Program:
+    context = click.Context(command)
+    shown = {
+        heading: [_option(option, context) for option in options if not option.hidden]
+        for heading, options in groups.items()
+    }
+    return Program(name, shown, any(isinstance(param, click.Argument) for param in command.params))
+
+
+def _option(option: click.Option, context: click.Context) -> Option:
+    names = tuple(sorted(option.opts, key=lambda name: name.startswith("--")))
+    takes, values = _takes(option, context)
+    return Option(
+        names=names,
+        placeholder="" if takes is Takes.NOTHING else option.metavar or option.make_metavar(context),
+        help=option.help or "",
+        default=option.get_help_extra(context).get("default"),
+        takes=takes,
+        values=values,
+        optional=any(name in cli.OPTIONAL_VALUE for name in names),
+        repeatable=option.multiple or option.count,
+    )
+
+
+def _takes(option: click.Option, context: click.Context) -> tuple[Takes, tuple[Value, ...]]:
+    metavar = option.metavar or ""
+    if option.is_flag or option.count:
+        return Takes.NOTHING, ()
+    if option.name in FOUND:
+        return FOUND[option.name], ()
+    if option.name in LISTED:
+        return LISTED[option.name]
+    if isinstance(option.type, cli.Outcomes):
+        return Takes.LIST, STATUSES
+    if isinstance(option.type, click.Choice):
+        return Takes.CHOICE, _values(option.type.choices)
+    if isinstance(option.type, cli.Usual):
+        return Takes.CHOICE, _values(option.type.values)
+    return _by_metavar(metavar), ()
+
+
+def _by_metavar(metavar: str) -> Takes:
+    words = metavar.split("|")
+    if "FILE" in words or "PATH" in words:
+        return Takes.FILE
+    return Takes.TEXT_OR_AT_FILE if metavar == "TEXT|@FILE" else Takes.TEXT
+
+
+def _values(texts: Iterable[str]) -> tuple[Value, ...]:
+    return tuple(Value(text) for text in texts)
+
+
+def brief(text: str) -> str:
+    """A help text as a completion shows it: one sentence without its full stop."""
+    return text.removesuffix(".")

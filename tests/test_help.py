@@ -1,0 +1,56 @@
+"""--help, --help-all and --version: short enough to read, complete where it must be, and true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from oastream import __version__, cli
+from tests.program import oastream
+from tests.shells import program_path
+
+EXAMPLES = [line.strip() for line in cli.EXAMPLES.splitlines()[1:]]
+
+
+def listed(page: str) -> list[str]:
+    """The options that a page lists, each by its last name."""
+    return [line.split("  ")[0].split(", ")[-1].split(" ")[0] for line in re.findall(r"^  (-.*)$", page, re.MULTILINE)]
+
+
+def test_help_shows_the_ten_common_options() -> None:
+    names = [max(option.opts, key=option.opts.index) for option in cli.common_options()]
+    assert len(names) == 10
+    assert listed(oastream("--help").text) == names
+
+
+def test_help_fits_a_page_of_80_columns() -> None:
+    lines = oastream("-h", env={"COLUMNS": "80"}).text.splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 80
+
+
+def test_help_all_lists_every_option_once() -> None:
+    names = listed(oastream("--help-all").text)
+    assert sorted(names) == sorted(option.opts[-1] for group in cli.OPTIONS.values() for option in group)
+
+
+def test_help_speaks_of_statuses_and_of_more_help() -> None:
+    page = oastream("--help").text
+    assert "exit status" in page
+    assert "--help-all" in page
+
+
+def test_version_is_the_programs_name_and_number() -> None:
+    assert oastream("--version").text == f"oastream {__version__}\n"
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_an_example_of_help_runs(line: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("one\n")
+    env = {"PATH": program_path(tmp_path), "OPENAI_BASE_URL": "mock:", "HOME": str(tmp_path)}
+    script = ["sh", "-c", line]
+    done = subprocess.run(script, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, timeout=60, check=False)
+    assert done.returncode == 0

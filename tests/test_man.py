@@ -1,0 +1,110 @@
+"""The man pages: made from the code, well formed, readable at 80 columns, and their examples work."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from oastream.exits import TABLE
+from oastream.request import DEFAULT_MODEL
+from tests.docs import COMMAND
+from tests.docs.generated import ROOT, generated
+from tests.docs.manpage import examples
+from tests.program import oastream
+from tests.shells import program_path
+
+PAGES = ["oastream", "oastream-mock"]
+SECTIONS = {"STDIN", "OUTPUT FORMATS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS", "SECURITY", "EXAMPLES", "BUGS"}
+COLUMNS = 80
+
+
+def template(name: str) -> str:
+    return (ROOT / f"man/{name}.1.in").read_text()
+
+
+def rendered(name: str) -> str:
+    """The page as man-db shows it at 80 columns, of which it leaves two."""
+    command = ["groff", "-t", "-man", "-ww", "-Tutf8", f"-rLL={COLUMNS - 2}n", "-P-cbou", f"man/{name}.1"]
+    if shutil.which("groff") is None:
+        pytest.skip("groff is not installed")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == "", f"groff warns: {done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize(("path", "text"), generated().items())
+def test_a_made_file_is_what_the_code_says(path: str, text: str) -> None:
+    assert (ROOT / path).read_text() == text, f"run: {COMMAND}"
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
+@pytest.mark.parametrize("name", PAGES)
+def test_mandoc_finds_no_fault(name: str) -> None:
+    command = ["mandoc", "-T", "lint", "-W", "warning", f"man/{name}.1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_80_columns_and_breaks_no_word(name: str) -> None:
+    lines = rendered(name).splitlines()
+    assert [line for line in lines if len(line) > COLUMNS] == []
+    assert [line for line in lines if line.endswith("\u2010")] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_the_sections_that_readers_look_for(name: str) -> None:
+    headings = {line for line in rendered(name).splitlines() if re.fullmatch(r"[A-Z][A-Z ]+", line)}
+    assert {"NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "SEE ALSO"} | SECTIONS <= headings
+
+
+@pytest.mark.parametrize(("name", "script"), [(name, text) for name in PAGES for text in examples(template(name))])
+def test_an_example_runs(name: str, script: str, tmp_path: Path) -> None:
+    tools = {tool for tool in ("jq", "xargs", "parallel") if re.search(rf"\b{tool}\b", script)}
+    if missing := [tool for tool in tools if shutil.which(tool) is None]:
+        pytest.skip(f"{missing[0]} is not installed")
+    environment = {"PATH": program_path(tmp_path), "HOME": str(tmp_path), "OPENAI_BASE_URL": "mock:"}
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    written = "".join(file.read_text() for file in tmp_path.glob("*.txt"))
+    assert done.stdout + written, "the example says nothing"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_the_makefile_makes_a_summary(tmp_path: Path) -> None:
+    rule = re.search(r"^%\.summary.*\n\t.*\n", template("oastream"), re.MULTILINE)
+    assert rule
+    (tmp_path / "Makefile").write_text(rule[0])
+    (tmp_path / "a.txt").write_text("a text\n")
+    environment = {"PATH": program_path(tmp_path), "OPENAI_BASE_URL": "mock:"}
+    subprocess.run(["make", "a.summary"], cwd=tmp_path, env=environment, timeout=60, check=True, capture_output=True)
+    assert (tmp_path / "a.summary").read_text() == "Summarise this text\n\na text\n"
+
+
+def test_the_systemd_unit_restarts_after_what_may_pass() -> None:
+    line = re.search(r"^RestartForceExitStatus=(.*)$", template("oastream"), re.MULTILINE)
+    assert line
+    assert line[1].split() == [str(status) for status, _ in TABLE.values() if 30 <= status < 50]
+
+
+def test_the_ndjson_example_shows_the_events_of_a_run() -> None:
+    shown = re.findall(r'^\{"type":"([a-z_.:]+)"', template("oastream"), re.MULTILINE)
+    run = [record["type"] for record in oastream("-n", "--base-url", "mock:", "--format", "ndjson", "Hi").records]
+    assert shown[: len(run)] == run
+
+
+def test_the_page_names_the_default_model() -> None:
+    assert f"it is `{DEFAULT_MODEL}`" in template("oastream")
