@@ -9,7 +9,6 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, urlunsplit
 
 from oastream.attempt import Session
 from oastream.attempts import Attempts
@@ -19,6 +18,9 @@ from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.reply import Reply
 from oastream.sinks import Sink
 from oastream.text import one_line, visible
+
+REMEMBERED = 1000
+"""Ids kept for completion; OpenRouter has 400."""
 
 Model = dict[str, Any]
 
@@ -62,7 +64,7 @@ class Listing(Attempts):
         self.sink.document = _document(body)
         self.sink.models = _models(self.sink.document)
         if not self._options.base_url.startswith("mock:"):  # it ends with the run
-            remember(self._environ, self._request.url, ids(self.sink.models))
+            remember(self._environ, ids(self.sink.models))
         return Verdict(Outcome.STOP)
 
 
@@ -101,7 +103,7 @@ def ids(models: list[Model]) -> list[str]:
 
 
 def cache_file(environ: Mapping[str, str]) -> str | None:
-    """$XDG_CACHE_HOME/oastream/models: lines of BASE-URL TAB ID. None where there is no home."""
+    """$XDG_CACHE_HOME/oastream/models: one id a line, which completion reads. None where there is no home."""
     cache = environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(cache):  # the specification: a relative path is no path
         home = environ.get("HOME", "")
@@ -111,17 +113,15 @@ def cache_file(environ: Mapping[str, str]) -> str | None:
     return os.path.join(cache, "oastream", "models")
 
 
-def remember(environ: Mapping[str, str], url: SplitResult, names: list[str]) -> None:
-    """Keep the ids of one server, beside those of others. A cache that cannot be written is no error."""
+def remember(environ: Mapping[str, str], names: list[str]) -> None:
+    """Keep the ids, before those of other servers. A cache that cannot be written is no error."""
     path = cache_file(environ)
     if path is None:
         return
-    server = urlunsplit(url._replace(path=url.path.removesuffix("/models"), query="", fragment=""))
     beside = f"{path}.{os.urandom(4).hex()}"
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        kept = [line for line in _cached(path) if not line.startswith(f"{server}\t")]
-        lines = [*kept, *(f"{server}\t{name}" for name in names)]
+        lines = list(dict.fromkeys([*names, *_cached(path)]))[:REMEMBERED]
         with open(beside, "w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
         os.replace(beside, path)
@@ -130,6 +130,6 @@ def remember(environ: Mapping[str, str], url: SplitResult, names: list[str]) -> 
 def _cached(path: str) -> list[str]:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return [line for line in file.read().split("\n") if "\t" in line]
+            return [line for line in file.read().split("\n") if line]
     except FileNotFoundError:
         return []
