@@ -25,6 +25,8 @@ _oastream() {
     fi
     case $option in
         -f | --file) kind=file ;;
+        -a | --attach) kind=file ;;
+        --attach-type) kind=text ;;
         --input-encoding) kind=text ;;
         -m | --model) kind=found ;;
         -s | --system | --instructions) kind=at ;;
@@ -35,6 +37,9 @@ _oastream() {
         --reasoning-effort) candidates=(none minimal low medium high xhigh) ;;
         --tools) kind=file ;;
         --tool-choice) candidates=(auto none required) ;;
+        --schema) kind=file ;;
+        --history) kind=file ;;
+        --tool-output) kind=text ;;
         --previous-response-id) kind=text ;;
         --set) kind=text ;;
         --body) kind=file ;;
@@ -63,7 +68,7 @@ _oastream() {
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(-f --file -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --previous-response-id --set --body --header --dry-run --base-url --api-key-file --api-key-cmd --provider --insecure-http --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --show-config -v --verbose -q --quiet -h --help --help-all --version)
+            candidates=(-f --file -a --attach --attach-type -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --history --no-wait --tool-output --previous-response-id --set --body --header --dry-run --base-url --api-key-file --api-key-cmd --provider --insecure-http --list-models --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --show-config -v --verbose -q --quiet -h --help --help-all --version)
             ;;
     esac
 

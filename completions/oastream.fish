@@ -24,7 +24,7 @@ function __oastream_ok
         'internal' 'a bug in oastream' \
         'usage' 'bad options' \
         'config' 'no key, unreadable key or CA file, bad proxy or configuration value' \
-        'input' 'stdin, prompt or tools file empty, unreadable, not UTF-8, not JSON, too large; nothing sent' \
+        'input' 'stdin, prompt, history, schema, tools or attached file cannot be used; nothing sent' \
         'output' 'stdout or the -o file cannot be written; outranks every other status' \
         'length' 'the answer was cut at the maximum number of tokens' \
         'content_filter' 'the answer was cut by the content filter' \
@@ -55,6 +55,8 @@ end
 
 complete -c oastream -f
 complete -c oastream -s f -l file -r -F -d 'Add a text file to the prompt; - is stdin'
+complete -c oastream -s a -l attach -r -F -d 'Add an image, PDF, audio or other file; - is stdin'
+complete -c oastream -l attach-type -x -d 'Media type of the attachments: one for all, or one for each'
 complete -c oastream -s n -l no-stdin -d 'Never read stdin. For loops that are fed by a pipe'
 complete -c oastream -l input-encoding -x -d 'Encoding of stdin and files'
 complete -c oastream -s m -l model -x -a '(__oastream_models)' -d 'The model that answers'
@@ -66,6 +68,10 @@ complete -c oastream -l top-p -x -d 'Nucleus sampling'
 complete -c oastream -l reasoning-effort -x -a 'none minimal low medium high xhigh' -d 'minimal, low, medium, high, or what the model knows'
 complete -c oastream -l tools -r -F -d 'Tools the model may call, in either API\'s shape'
 complete -c oastream -l tool-choice -x -a 'auto none required' -d 'auto, none, required, the name of a tool, or JSON'
+complete -c oastream -l schema -r -F -d 'JSON Schema of the answer, which is checked against it; FIELDS is like \'name, age int\''
+complete -c oastream -l history -r -F -d 'Go on with the conversation in FILE, and add this turn to it'
+complete -c oastream -l no-wait -d 'With --history: fail at once when another run has locked FILE'
+complete -c oastream -l tool-output -x -d 'Answer a call of a tool'
 complete -c oastream -l previous-response-id -x -d 'Go on from a response that the server has stored'
 complete -c oastream -l set -x -d 'Set any field of the body; the value is JSON, else text'
 complete -c oastream -l body -r -F -d 'The body that all options are laid over'
@@ -76,6 +82,7 @@ complete -c oastream -l api-key-file -r -F -d 'Read the key from a file'
 complete -c oastream -l api-key-cmd -x -d 'Read the key from a command\'s output'
 complete -c oastream -l provider -x -a 'azure bedrock vertex' -d 'A cloud with a sign-in of its own'
 complete -c oastream -l insecure-http -d 'Let a key travel over plain http to another machine'
+complete -c oastream -l list-models -d 'Print the models that the server has; --format text, json or ndjson'
 complete -c oastream -l background -d 'Let the server work in the background: a stream that breaks off is taken up again'
 complete -c oastream -l detach -d 'Start in the background, print the response\'s id, and leave'
 complete -c oastream -l resume -x -d 'Take up the response that --detach left'

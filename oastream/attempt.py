@@ -66,7 +66,8 @@ class Figures:
 class Session:
     """What every attempt of a run shares.
 
-    `more` tells whether a source can be opened again; `choices` is how many answers the request asks for.
+    `more` tells whether a source can be opened again; `choices` is how many answers the request asks for;
+    `keep_text` whether the answer's text is needed after it was printed.
     """
 
     options: Options
@@ -78,6 +79,7 @@ class Session:
     watch: Watch
     more: Callable[[], bool]
     choices: int = 1
+    keep_text: bool = False
 
 
 class Attempt:
@@ -102,10 +104,14 @@ class Attempt:
         """Ask for the response again and again until it is at its end; then pass on what is missing."""
         return self._ended(lambda: self._poll(job))
 
-    def _ended(self, go: Callable[[], None]) -> Verdict:
+    def fetch(self, request: Request, take: Callable[[bytes], Verdict]) -> Verdict:
+        """Send a request whose reply is one document, and hand that on; how that went."""
+        return self._ended(lambda: take(self._document(request)))
+
+    def _ended(self, go: Callable[[], Verdict | None]) -> Verdict:
+        """How `go` ends; when it does not say so itself, the reply does."""
         try:
-            go()
-            verdict = self._reply.verdict(self._session.options.format == "tools")
+            verdict = go() or self._reply.verdict(self._session.options.format == "tools")
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
@@ -119,7 +125,7 @@ class Attempt:
         options = self._session.options
         dialect: Chat | Responses = Responses()
         if options.api == "chat":
-            dialect = Chat(self._session.choices, self._sink.repeats_text)
+            dialect = Chat(self._session.choices, self._sink.repeats_text or self._session.keep_text)
         return Decoder(dialect, options.max_event_bytes)
 
     def _open(self, request: Request) -> Source:
@@ -244,10 +250,7 @@ class Attempt:
     def _poll(self, job: Job) -> None:
         pause, longest = POLL_EVERY
         while not self._reply.ended:
-            with self._open(job.poll_request()) as source:
-                if source.status // 100 != 2:
-                    raise Failure(self._rejected(source, job.poll_request()))
-                response = parse_event(self._whole_body(source))
+            response = parse_event(self._document(job.poll_request()))
             job.accepted += 1
             event = final_event(response)
             if event is not None:
@@ -258,6 +261,12 @@ class Attempt:
             if self._session.deadlines.run_passed:
                 raise TimeoutError
             pause = min(pause * 1.5, longest)
+
+    def _document(self, request: Request) -> bytes:
+        with self._open(request) as source:
+            if source.status // 100 != 2:
+                raise Failure(self._rejected(source, request))
+            return self._whole_body(source)
 
     def _whole_body(self, source: Source) -> bytes:
         deadline = self._first_event_deadline

@@ -95,7 +95,8 @@ class Attempts:
             self._committed = self._committed or attempt.committed
 
     def _new_reply(self) -> Reply:
-        return Reply(self._options.max_output_tokens, self.sink.prints_deltas, self.sink.assembles)
+        keep_text = self.sink.assembles or self._session.keep_text
+        return Reply(self._options.max_output_tokens, self.sink.prints_deltas, keep_text)
 
     def _count(self, progress: bool) -> None:
         """Failures count in a row: an event that arrives starts the count, and the time for it, anew."""

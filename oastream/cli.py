@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -153,6 +153,21 @@ class BaseUrl(click.ParamType[str]):
         return str(value)
 
 
+class MediaType(click.ParamType[str]):
+    """A type and a subtype, RFC 9110 8.3.1, without parameters."""
+
+    name = "type"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        main, _, sub = str(value).partition("/")
+        if not all(
+            part and part.isascii() and part.replace("-", "").replace("+", "").replace(".", "").isalnum()
+            for part in (main, sub)
+        ):
+            self.fail(f"{value!r} is not a media type like image/png", param, ctx)
+        return str(value)
+
+
 class Usual(click.ParamType[str]):
     """Any text; `values` are those that are worth offering when Tab is pressed."""
 
@@ -250,6 +265,20 @@ def _value(*names: str, help: str, **more: Any) -> click.Option:
 OPTIONS: dict[str, list[click.Option]] = {
     "Prompt": [
         _value("-f", "--file", multiple=True, metavar="FILE", help="Add a text file to the prompt; - is stdin."),
+        _value(
+            "-a",
+            "--attach",
+            multiple=True,
+            metavar="PATH|URL",
+            help="Add an image, PDF, audio or other file; - is stdin.",
+        ),
+        _value(
+            "--attach-type",
+            multiple=True,
+            type=MediaType(),
+            metavar="TYPE",
+            help="Media type of the attachments: one for all, or one for each.",
+        ),
         _flag("-n", "--no-stdin", help="Never read stdin. For loops that are fed by a pipe."),
         _value(
             "--input-encoding",
@@ -293,6 +322,20 @@ OPTIONS: dict[str, list[click.Option]] = {
             metavar="NAME",
             help="auto, none, required, the name of a tool, or JSON.",
         ),
+        _value(
+            "--schema",
+            metavar="FILE|JSON|FIELDS",
+            help="JSON Schema of the answer, which is checked against it; FIELDS is like 'name, age int'.",
+        ),
+        _value("--history", metavar="FILE", help="Go on with the conversation in FILE, and add this turn to it."),
+        _flag("--no-wait", help="With --history: fail at once when another run has locked FILE."),
+        _value(
+            "--tool-output",
+            multiple=True,
+            type=Pair("CALL_ID=TEXT|@FILE", "="),
+            metavar="CALL_ID=TEXT|@FILE",
+            help="Answer a call of a tool.",
+        ),
         _value("--previous-response-id", metavar="ID", help="Go on from a response that the server has stored."),
         _value(
             "--set",
@@ -318,6 +361,7 @@ OPTIONS: dict[str, list[click.Option]] = {
         _value("--api-key-cmd", metavar="COMMAND", help="Read the key from a command's output."),
         _value("--provider", type=click.Choice(PROVIDERS), help="A cloud with a sign-in of its own."),
         _flag("--insecure-http", help="Let a key travel over plain http to another machine."),
+        _flag("--list-models", help="Print the models that the server has; --format text, json or ndjson."),
     ],
     "Background": [
         _flag(
@@ -616,11 +660,40 @@ def _checked(options: Options) -> Options:
     )
     if stored and options.api == "chat":
         raise failure(Outcome.USAGE, "bad usage", f"{stored} needs --api responses")
-    if options.resume and (options.prompt or options.file):
+    if options.resume and (options.prompt or options.file or options.attach or options.tool_output):
         raise failure(Outcome.USAGE, "bad usage", "--resume takes no prompt: the response has had its own")
     if options.resume and options.detach:
         raise failure(Outcome.USAGE, "bad usage", "--resume and --detach exclude each other")
+    for clash in (*_history_clashes(options), *_attach_clashes(options), *_listing_clashes(options)):
+        raise failure(Outcome.USAGE, "bad usage", clash)
     return options
+
+
+def _history_clashes(options: Options) -> Iterator[str]:
+    if options.history is None:
+        return
+    if options.previous_response_id is not None:
+        yield "--history and --previous-response-id exclude each other: both are the conversation so far"
+    if options.detach or options.resume or options.replay:
+        yield "--history needs the question and its answer in one run, so no --detach, --resume or --replay"
+
+
+def _attach_clashes(options: Options) -> Iterator[str]:
+    if len(options.attach_type) > 1 and len(options.attach_type) != len(options.attach):
+        yield f"{len(options.attach_type)} --attach-type for {len(options.attach)} --attach"
+    if options.attach_type and not options.attach:
+        yield "--attach-type without --attach"
+
+
+def _listing_clashes(options: Options) -> Iterator[str]:
+    if not options.list_models:
+        return
+    if options.prompt or options.file or options.attach or options.tool_output:
+        yield "--list-models takes no prompt"
+    if options.format not in ("text", "json", "ndjson"):
+        yield f"--list-models has no --format {options.format}"
+    if options.history or options.schema or options.background or options.detach or options.resume or options.replay:
+        yield "--list-models asks for no answer"
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from oastream import __version__
 from oastream.exits import Failure, Outcome, failure
 from oastream.options import Options
 
+MODELS = "/models"
 PATHS = {"responses": "/responses", "chat": "/chat/completions"}
 REDACTED = "[redacted]"
 _SECRET_HEADERS = frozenset(
@@ -97,8 +98,9 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
         "Accept": "text/event-stream, application/json",
         # Compressed events would wait in the compressor for more (faults 29).
         "Accept-Encoding": "identity",
-        "Content-Type": "application/json",
     }
+    if not options.list_models:
+        headers["Content-Type"] = "application/json"
     if key is not None:
         headers["Authorization"] = f"Bearer {key}"
     for variable, name in (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")):
@@ -111,13 +113,14 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
 
 def build_request(options: Options, environ: Mapping[str, str], base_url: str, body: bytes) -> Request:
     """The request as it will be sent. Raises `Failure` with outcome config when the key is missing or unsafe."""
-    url = endpoint(base_url, PATHS[options.api])
+    url = endpoint(base_url, MODELS if options.list_models else PATHS[options.api])
     keyless = base_url != options.base_url or options.replay is not None  # the embedded server, a recording
     key = None if keyless else find_key(options, environ)
     headers = request_headers(options, environ, url, key)
     if not options.dry_run and options.replay is None:
         check_key(options, url, credentials_in(headers))
-    return Request("POST", url, headers, body, secrets_in(headers))
+    method, body = ("GET", b"") if options.list_models else ("POST", body)
+    return Request(method, url, headers, body, secrets_in(headers))
 
 
 def credentials_in(headers: Headers) -> tuple[str, ...]:

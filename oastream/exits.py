@@ -54,7 +54,7 @@ TABLE: dict[Outcome, tuple[int, str]] = {
     Outcome.INTERNAL: (1, "a bug in oastream"),
     Outcome.USAGE: (2, "bad options"),
     Outcome.CONFIG: (6, "no key, unreadable key or CA file, bad proxy or configuration value"),
-    Outcome.INPUT: (8, "stdin, prompt or tools file empty, unreadable, not UTF-8, not JSON, too large; nothing sent"),
+    Outcome.INPUT: (8, "stdin, prompt, history, schema, tools or attached file cannot be used; nothing sent"),
     Outcome.OUTPUT: (9, "stdout or the -o file cannot be written; outranks every other status"),
     Outcome.LENGTH: (10, "the answer was cut at the maximum number of tokens"),
     Outcome.CONTENT_FILTER: (11, "the answer was cut by the content filter"),
@@ -94,8 +94,8 @@ TRANSIENT = frozenset(o for o, (number, _) in TABLE.items() if 30 <= number < 44
 class Verdict:
     """How a run ended and why, in words.
 
-    `what` and `why` make the line on stderr; `hint` a second one. The rest is what the server said:
-    `http_status` its status, `code` the error's own code or type, `retry_after` in seconds,
+    `what` and `why` make the line on stderr; `details` are further ones, `hint` is the last. The rest is what the
+    server said: `http_status` its status, `code` the error's own code or type, `retry_after` in seconds,
     `should_retry` its word on a retry. `signal` is the number of the signal that ended the run.
     """
 
@@ -105,6 +105,7 @@ class Verdict:
     hint: str = ""
     http_status: int | None = None
     code: str | None = None
+    details: tuple[str, ...] = ()
     request_id: str | None = None
     retry_after: float | None = None
     should_retry: bool | None = None
@@ -114,6 +115,11 @@ class Verdict:
     def answered(self) -> bool:
         """Whether there is a whole answer, plain or not."""
         return self.outcome in ANSWERED
+
+    @property
+    def delivered(self) -> bool:
+        """Whether held output is let out and -o renames: for a whole answer, unless it is not what was asked for."""
+        return self.answered and self.outcome is not Outcome.SCHEMA
 
     @property
     def retryable(self) -> bool:

@@ -19,6 +19,8 @@ class Options:
     no_stdin: bool
     file: tuple[str, ...]
     input_encoding: str
+    attach: tuple[str, ...]
+    attach_type: tuple[str, ...]
     # request
     api: str
     model: str | None
@@ -29,7 +31,11 @@ class Options:
     reasoning_effort: str | None
     tools: str | None
     tool_choice: str | None
+    schema: str | None
     previous_response_id: str | None
+    history: str | None
+    no_wait: bool
+    tool_output: tuple[tuple[str, str], ...]
     set: tuple[tuple[str, str], ...]
     body: str | None
     header: tuple[tuple[str, str], ...]
@@ -44,6 +50,7 @@ class Options:
     api_key_cmd: str | None
     provider: str | None
     insecure_http: bool
+    list_models: bool
     # output
     format: str
     output: str | None

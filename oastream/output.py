@@ -131,7 +131,7 @@ class File:
             os.fsync(self._fd)
             os.close(self._fd)
             os.replace(self._beside, self._target if complete else f"{self._target}.part")
-            _sync_folder(os.path.dirname(self._target))
+            sync_folder(os.path.dirname(self._target))
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -196,7 +196,7 @@ def _writable_mode(target: str) -> int | None:
     return stat.S_IMODE(status.st_mode)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make the rename survive a power loss, where the file system can."""
     with contextlib.suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)

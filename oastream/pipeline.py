@@ -20,8 +20,9 @@ from oastream.job import Job
 from oastream.messages import Messages
 from oastream.options import Options
 from oastream.output import STDOUT, File, Held, Output, open_output
-from oastream.prompt import Reader, Stdin, read_prompt
-from oastream.request import Body, base_body, brings_input, build_body, encoded
+from oastream.prompt import Stdin
+from oastream.question import Question
+from oastream.request import Body, encoded
 from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, dumps, end_record
 from oastream.status_line import STDERR, TICK, StatusLine, wanted
 from oastream.watch import Watch
@@ -49,6 +50,7 @@ class Run:
         self._output: Output | None = None
         self._attempts: Attempts | None = None
         self._cloud: Cloud | None = None
+        self._question = Question(options, self._watch, messages)
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
@@ -85,14 +87,8 @@ class Run:
         return open_output(options.output, options.hold, options.keep_partial, self._stdout_open, self._watch)
 
     def _body(self) -> Body:
-        if self._options.resume or self._options.replay:
-            return {}
-        deadline = self._figures.started + self._options.max_time if self._options.max_time else math.inf
-        notice = self._messages.line if not self._options.quiet else _unsaid
-        reader = Reader(self._watch, self._options.input_encoding, notice, deadline)
-        base = base_body(self._options, reader.file)
-        prompt = read_prompt(self._options, self._stdin, reader, required=not brings_input(base))
-        return build_body(self._options, prompt, base, reader.file)
+        limit = self._options.max_time
+        return self._question.body(self._stdin, self._figures.started + limit if limit else math.inf)
 
     @contextlib.contextmanager
     def _opener(self) -> Iterator[tuple[Open, Callable[[], bool]]]:
@@ -144,7 +140,12 @@ class Run:
             self._watch,
             more,
             _choices(body),
+            keep_text=options.history is not None or options.schema is not None,
         )
+        if options.list_models:
+            from oastream.models import Listing
+
+            return Listing(session, request, self._new_sink, environ=self._environ)
         in_background = options.background or options.detach or options.resume
         job = Job(request, options.resume) if in_background else None
         return Attempts(session, request, self._new_sink, job)
@@ -152,7 +153,7 @@ class Run:
     def _show(self, request: Request, body: Body) -> Verdict:
         assert self._output is not None
         shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
-        self._output.write(dumps({**shown, "body": body}) + b"\n")
+        self._output.write(dumps({**shown, "body": body or None}) + b"\n")
         self._output.finish(True)
         return Verdict(Outcome.STOP)
 
@@ -160,6 +161,10 @@ class Run:
         options = self._options
         on_terminal = options.output is None and os.isatty(STDOUT)
         sanitized = options.sanitize == "always" or (options.sanitize == "auto" and on_terminal)
+        if options.list_models:
+            from oastream.models import ModelList
+
+            return ModelList(sanitized, options.format)
         if options.detach:
             return ResponseId(sanitized)
         if options.format == "tools" and options.eager:
@@ -177,10 +182,12 @@ class Run:
         try:
             verdict = self._completed(verdict)
             self._write_end(verdict)
+            self._question.commit()
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
             pass  # the run is over, and nobody reads its last words
+        self._question.close()
         if isinstance(self._output, File) and verdict.outcome is Outcome.OUTPUT:
             self._output.discard()
         self._messages.end_reasoning()
@@ -189,12 +196,14 @@ class Run:
         return verdict
 
     def _completed(self, verdict: Verdict) -> Verdict:
-        """What the format prints once the answer is complete; that may show that it is not."""
+        """What the format prints once the answer is complete; that may show that it is not, or that it is wrong."""
         if self._attempts is None or not verdict.answered:
             return verdict
-        sink = self._attempts.sink
+        reply = self._attempts.reply
         try:
-            sink.complete(self._attempts.reply)
+            self._attempts.sink.complete(reply)
+            verdict = self._question.checked(verdict, reply)
+            self._question.keep(reply)
         except Failure as failed:
             return failed.verdict
         return verdict
@@ -204,7 +213,7 @@ class Run:
         if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
             return
         sink = self._attempts.sink if self._attempts is not None else self._new_sink()
-        if isinstance(output, Held) and not verdict.answered:
+        if isinstance(output, Held) and not verdict.delivered:
             output.reset()
             sink.take()
         sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._shown_figures()))
@@ -213,7 +222,7 @@ class Run:
         if data := sink.take():
             output.write(data, deadline)
             self._messages.wrote(data)
-        output.finish(verdict.answered, deadline)
+        output.finish(verdict.delivered, deadline)
 
     def _shown_figures(self) -> dict[str, Any]:
         reply = self._attempts.reply if self._attempts is not None else None
@@ -274,10 +283,6 @@ def server_for(options: Options) -> Iterator[str]:
         yield server.url
     finally:
         server.close()
-
-
-def _unsaid(_notice: str) -> None:
-    """-q: what a notice would say."""
 
 
 def _choices(body: Body) -> int:

@@ -58,32 +58,39 @@ class Reader:
         self._deadline = deadline
 
     def stdin(self) -> str:
-        """All of stdin, with the notice when nothing comes."""
+        """All of stdin as text, with the notice when nothing comes."""
+        return decoded(self._stdin(MAX_INPUT_BYTES), self._encoding, "stdin")
+
+    def _stdin(self, limit: int) -> bytes:
         until = min(self._deadline, self._watch.now() + NOTICE_AFTER)
         if not self._watch.ready(STDIN, READ, until) and until < self._deadline:
             self._notice("waiting for stdin; use -n to run without it")
-        return self._text(STDIN, "stdin")
+        return self._all(STDIN, "stdin", limit)
 
     def file(self, path: str) -> str:
         """All of a text file; - is stdin."""
+        return self.stdin() if path == "-" else decoded(self.data(path), self._encoding, path)
+
+    def data(self, path: str, limit: int = MAX_INPUT_BYTES) -> bytes:
+        """All bytes of a file that has no more than `limit`; - is stdin."""
         if path == "-":
-            return self.stdin()
+            return self._stdin(limit)
         try:
             fd = os.open(path, os.O_RDONLY)
         except (OSError, ValueError) as error:
             raise unreadable(path, error) from error
         try:
-            return self._text(fd, path)
+            return self._all(fd, path, limit)
         finally:
             os.close(fd)
 
-    def _text(self, fd: int, name: str) -> str:
+    def _all(self, fd: int, name: str, limit: int) -> bytes:
         data = bytearray()
         for piece in self._pieces(fd, name):
             data += piece
-            if len(data) > MAX_INPUT_BYTES:
-                raise failure(Outcome.INPUT, f"{name} is too large", f"over {MAX_INPUT_BYTES} bytes")
-        return decoded(bytes(data), self._encoding, name)
+            if len(data) > limit:
+                raise failure(Outcome.INPUT, f"{name} is too large", f"over {limit} bytes")
+        return bytes(data)
 
     def _pieces(self, fd: int, name: str) -> Iterator[bytes]:
         while True:
@@ -132,13 +139,17 @@ def read_prompt(options: Options, kind: Stdin, reader: Reader, required: bool = 
     Raises `Failure`: usage when oastream was started without anything to say, input when the text is empty or broken.
     """
     words = [argument(word, "the prompt") for word in options.prompt]
-    named = words.count("-") + options.file.count("-")
+    named = words.count("-") + _places_of_stdin(options)
     _check_usage(options, kind, named, required)
     files = [reader.file(path) for path in options.file]
     if "-" in words:
         words[words.index("-")] = reader.stdin()
     blocks = [" ".join(word for word in words if word or len(words) == 1), *files]
-    if not named and not options.no_stdin and (kind is Stdin.SOURCE or (not _given(options) and _has_input(kind))):
+    if (
+        not named
+        and not options.no_stdin
+        and (kind is Stdin.SOURCE or (not _says_anything(options) and _has_input(kind)))
+    ):
         blocks.append(reader.stdin())
     prompt = _joined(blocks)
     if prompt:
@@ -150,6 +161,18 @@ def read_prompt(options: Options, kind: Stdin, reader: Reader, required: bool = 
 
 def _given(options: Options) -> bool:
     return bool(options.prompt or options.file)
+
+
+def _says_anything(options: Options) -> bool:
+    return _given(options) or bool(options.attach or options.tool_output)
+
+
+def _places_of_stdin(options: Options) -> int:
+    """How many options name stdin."""
+    texts = (options.system, *(value for _, value in options.tool_output))
+    files = (options.tools, options.body, options.schema)
+    named = [*options.file, *options.attach].count("-") + texts.count("@-")
+    return named + sum(value in ("-", "@-") for value in files)
 
 
 def _has_input(kind: Stdin) -> bool:

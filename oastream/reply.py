@@ -194,7 +194,18 @@ class Reply:
     @property
     def output_began(self) -> bool:
         """Whether text, a refusal or a tool call was received."""
-        return self.has_text or self.has_refusal or any(self._waits(item) for item in self._items)
+        return self.has_text or self.has_refusal or self.waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call, or another item, waits for the client."""
+        return any(self._waits(item) for item in self._items)
+
+    @property
+    def text(self) -> str:
+        """The answer's text, as it was printed; only with `keep_text`."""
+        texts = (text for item in self._items for text in item.parts.values() if text.shown)
+        return "".join(piece for text in texts for piece in text.kept or ())
 
     def feed(self, event: Event) -> str:
         """Take an event in; the text that it adds to the answer. Raises `Failure` when it contradicts what was said."""

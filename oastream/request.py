@@ -1,25 +1,28 @@
 """`Options` and the prompt → the JSON body, for either API.
 
-In: options, the user's message, the texts of files that options name. Out: a dict that is the request's body.
-Knows nothing of HTTP. What history, schemas and attachments add to a body belongs here too.
+In: options, the conversation's items, the texts of files that options name. Out: a dict that is the request's body.
+Knows nothing of HTTP, nor where the items come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
-from oastream.exits import Outcome, failure
+from oastream.exits import Failure, Outcome, failure
 from oastream.options import Options
 from oastream.prompt import argument
+from oastream.turns import chat_messages
 
 DEFAULT_MODEL = "gpt-5-mini"
 
 Body = dict[str, Any]
 ReadText = Callable[[str], str]
 """A path → the text of that file."""
+
+Item = dict[str, Any]
 
 _STATED_CHOICES = ("auto", "none", "required")
 
@@ -39,10 +42,20 @@ def brings_input(body: Body) -> bool:
     return bool(body.get("input") or body.get("messages") or body.get("prompt"))
 
 
-def build_body(options: Options, prompt: str | None, base: Body, read: ReadText) -> Body:
-    """The body of the request: `base`, the options over it, --set last."""
+def user_message(prompt: str | None, parts: Sequence[Item]) -> list[Item]:
+    """The user's message as an input item: text, or text and attachments. Without either there is none."""
+    if not parts:
+        return [] if prompt is None else [{"type": "message", "role": "user", "content": prompt}]
+    text = [] if prompt is None else [{"type": "input_text", "text": prompt}]
+    return [{"type": "message", "role": "user", "content": [*text, *parts]}]
+
+
+def build_body(
+    options: Options, items: Sequence[Item], base: Body, read: ReadText, answer_format: Body | None = None
+) -> Body:
+    """The body of the request: `base`, the conversation and the options over it, --set last."""
     shape = _responses_fields if options.api == "responses" else _chat_fields
-    body = base | shape(options, prompt, base, _system(options, read))
+    body = base | shape(options, items, base, _system(options, read)) | (answer_format or {})
     body.setdefault("model", DEFAULT_MODEL)
     body |= _present(model=options.model, temperature=options.temperature, top_p=options.top_p)
     if options.tools is not None:
@@ -81,35 +94,43 @@ def _present(**fields: Any) -> Body:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def text_or_file(option: str, value: str, read: ReadText) -> str:
+    """TEXT as it is, or @FILE's."""
+    return read(value[1:]) if value.startswith("@") else argument(value, option)
+
+
 def _system(options: Options, read: ReadText) -> str | None:
-    if options.system is not None and options.system.startswith("@"):
-        return read(options.system[1:])
-    return None if options.system is None else argument(options.system, "--system")
+    return None if options.system is None else text_or_file("--system", options.system, read)
 
 
-def _responses_fields(options: Options, prompt: str | None, base: Body, system: str | None) -> Body:
+def _responses_fields(options: Options, items: Sequence[Item], base: Body, system: str | None) -> Body:
     fields = _present(
         instructions=system,
         max_output_tokens=options.max_output_tokens,
         previous_response_id=options.previous_response_id,
     )
-    if prompt is not None:
-        earlier = base.get("input")
-        message = {"role": "user", "content": prompt}
-        fields["input"] = [*earlier, message] if isinstance(earlier, list) else prompt
+    earlier = base.get("input")
+    if items and isinstance(earlier, list):
+        fields["input"] = [*earlier, *items]
+    elif items:
+        fields["input"] = _text_alone(items) or list(items)
     if options.reasoning_effort is not None:
         fields["reasoning"] = {**(base.get("reasoning") or {}), "effort": options.reasoning_effort}
     return fields
 
 
-def _chat_fields(options: Options, prompt: str | None, base: Body, system: str | None) -> Body:
+def _text_alone(items: Sequence[Item]) -> str | None:
+    """The text of a user's message that is all there is: the shortest form, which every server takes."""
+    content = items[0].get("content") if len(items) == 1 and items[0].get("role") == "user" else None
+    return content if isinstance(content, str) else None
+
+
+def _chat_fields(options: Options, items: Sequence[Item], base: Body, system: str | None) -> Body:
     if options.previous_response_id is not None:
         raise failure(Outcome.USAGE, "bad usage", "--previous-response-id needs --api responses")
-    messages = list(base.get("messages") or [])
+    messages = [*(base.get("messages") or []), *chat_messages(items)]
     if system is not None:
         messages = [{"role": "system", "content": system}, *_without_system(messages)]
-    if prompt is not None:
-        messages.append({"role": "user", "content": prompt})
     fields = _present(max_completion_tokens=options.max_output_tokens, reasoning_effort=options.reasoning_effort)
     # Without this OpenAI's chat streams bring no usage at all.
     return {"messages": messages, "stream_options": base.get("stream_options", {"include_usage": True})} | fields
@@ -132,20 +153,28 @@ def tools_for(api: str, given: Any) -> list[Body]:
 
 def _tool(api: str, entry: Any, number: int) -> Body:
     if not isinstance(entry, dict):
-        raise failure(Outcome.INPUT, "--tools has an entry that is not a tool", f"entry {number} is {_kind(entry)}")
+        raise _no_tool(f"entry {number} is {_kind(entry)}")
     kind = entry.get("type", "function")
     if kind not in ("function", "custom"):
         if "name" in entry and ("parameters" in entry or kind == "object"):
             return _tool(api, {**entry, "type": "function"}, number)
+        if not isinstance(kind, str) or kind == "object":
+            raise _no_tool(f"entry {number} is neither a tool nor a function with a name")
         return entry  # a tool that the server runs itself: only the server knows its shape
     inner = entry.get(kind)
     definition = dict(inner) if isinstance(inner, dict) else {k: v for k, v in entry.items() if k != "type"}
     name = definition.get("name")
     if not isinstance(name, str) or not name:
-        raise failure(Outcome.INPUT, "--tools has an entry that is not a tool", f"entry {number} has no name")
+        raise _no_tool(f"entry {number} has no name")
+    if not isinstance(definition.get("parameters") or {}, dict):
+        raise _no_tool(f"the parameters of {name} are {_kind(definition['parameters'])}, not a schema")
     if api == "responses":
         return {"type": kind, **definition}
     return {"type": kind, kind: definition}
+
+
+def _no_tool(why: str) -> Failure:
+    return failure(Outcome.INPUT, "--tools has an entry that is not a tool", why)
 
 
 def _tool_choice(api: str, choice: str, tools: list[Any]) -> Any:

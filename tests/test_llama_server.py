@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,30 @@ def test_an_answer_that_begins_with_an_emoji_is_whole(server: Llama, api: str) -
     [item] = json.loads(result.out)["output"]
     assert [part["text"] for part in item["content"]] == ["😀😀A😀"]
     assert ask(server, api, saying("😀😀A😀"), "Any.").text == "😀😀A😀\n"
+
+
+@both_apis
+def test_a_conversation_goes_on(server: Llama, api: str, tmp_path: Path) -> None:
+    talk = str(tmp_path / "talk.jsonl")
+    assert ask(server, api, "--history", talk, saying("one"), "Count.").status == 0
+    other = "chat" if api == "responses" else "responses"
+    assert ask(server, other, "--history", talk, saying("two"), "Go on.").status == 0
+    assert ask(server, api, "--history", talk, saying("three"), "Go on.").text == "three\n"
+    kept = [json.loads(line)["content"] for line in (tmp_path / "talk.jsonl").read_text().splitlines()]
+    assert kept == ["Count.", "one", "Go on.", "two", "Go on.", "three"]
+
+
+@both_apis
+def test_an_answer_that_a_schema_lets_through_fits_it(server: Llama, api: str) -> None:
+    """llama.cpp keeps to a schema on Chat; on Responses it overlooks text.format."""
+    result = ask(server, api, "--schema", "ok bool, n int", "--hold", "--max-output-tokens", "200", "Are you there?")
+    assert result.status in ((0,) if api == "chat" else (0, 14))
+    assert set(json.loads(result.out or b"{}")) == ({"ok", "n"} if result.status == 0 else set())
+
+
+@both_apis
+def test_the_model_is_listed(server: Llama, api: str) -> None:
+    assert ask(server, api, "--list-models").text == "smollm2\n"
 
 
 @both_apis

@@ -363,5 +363,37 @@ def test_a_tools_file_that_is_not_json_exits_8_and_is_named(server: Server, tmp_
     assert "tools.json" in result.message
 
 
+@pytest.mark.parametrize(
+    "tools",
+    [
+        '[{"type":"object","properties":{}}]',
+        '[{"type":"function","function":"get_weather"}]',
+        '[{"type":"function","name":"f","parameters":"none"}]',
+        '[{"description":"nameless"}]',
+        '[{"type":7}]',
+        '{"tools":"none"}',
+        "[[]]",
+    ],
+)
+@both_apis
+def test_tools_of_neither_shape_exit_8(server: Server, api: str, tools: str) -> None:
+    refused(server, 8, "--api", api, "--tools", tools)
+
+
+@pytest.mark.parametrize("option", ["--tools", "--body", "--schema"])
+def test_json_that_is_broken_is_named_with_line_and_column(server: Server, tmp_path: Path, option: str) -> None:
+    (tmp_path / "given.json").write_text('{\n  "name": }')
+    message = refused(server, 8, option, str(tmp_path / "given.json")).message
+    assert "given.json" in message
+    assert "line 2, column 11" in message
+
+
+def test_stdin_may_be_any_options_file(server: Server) -> None:
+    args = ["--base-url", server.url, "--tools", "-", "hello"]
+    assert oastream(*args, stdin=json.dumps([BARE]).encode()).status == 0
+    assert server.request.json["tools"] == [FLAT]
+    assert server.request.json["input"] == "hello"
+
+
 def test_a_missing_system_file_exits_8(server: Server) -> None:
     refused(server, 8, "-s", "@/nonexistent/system")

@@ -1,0 +1,144 @@
+"""Attachments → content parts of the Responses API: images, PDF, audio, other files.
+
+In: paths, URLs or - for stdin, and the media types that --attach-type gives. Out: one part each, with the bytes in
+base64; the URL of an image, or of a file where the API takes one, stays a URL. Downloads nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from oastream.exits import Outcome, failure
+from oastream.options import Options
+from oastream.prompt import argument
+
+MAX_ATTACHED_BYTES = 50 * 1024 * 1024
+"""Largest attachments of a run, all together: more than any server takes in one request."""
+
+ReadData = Callable[[str, int], bytes]
+"""A path and a limit → the bytes of that file."""
+Part = dict[str, Any]
+
+# WHATWG MIME Sniffing 6.1, 6.2; RFC 9639 (FLAC); ISO/IEC 14496-12 and 23008-12 brands (M4A, HEIC, AVIF).
+_SIGNATURES = (
+    (rb"\x89PNG\r\n\x1a\n", "image/png"),
+    (rb"\xff\xd8\xff", "image/jpeg"),
+    (rb"GIF8[79]a", "image/gif"),
+    (rb"RIFF....WEBP", "image/webp"),
+    (rb"BM.{4}\0{4}", "image/bmp"),
+    (rb"II\*\0|MM\0\*", "image/tiff"),
+    (rb"....ftyp(heic|heix|mif1|msf1)", "image/heic"),
+    (rb"....ftypavi[fs]", "image/avif"),
+    (rb"\s{0,1024}%PDF-", "application/pdf"),
+    (rb"RIFF....WAVE", "audio/wav"),
+    (rb"ID3|\xff[\xfb\xfa\xf3\xf2]", "audio/mpeg"),
+    (rb"fLaC", "audio/flac"),
+    (rb"OggS", "audio/ogg"),
+    (rb"FORM....AIF[FC]", "audio/aiff"),
+    (rb"\xff[\xf1\xf9]", "audio/aac"),
+    (rb"....ftypM4A ", "audio/mp4"),
+)
+_SNIFFED = [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in _SIGNATURES]
+_SNIFFED_BYTES = 2048
+
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_ENDINGS = {
+    ".docx": f"{_OFFICE}wordprocessingml.document",
+    ".xlsx": f"{_OFFICE}spreadsheetml.sheet",
+    ".pptx": f"{_OFFICE}presentationml.presentation",
+    ".md": "text/markdown",
+    ".yaml": "application/yaml",
+}
+"""Names that Python's table does not have, or only in some versions."""
+_AUDIO_FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a", "x-m4a": "m4a"}
+"""Formats of audio as the APIs name them, where the media type's own name is another."""
+_ALIASES = {"image/jpg": "image/jpeg", "audio/mp3": "audio/mpeg"}
+_NAMED = {"audio/mpeg": ".mp3", "audio/wav": ".wav", "application/pdf": ".pdf", "text/plain": ".txt"}
+
+
+def attached_parts(options: Options, read: ReadData) -> list[Part]:
+    """A part for each attachment, in order. Raises `Failure` with outcome input for what cannot be attached."""
+    types = options.attach_type
+    types = types * len(options.attach) if len(types) == 1 else types or ("",) * len(options.attach)
+    total = 0
+    parts = []
+    for source, given in zip(options.attach, types, strict=True):
+        if _is_url(source):
+            parts.append(_linked(argument(source, "--attach"), given.lower(), options.api))
+            continue
+        data = read(source, MAX_ATTACHED_BYTES)
+        if not data:
+            raise failure(Outcome.INPUT, f"{_shown(source)} is empty")
+        total += len(data)
+        if total > MAX_ATTACHED_BYTES:
+            raise failure(Outcome.INPUT, "the attachments are too large", f"together over {MAX_ATTACHED_BYTES} bytes")
+        parts.append(_part(source, data, given.lower()))
+    return parts
+
+
+def media_type(name: str, data: bytes) -> str:
+    """What the content is, by its first bytes; by its name where these say nothing, as for text and office files."""
+    head = data[:_SNIFFED_BYTES]
+    found = next((kind for pattern, kind in _SNIFFED if pattern.match(head)), None)
+    return found or _type_of_name(name) or ("text/plain" if _is_text(head) else "application/octet-stream")
+
+
+def _is_url(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
+
+
+def _linked(url: str, given: str, api: str) -> Part:
+    kind = _ALIASES.get(given, given) or _type_of_name(re.split(r"[?#]", url)[0]) or "image/*"
+    if kind.startswith("image/"):
+        return {"type": "input_image", "image_url": url}
+    if kind.startswith("audio/"):
+        raise failure(Outcome.INPUT, f"cannot attach {url}", "audio goes as a file only; download it first")
+    if api == "chat":
+        raise failure(Outcome.INPUT, f"cannot attach {url}", "--api chat takes only images as URLs; download it first")
+    return {"type": "input_file", "file_url": url}
+
+
+def _part(source: str, data: bytes, given: str) -> Part:
+    kind = _ALIASES.get(given, given) or media_type(source, data)
+    content = base64.b64encode(data).decode()
+    main, _, sub = kind.partition("/")
+    if main == "image":
+        return {"type": "input_image", "image_url": f"data:{kind};base64,{content}"}
+    if main == "audio":
+        return {"type": "input_audio", "input_audio": {"data": content, "format": _AUDIO_FORMATS.get(sub, sub)}}
+    return {"type": "input_file", "filename": _filename(source, kind), "file_data": f"data:{kind};base64,{content}"}
+
+
+def _filename(source: str, kind: str) -> str:
+    """The file's own name without its folders; servers choose a reader by its ending."""
+    if source == "-":
+        return "stdin" + _NAMED.get(kind, "")
+    return os.fsencode(os.path.basename(source)).decode("utf-8", "replace")
+
+
+def _type_of_name(name: str) -> str | None:
+    import mimetypes  # 5 ms that few attachments need
+
+    ending = os.path.splitext(name)[1].lower()
+    if ending in _ENDINGS:
+        return _ENDINGS[ending]
+    guess = mimetypes.MimeTypes().guess_type(name, strict=False)  # its own table: the system's may say anything
+    return None if guess[1] else guess[0]
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # else a character cut in two
+            return False
+        text = head[: error.start].decode()
+    return not any(ord(c) < 32 and c not in "\t\n\r\f\x1b" for c in text)
+
+
+def _shown(source: str) -> str:
+    return "stdin" if source == "-" else source

@@ -1,0 +1,340 @@
+"""A conversation in a file: JSON Lines of the Responses API's input items, one a line.
+
+In: a path; later what was said and the items of the answer. Out: the items so far; a file that holds the old
+conversation or the whole new one, never half of it. Runs on one file take turns. Knows nothing of APIs but the items.
+
+The new file is written beside the old one and renamed over it: a crash within `write` may tear a line, a rename cannot.
+So the lock is on a file that may have been replaced by the time it is ours; then the lock is taken again.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from oastream.exits import Failure, Outcome, failure
+from oastream.output import sync_folder, unwritable
+from oastream.text import one_line, whole
+from oastream.watch import READ, Watch
+
+MAX_HISTORY_BYTES = 256 * 1024 * 1024
+"""Largest conversation; attachments are in it, in base64."""
+_OUTPUT_ONLY = frozenset({"choice_index", "created_by", "parsed_arguments"})
+"""Fields that a server sends but takes back from nobody."""
+_CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
+
+Item = dict[str, Any]
+
+
+class History:
+    """One conversation's file, locked for as long as the run lasts. `items` is what it held at the start."""
+
+    def __init__(self, path: str) -> None:
+        self.items: list[Item] = []
+        self._name = path
+        self._path = os.path.realpath(path)
+        self._fd: int | None = None
+        self._created = False
+        self._beside: str | None = None
+
+    def look(self) -> None:
+        """Read the items and change nothing, not even by creating the file."""
+        with self._as_input_error():
+            try:
+                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            except FileNotFoundError:
+                return
+            self.items = parsed(self._content(self._fd), self._name)
+
+    def open(self, watch: Watch, deadline: float, wait: bool, notice: Callable[[str], None]) -> None:
+        """Lock the file, create it if it is not there, and read the items.
+
+        Raises `Failure`: input when it cannot be used, or is in use and `wait` is false; timeout at the deadline.
+        """
+        with self._as_input_error():
+            self._check_writable()
+            while not self._is_ours():
+                self._reopen()
+                assert self._fd is not None
+                if self._try_lock(self._fd):
+                    continue
+                if not wait:
+                    raise failure(Outcome.INPUT, f"{self._name} is in use", "another run has locked it")
+                notice(f"waiting for {self._name}: another run has locked it")
+                if not _lock_in_time(self._fd, watch, deadline):
+                    raise failure(Outcome.TIMEOUT, "no answer in time", f"--max-time passed, waiting for {self._name}")
+            assert self._fd is not None
+            self.items = parsed(self._content(self._fd), self._name)
+
+    def stage(self, said: Iterable[Item], output: Iterable[Item]) -> None:
+        """Write the conversation with what was said and the answer's items beside the file: it is there with `commit`.
+
+        The file is read once more: someone who knows no lock, an editor, may have added to it.
+        """
+        with self._as_output_error():
+            old, mode = self._present()
+            if old and not old.endswith(b"\n"):
+                old += b"\n"
+            new = b"".join(_line(item) for item in (*said, *answer_items(output)))
+            folder, base = os.path.split(self._path)
+            self._beside = os.path.join(folder, f".{base}.oastream-{os.urandom(4).hex()}")
+            _write_file(self._beside, old + new, mode)
+
+    def commit(self) -> None:
+        """Put what was staged in the file's place, if anything was."""
+        if self._beside is None:
+            return
+        with self._as_output_error():
+            os.replace(self._beside, self._path)
+            self._beside = None
+            sync_folder(os.path.dirname(self._path))
+
+    def close(self) -> None:
+        """Give the file back: nothing staged stays, nor an empty file that was not there before."""
+        with contextlib.suppress(OSError):
+            if self._beside is not None:
+                os.unlink(self._beside)
+            if self._created and self._is_ours() and os.stat(self._path).st_size == 0:
+                os.unlink(self._path)
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = None
+
+    # The lock ----------------------------------------------------------------------------------------------------
+
+    def _check_writable(self) -> None:
+        """What would fail after the answer fails before the question."""
+        folder = os.path.dirname(self._path)
+        if os.path.isdir(folder) and not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, f"its folder {folder} cannot be written")
+        if os.path.exists(self._path) and not os.access(self._path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def _is_ours(self) -> bool:
+        """Whether we hold the lock of the file that has the name now."""
+        if self._fd is None or not self._try_lock(self._fd):
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def _reopen(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        self._created = False
+        try:
+            self._fd = os.open(self._path, flags)
+        except FileNotFoundError:
+            self._fd = os.open(self._path, flags | os.O_CREAT, 0o666)
+            self._created = True
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+
+    def _try_lock(self, fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    # The file ----------------------------------------------------------------------------------------------------
+
+    def _content(self, fd: int) -> bytes:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        if status.st_size > MAX_HISTORY_BYTES:
+            raise failure(Outcome.INPUT, f"{self._name} is too large", f"over {MAX_HISTORY_BYTES} bytes")
+        with open(fd, "rb", closefd=False) as file:
+            file.seek(0)
+            return file.read()
+
+    def _present(self) -> tuple[bytes, int | None]:
+        """What the file holds now, and its permissions."""
+        try:
+            with open(self._path, "rb") as file:
+                return file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        except FileNotFoundError:
+            return b"", None
+
+    @contextlib.contextmanager
+    def _as_input_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise _unusable(self._name, error) from error
+
+    @contextlib.contextmanager
+    def _as_output_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise unwritable(self._name, error) from error
+
+
+def _unusable(name: str, error: OSError | ValueError) -> Failure:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return failure(Outcome.INPUT, f"cannot use {name} as a history", why[:1].lower() + why[1:])
+
+
+def _write_file(path: str, data: bytes, mode: int | None) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with open(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        if mode is not None:
+            os.fchmod(fd, mode)
+        os.fsync(fd)
+
+
+def _lock_in_time(fd: int, watch: Watch, deadline: float) -> bool:
+    """Wait for the lock, open to signals and to a reader that goes; False when the deadline has passed first.
+
+    A thread does the waiting, since a lock cannot be polled. When it is abandoned, the run is at its end.
+    """
+    done, ended = os.pipe()
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):  # whether it worked is found out by locking once more
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        os.close(ended)
+
+    _thread.start_new_thread(wait, ())
+    try:
+        return watch.ready(done, READ, deadline)
+    finally:
+        os.close(done)
+
+
+# Items -----------------------------------------------------------------------------------------------------------
+
+
+def parsed(content: bytes, name: str) -> list[Item]:
+    """The items of a file. Raises `Failure` with the number of the first line that is none."""
+    lines = enumerate(content.split(b"\n"), 1)
+    return [_item(line, name, number) for number, line in lines if line.strip()]
+
+
+def _item(line: bytes, name: str, number: int) -> Item:
+    try:
+        item = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        why = f"line {number}, column {error.colno}: {error.msg}"
+        raise failure(Outcome.INPUT, f"{name} is not JSON Lines", why) from error
+    if isinstance(item, dict) and _is_item(item):
+        return item
+    raise failure(Outcome.INPUT, f"{name} has a line that is not an input item", f"line {number}")
+
+
+def _is_item(item: Item) -> bool:
+    """Whether it says what it is, and a message's content is text or parts."""
+    kind, role, content = (item.get(field) for field in ("type", "role", "content"))
+    if kind not in (None, "message"):
+        return isinstance(kind, str)
+    if isinstance(content, list):
+        return isinstance(role, str) and all(isinstance(part, dict) for part in content)
+    return isinstance(role, str) and isinstance(content, str)
+
+
+def _line(item: Item) -> bytes:
+    """An item as a line that can be read again: lone surrogates become U+FFFD."""
+    try:
+        return orjson.dumps(item) + b"\n"
+    except TypeError:  # a lone surrogate, an integer over 64 bits
+        return whole(json.dumps(item, ensure_ascii=False, separators=(",", ":"))).encode() + b"\n"
+
+
+def waiting_calls(items: Iterable[Item]) -> dict[str, str]:
+    """The calls without an output yet: call_id → type. Servers without ids of their own use some again."""
+    waiting: dict[str, str] = {}
+    for item in items:
+        call_id, kind = str(item.get("call_id")), str(item.get("type"))
+        if kind in _CALLS:
+            waiting[call_id] = kind
+        elif kind in _CALLS.values():
+            waiting.pop(call_id, None)
+    return waiting
+
+
+def output_items(outputs: Iterable[tuple[str, str]], earlier: Iterable[Item], name: str | None) -> list[Item]:
+    """An item for each output: call_id and text. `name` is the file that must have the call; without it no one knows.
+
+    Raises `Failure` for a call that does not wait for an output.
+    """
+    waiting = waiting_calls(earlier)
+    items = []
+    for call_id, text in outputs:
+        kind = "function_call" if name is None else waiting.pop(call_id, None)
+        if kind is None:
+            why = f"the calls that wait are {', '.join(waiting)}" if waiting else "no call waits for an output"
+            raise failure(Outcome.INPUT, f"{name} has no call {call_id!r} that waits", one_line(why))
+        items.append({"type": _CALLS[kind], "call_id": call_id, "output": text})
+    return items
+
+
+def answer_items(output: Iterable[Item]) -> list[Item]:
+    """The items of an answer, as a server takes them as input again, whether or not it has stored them.
+
+    Messages keep their words. Ids of calls go: with one, OpenAI looks for the reasoning that it stored before it.
+    Reasoning stays only if it carries its content (include=["reasoning.encrypted_content"]) and something follows it:
+    else the server cannot know it, or refuses it. Calls that were cut go: nobody can answer them.
+    """
+    kept = [item for item in map(_as_input, output) if item is not None]
+    while kept and kept[-1]["type"] == "reasoning":
+        kept.pop()
+    return kept
+
+
+def _as_input(item: Item) -> Item | None:
+    if item.get("choice_index"):
+        return None  # a further choice: the conversation goes on with the first
+    kind = item.get("type")
+    fields = {name: value for name, value in item.items() if value is not None and name not in _OUTPUT_ONLY}
+    if kind == "message":
+        return _message(fields)
+    if kind in _CALLS:
+        return _call(fields)
+    if kind == "reasoning":
+        fields.pop("content", None)
+        fields.pop("status", None)
+        return fields if fields.get("encrypted_content") else None
+    return fields
+
+
+def _message(fields: Item) -> Item | None:
+    """What was said, as text: content in parts needs an id and a status (vLLM, openai-python #3544)."""
+    parts = fields.get("content") or ()
+    text = "".join(part.get("text") or part.get("refusal") or "" for part in parts)
+    phase = {"phase": fields["phase"]} if "phase" in fields else {}
+    return {"type": "message", "role": "assistant", "content": text} | phase if text else None
+
+
+def _call(fields: Item) -> Item | None:
+    fields.pop("id", None)
+    if fields.get("status") == "incomplete" or not fields.get("call_id"):
+        return None
+    if fields["type"] != "function_call":
+        return fields
+    arguments = fields.get("arguments") or "{}"
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    return fields | {"arguments": text} if _is_json(text) else None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""The models that a server has: GET /models, with the statuses, retries and deadlines of any other request.
+
+In: a session, a request. Out: ids, or the server's own objects, on stdout; the ids in a file, for completion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from oastream.attempt import Session
+from oastream.attempts import Attempts
+from oastream.decode import page_title, parse_json
+from oastream.endpoint import Request
+from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.reply import Reply
+from oastream.sinks import Sink
+from oastream.text import one_line, visible
+
+REMEMBERED = 1000
+"""Ids kept for completion; OpenRouter has 400."""
+
+Model = dict[str, Any]
+
+
+class ModelList(Sink):
+    """A list of models in one of the formats. It is no answer: no end record follows it."""
+
+    def __init__(self, sanitized: bool, format: str) -> None:
+        super().__init__(sanitized)
+        self._format = format
+        self.document: Any = None
+        self.models: list[Model] = []
+
+    def complete(self, reply: Reply) -> None:
+        if self._format == "json":
+            self._line(self.document)
+        elif self._format == "ndjson":
+            for model in self.models:
+                self._line(model)
+        else:
+            for name in ids(self.models):
+                self._pending.append((visible(name) if self._sanitized else name).encode() + b"\n")
+
+
+class Listing(Attempts):
+    """Gets the list, in as many attempts as it takes, and remembers it."""
+
+    def __init__(
+        self, session: Session, request: Request, new_sink: Callable[[], Sink], environ: Mapping[str, str]
+    ) -> None:
+        super().__init__(session, request, new_sink)
+        self._environ = environ
+
+    def _attempt(self) -> Verdict:
+        self._session.figures.attempts += 1
+        self._failures += 1
+        return self._through(lambda attempt: attempt.fetch(self._request, self._take))
+
+    def _take(self, body: bytes) -> Verdict:
+        assert isinstance(self.sink, ModelList)
+        self.sink.document = _document(body)
+        self.sink.models = _models(self.sink.document)
+        if not self._options.base_url.startswith("mock:"):  # it ends with the run
+            remember(self._environ, ids(self.sink.models))
+        return Verdict(Outcome.STOP)
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return parse_json(body)
+    except ValueError as error:
+        if body.lstrip().startswith(b"<"):
+            why = page_title(body)
+            raise failure(Outcome.NOT_API, "the server sent a web page", why, "is the base URL right?") from error
+        why = one_line(body.decode("utf-8", "replace"), 80)
+        raise failure(Outcome.MALFORMED, "the list of models is not JSON", why) from error
+
+
+def _models(document: Any) -> list[Model]:
+    """The models of a list: {"data": […]}, Together's bare list, Ollama's own {"models": […]}."""
+    entries = document
+    if isinstance(document, dict):
+        entries = next((document[key] for key in ("data", "models") if isinstance(document.get(key), list)), None)
+    if not isinstance(entries, list):
+        raise _no_list(document)
+    return [entry if isinstance(entry, dict) else {"id": str(entry)} for entry in entries]
+
+
+def _no_list(document: Any) -> Failure:
+    return failure(Outcome.NOT_API, "the server sent JSON that is not a list of models", one_line(str(document), 80))
+
+
+def ids(models: list[Model]) -> list[str]:
+    """The name of each model, on one line each."""
+    names = (model.get("id") or model.get("name") or model.get("model") for model in models)
+    return [one_line(str(name)) for name in names if name]
+
+
+# For completion --------------------------------------------------------------------------------------------------
+
+
+def cache_file(environ: Mapping[str, str]) -> str | None:
+    """$XDG_CACHE_HOME/oastream/models: one id a line, which completion reads. None where there is no home."""
+    cache = environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):  # the specification: a relative path is no path
+        home = environ.get("HOME", "")
+        if not os.path.isabs(home):
+            return None
+        cache = os.path.join(home, ".cache")
+    return os.path.join(cache, "oastream", "models")
+
+
+def remember(environ: Mapping[str, str], names: list[str]) -> None:
+    """Keep the ids, before those of other servers. A cache that cannot be written is no error."""
+    path = cache_file(environ)
+    if path is None:
+        return
+    beside = f"{path}.{os.urandom(4).hex()}"
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        lines = list(dict.fromkeys([*names, *_cached(path)]))[:REMEMBERED]
+        with open(beside, "w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        os.replace(beside, path)
+
+
+def _cached(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return [line for line in file.read().split("\n") if line]
+    except FileNotFoundError:
+        return []

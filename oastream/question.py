@@ -1,0 +1,121 @@
+"""The question of a run: prompt, attachments, outputs of tools, the conversation so far, the form of the answer.
+
+In: options, and what stdin is. Out: the body of the request; later the verdict of the schema, and the conversation with
+the answer in it. What is wrong with any of them is found before anything is sent. Loads only what the options ask for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from oastream.exits import Outcome, Verdict, exit_status
+from oastream.messages import Messages
+from oastream.options import Options
+from oastream.prompt import Reader, Stdin, read_prompt
+from oastream.reply import Reply
+from oastream.request import Body, Item, base_body, brings_input, build_body, text_or_file, user_message
+from oastream.watch import Watch
+
+if TYPE_CHECKING:
+    from oastream.history import History
+    from oastream.schema import Schema
+
+
+class Question:
+    """What is asked, and what becomes of the answer besides its output."""
+
+    def __init__(self, options: Options, watch: Watch, messages: Messages) -> None:
+        self._options = options
+        self._watch = watch
+        self._messages = messages
+        self._schema: Schema | None = None
+        self._history: History | None = None
+        self._said: list[Item] = []
+
+    def body(self, stdin: Stdin, deadline: float) -> Body:
+        """The request's body. Raises `Failure`: usage, input, or what ended a wait for input or for the history."""
+        options = self._options
+        notice = _unsaid if options.quiet else self._messages.line
+        reader = Reader(self._watch, options.input_encoding, notice, deadline)
+        self._schema = self._read_schema(reader)
+        if options.resume or options.replay or options.list_models:
+            return {}
+        base = base_body(options, reader.file)
+        says_more = brings_input(base) or options.attach or options.tool_output
+        prompt = read_prompt(options, stdin, reader, required=not says_more)
+        message = user_message(prompt, self._attached(reader))
+        outputs = [(call_id, text_or_file("--tool-output", text, reader.file)) for call_id, text in options.tool_output]
+        earlier = self._conversation(deadline)
+        self._said = [*self._answered_calls(outputs, earlier), *message]
+        answer_format = self._schema.field(options.api, base) if self._schema is not None else None
+        return build_body(options, [*earlier, *self._said], base, reader.file, answer_format)
+
+    def checked(self, verdict: Verdict, reply: Reply) -> Verdict:
+        """The verdict of an answer, or that of the schema: among those that hold, the lowest number counts.
+
+        The schema is about an answer in text; a call has a schema of its own.
+        """
+        if self._schema is None or reply.waits or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA)):
+            return verdict
+        found = self._schema.verdict(reply.text)
+        return verdict if found is None else replace(found, request_id=verdict.request_id)
+
+    def keep(self, reply: Reply) -> None:
+        """Write down what was said and answered; it is part of the conversation with `commit`."""
+        if self._history is not None:
+            self._history.stage(self._said, reply.response()["output"])
+
+    def commit(self) -> None:
+        if self._history is not None:
+            self._history.commit()
+
+    def close(self) -> None:
+        """Let other runs have the conversation."""
+        if self._history is not None:
+            self._history.close()
+
+    # The parts ---------------------------------------------------------------------------------------------------
+
+    def _read_schema(self, reader: Reader) -> Schema | None:
+        if self._options.schema is None:
+            return None
+        from oastream.schema import read_schema
+
+        schema = read_schema(self._options.schema, reader.file)
+        if notes := schema.notes():
+            more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
+            self._messages.progress(f"--schema breaks the rules of OpenAI's strict mode: {notes[0]}{more}")
+        return schema
+
+    def _attached(self, reader: Reader) -> list[Item]:
+        if not self._options.attach:
+            return []
+        from oastream.attach import attached_parts
+
+        return attached_parts(self._options, reader.data)
+
+    def _conversation(self, deadline: float) -> list[Item]:
+        """What was said before; from here on no other run has the file."""
+        options = self._options
+        if options.history is None:
+            return []
+        from oastream.history import History
+
+        history = self._history = History(options.history)
+        if options.dry_run:
+            history.look()
+        else:
+            history.open(self._watch, deadline, not options.no_wait, self._messages.progress)
+        return history.items
+
+    def _answered_calls(self, outputs: list[tuple[str, str]], earlier: list[Item]) -> list[Item]:
+        if not outputs:
+            return []
+        from oastream.history import output_items
+
+        return output_items(outputs, earlier, self._options.history)
+
+
+def _unsaid(_notice: str) -> None:
+    """-q: what a notice would say."""

@@ -1,0 +1,209 @@
+"""What the answer must look like: a JSON Schema, from a file, from the command line, or from a shorthand.
+
+In: the value of --schema; later the answer's text. Out: the field of the body that asks for it, what OpenAI's strict
+mode will not like about it, and each place where an answer does not fit. Nothing is fetched: a schema must be whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from oastream.decode import parse_json
+from oastream.exits import Outcome, Verdict, failure
+from oastream.request import Body, ReadText, read_json
+from oastream.text import one_line
+
+MAX_ERRORS = 20
+"""Places that are named when an answer does not fit; a wrong list may have thousands."""
+DEFAULT_NAME = "answer"
+_MAX_NAME = 64  # OpenAI: a-z, A-Z, 0-9, _ and -, at most 64
+_MAX_DEPTH = 10  # levels of objects in OpenAI's strict mode
+
+_TYPES = {
+    "str": "string",
+    "string": "string",
+    "int": "integer",
+    "integer": "integer",
+    "float": "number",
+    "number": "number",
+    "bool": "boolean",
+    "boolean": "boolean",
+}
+# Structured Outputs, "Supported schemas": what strict mode does not take.
+_NOT_STRICT = ("allOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas", "patternProperties")
+_HOLDING_SCHEMAS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
+_HOLDING_A_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+_HOLDING_A_LIST = ("anyOf", "oneOf", "allOf", "prefixItems")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A schema that is one. `validator` is jsonschema's."""
+
+    definition: dict[str, Any]
+    head: dict[str, Any]
+    validator: Any
+
+    def field(self, api: str, base: Body) -> Body:
+        """The field of the request's body, laid over what `base` has there."""
+        format = {**self.head, "schema": self.definition}
+        if api == "chat":
+            return {"response_format": {"type": "json_schema", "json_schema": format}}
+        return {"text": {**(base.get("text") or {}), "format": {"type": "json_schema", **format}}}
+
+    def notes(self) -> list[str]:
+        """Where it breaks the rules of OpenAI's strict mode, by path; nothing when it does not ask for that mode."""
+        return list(_strict_errors(self.definition)) if self.head.get("strict") else []
+
+    def verdict(self, text: str) -> Verdict | None:
+        """The verdict of an answer that does not fit, None for one that does."""
+        try:
+            errors = list(self._errors(text))
+        except RecursionError:
+            errors = ["$: nested too deeply"]
+        if not errors:
+            return None
+        count = f"{len(errors)} error{'s' if len(errors) != 1 else ''}"
+        more = [f"and {len(errors) - MAX_ERRORS} more"] if len(errors) > MAX_ERRORS else []
+        details = (*errors[:MAX_ERRORS], *more)
+        return Verdict(Outcome.SCHEMA, "the answer does not fit the schema", count, details=details)
+
+    def _errors(self, text: str) -> Iterator[str]:
+        try:
+            value = parse_json(text.encode())
+        except ValueError as error:
+            yield f"$: not JSON: {one_line(str(error), 100)}" if text.strip() else "$: not JSON: the answer is empty"
+            return
+        for found in self.validator.iter_errors(value):
+            yield f"{one_line(found.json_path, 200)}: {one_line(found.message, 200)}"
+
+
+def read_schema(value: str, read: ReadText) -> Schema:
+    """The schema that --schema gives. Raises `Failure` with outcome input for what is none."""
+    given = _shorthand(value) if _is_shorthand(value) else read_json("--schema", value, read)
+    definition, head = _unwrapped(given)
+    title = definition.get("title") if isinstance(definition, dict) else None
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(head.get("name") or title or "")).strip("_")[:_MAX_NAME]
+    head = {"strict": True, **head, "name": name or DEFAULT_NAME}
+    return Schema(definition, head, _checked(definition))
+
+
+def _unwrapped(given: Any) -> tuple[Any, dict[str, Any]]:
+    """A schema that stands in the frame of either API: its name, description and strictness count."""
+    if isinstance(given, dict) and given.get("type") == "json_schema":
+        given = given["json_schema"] if isinstance(given.get("json_schema"), dict) else given
+    if not (isinstance(given, dict) and isinstance(given.get("schema"), dict) and "name" in given):
+        return given, {}
+    return given["schema"], {key: given[key] for key in ("name", "description", "strict") if given.get(key) is not None}
+
+
+# The shorthand ---------------------------------------------------------------------------------------------------
+
+
+def _is_shorthand(value: str) -> bool:
+    """Whether it is `name, age int, bio: a text`: not JSON, not @FILE, and no file of that name."""
+    if value.lstrip().startswith(("{", "[")) or value.startswith("@") or os.path.exists(value):
+        return False
+    return any(c in value for c in ",: \n") and "/" not in value.split(":")[0]
+
+
+def _shorthand(text: str) -> dict[str, Any]:
+    """Fields with commas, or lines, between them, as in `llm --schema`: NAME [TYPE][: DESCRIPTION], or NAME:TYPE."""
+    separator = "\n" if "\n" in text else ","
+    properties = dict(_property(field.strip()) for field in text.split(separator) if field.strip())
+    if not properties:
+        raise failure(Outcome.INPUT, "--schema has no fields", repr(text))
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _property(field: str) -> tuple[str, dict[str, str]]:
+    head, _, description = field.partition(":")
+    name, *types = head.split() or [""]
+    description = description.strip()
+    if not types and description in _TYPES:
+        types, description = [description], ""
+    kind = _TYPES.get(types[0] if types else "str")
+    if not name or len(types) > 1 or kind is None:
+        known = ", ".join(("str", "int", "float", "bool"))
+        why = f"{field!r} is not of the form NAME, NAME TYPE or NAME:TYPE with a type of {known}"
+        raise failure(Outcome.INPUT, "--schema is not a schema", why)
+    return name, {"type": kind} | ({"description": description} if description else {})
+
+
+# Whether it is a schema ------------------------------------------------------------------------------------------
+
+
+def _checked(definition: Any) -> Any:
+    """jsonschema's validator. Raises `Failure` for what is no schema, or refers to something that is not in it."""
+    if not isinstance(definition, dict):
+        raise failure(Outcome.INPUT, "--schema is not a schema", "it is not a JSON object")
+    import jsonschema  # 100 ms that only --schema pays
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    kind: Any = jsonschema.validators.validator_for(definition, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(definition, format_checker=kind.FORMAT_CHECKER)
+        # Without a registry it would fetch what the schema refers to.
+        validator = kind(definition, registry=Registry())
+        references = [part["$ref"] for _, part in _parts(definition, "$") if "$ref" in part]
+        for reference in references:
+            list(validator.evolve(schema={"$ref": reference}).iter_errors(None))
+        list(validator.iter_errors(None))
+    except jsonschema.SchemaError as error:
+        why = f"{error.json_path}: {one_line(error.message, 200)}"
+        raise failure(Outcome.INPUT, "--schema is not a schema", why) from error
+    except Unresolvable as error:
+        why = f"it has no {one_line(str(reference), 200)}, and nothing is fetched"
+        raise failure(Outcome.INPUT, "--schema is not a whole schema", why) from error
+    except RecursionError as error:
+        raise failure(Outcome.INPUT, "--schema is not a schema", "it refers to itself without end") from error
+    return validator
+
+
+def _parts(schema: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The schema and every schema in it, with their paths."""
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
+    for key in _HOLDING_SCHEMAS:
+        for name, inner in (schema[key] if isinstance(schema.get(key), dict) else {}).items():
+            yield from _parts(inner, f"{path}.{key}.{name}")
+    for key in _HOLDING_A_SCHEMA:
+        yield from _parts(schema.get(key), f"{path}.{key}")
+    for key in _HOLDING_A_LIST:
+        for at, inner in enumerate(schema[key] if isinstance(schema.get(key), list) else ()):
+            yield from _parts(inner, f"{path}.{key}[{at}]")
+
+
+# OpenAI's strict mode --------------------------------------------------------------------------------------------
+
+
+def _strict_errors(definition: dict[str, Any]) -> Iterator[str]:
+    if definition.get("type") != "object" or "anyOf" in definition:
+        yield "$: the root must be an object, and not anyOf"
+    for path, schema in _parts(definition, "$"):
+        for keyword in _NOT_STRICT:
+            if keyword in schema:
+                yield f"{path}: {keyword} is not supported"
+        if path.count(".properties.") == _MAX_DEPTH:
+            yield f"{path}: deeper than {_MAX_DEPTH} levels"
+        if schema.get("type") == "object" or "properties" in schema:
+            yield from _strict_object_errors(path, schema)
+
+
+def _strict_object_errors(path: str, schema: dict[str, Any]) -> Iterator[str]:
+    if schema.get("additionalProperties") is not False:
+        yield f"{path}: additionalProperties must be false"
+    optional = [name for name in schema.get("properties") or {} if name not in (schema.get("required") or ())]
+    if optional:
+        yield f"{path}: every property must be required, and {optional[0]} is not"
