@@ -109,6 +109,12 @@ reply = "It is late."
 """
 
 
+def test_the_readme_has_the_same_loop() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert LOOP in readme
+    assert TOOLS in readme
+
+
 @both_apis
 def test_the_tool_loop_runs_until_the_model_is_done(
     mock: Callable[[str], Server], run: Run, tmp_path: Path, api: str
