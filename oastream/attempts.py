@@ -180,7 +180,7 @@ class Attempts:
         return replace(verdict, hint="; ".join(filter(None, (verdict.hint, goes_on))))
 
     def _broken_off(self, verdict: Verdict) -> Verdict:
-        """Once output has begun, what keeps the rest from coming is the reason, not the status: 3x says there is none."""
+        """Once output has begun, what keeps the rest away is the reason, not the status: 3x says there is none."""
         if not self.reply.output_began or verdict.outcome in (*BROKEN_OFF, Outcome.SIGNAL, Outcome.OUTPUT):
             return verdict
         why = ": ".join(filter(None, (verdict.what, verdict.why)))
