@@ -564,6 +564,9 @@ FAULTS: dict[str, Fault] = {
     "stdin-closed": Fault((74,), [OK], 0, LINE, shell='exec "$@" <&-'),
     "stdin-empty": Fault((76,), [OK], 8, err=".+", requests=0, prompt=(), stdin=b""),
     "stdin-not-utf-8": Fault((77,), [OK], 8, err=".*offset 3", requests=0, prompt=(), stdin=b"abc\xff"),
+    "stdin-too-large": Fault(
+        (79,), [OK], 8, err="stdin is too large: .+", requests=0, prompt=(), stdin=b"x" * (33 << 20)
+    ),
     "stdin-with-nul": Fault((78,), [OK], 0, LINE, prompt=(), stdin=b"a\0b"),
     "out-of-descriptors": Fault(
         (90,),
@@ -808,7 +811,6 @@ COVERED_ELSEWHERE = {
 NOT_OURS = {
     12: "a run opens one connection for each request: none is kept, so none can be stale",
     14: "HTTP/1.1 only: there is no GOAWAY",
-    79: "the contract sets no limit to the input; the server's 413 is row 15",
     83: "batch",
     85: "batch",
     86: "batch",
