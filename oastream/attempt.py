@@ -113,7 +113,8 @@ class Attempt:
         try:
             verdict = go() or self._reply.verdict(self._session.options.format == "tools")
         except Failure as failed:
-            verdict = failed.verdict
+            connecting = failed.verdict.outcome is Outcome.TIMEOUT
+            verdict = self._late() if connecting and self._session.deadlines.run_passed else failed.verdict
         except TimeoutError:
             verdict = self._late()
         why = redacted(verdict.why, self._session.messages.secrets)  # servers repeat the key that they reject
@@ -295,9 +296,10 @@ class Attempt:
         if self._session.deadlines.run_passed:
             outcome = Outcome.DEADLINE if began else Outcome.TIMEOUT
             return Verdict(outcome, what, f"--max-time {options.max_time:g} s passed", should_retry=False)
-        if not self._decoder.payloads and self._session.figures.first_event is None:
+        if not self._decoder.payloads:
             why = f"no event within --first-event-timeout {options.first_event_timeout:g} s"
-            return Verdict(Outcome.TIMEOUT, what, why)
+            resumed = self._job is not None and self._job.accepted > 0
+            return Verdict(Outcome.IDLE if resumed else Outcome.TIMEOUT, what, why)
         why = f"no event within --idle-timeout {options.idle_timeout:g} s"
         return Verdict(Outcome.IDLE, "the answer broke off", why)
 

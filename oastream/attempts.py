@@ -14,7 +14,7 @@ from typing import Any
 
 from oastream.attempt import Attempt, Session
 from oastream.endpoint import Request
-from oastream.exits import Failure, Outcome, Verdict
+from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict
 from oastream.job import Job
 from oastream.reply import Reply
 from oastream.sinks import Sink, error_fields
@@ -38,6 +38,7 @@ class Attempts:
         self._job = job
         self._committed = False
         self._failures = 0  # in a row
+        self._broke = Outcome.INTERRUPTED
         self._until = session.deadlines.retries()
         self._records: list[dict[str, Any]] = []
         self.sink = new_sink()
@@ -53,7 +54,9 @@ class Attempts:
             left = self._until - self._session.deadlines.now()
             if delay >= left:
                 waits = f"the wait of {round(delay, 1):g} s is longer than the {round(max(left, 0), 1):g} s"
-                return replace(verdict, hint=f"not retried: {waits} that --retry-max-time and --max-time leave")
+                return self._let_go(
+                    replace(verdict, hint=f"not retried: {waits} that --retry-max-time and --max-time leave")
+                )
             try:
                 self._announce(verdict, delay)
                 until = self._session.deadlines.now() + delay
@@ -124,6 +127,7 @@ class Attempts:
 
     def _announce(self, verdict: Verdict, delay: float) -> None:
         what = verdict.what or verdict.outcome.value
+        self._broke = verdict.outcome if verdict.outcome in BROKEN_OFF else self._broke
         count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
         if self._resumes:
             self._session.figures.resumes += 1
@@ -166,6 +170,7 @@ class Attempts:
         job = self._job
         if job is None or job.id is None or self.reply.ended or self._options.detach:
             return verdict
+        verdict = self._broken_off(verdict)
         if verdict.signal in _CANCELLING:
             self._cancel(job)
             return verdict
@@ -173,7 +178,14 @@ class Attempts:
         if verdict.signal is not None:
             self._session.messages.line(goes_on)
             return verdict
-        return replace(verdict, hint=goes_on)
+        return replace(verdict, hint="; ".join(filter(None, (verdict.hint, goes_on))))
+
+    def _broken_off(self, verdict: Verdict) -> Verdict:
+        """Once output has begun, what keeps the rest away is the reason, not the status: 3x says there is none."""
+        if not self.reply.output_began or verdict.outcome in (*BROKEN_OFF, Outcome.SIGNAL, Outcome.OUTPUT):
+            return verdict
+        why = ": ".join(filter(None, (verdict.what, verdict.why)))
+        return replace(verdict, outcome=self._broke, what="the answer broke off", why=why)
 
     def _cancel(self, job: Job) -> None:
         session = self._session

@@ -90,6 +90,10 @@ TRANSIENT = frozenset(o for o, (number, _) in TABLE.items() if 30 <= number < 44
 """Outcomes after which the same request may do better."""
 
 
+BROKEN_OFF = frozenset(o for o, (number, _) in TABLE.items() if 40 <= number < 50)
+"""Outcomes of an answer that began and is not whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How a run ended and why, in words.
