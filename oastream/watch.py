@@ -84,6 +84,7 @@ class Watch:
     def heed(self) -> None:
         """The signal that came has been taken note of: what is left to say may be said."""
         self._signal = None
+        self._drain()  # or the next wait would end at once, as if its deadline had passed
         self._reader = None
         self._polls.clear()
 
@@ -107,9 +108,12 @@ class Watch:
             self._polls[fd, events] = poll
         return self._polls[fd, events]
 
-    def _woken(self) -> None:
+    def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wakeup, 64)
+
+    def _woken(self) -> None:
+        self._drain()
         if self._signal is not None:
             raise signalled(self._signal)
 

@@ -1,0 +1,327 @@
+"""Contract 8: a background answer comes out exactly once, wherever its stream breaks, and outlives the run or not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from oastream.mock import server as mock_server
+from oastream.mock.script import plan_from_url
+from oastream.mock.server import Server
+from tests import forked
+from tests.program import Result, environment, finish, start
+
+TEXT = "one two three four"
+CALLS = '{"text":"Hm.","tool_calls":[{"name":"f","arguments":{"city":"北京"}},{"name":"g","arguments":{}}]}'
+FORMATS = ("text", "ndjson", "tools", "json", "sse")
+SOON = 10.0
+TERMINAL = "response.completed"
+FOR_EVER = "endless,pace=0.05"
+
+
+@contextlib.contextmanager
+def mock(*faults: str, reply: str = TEXT) -> Iterator[Server]:
+    pairs = [("reply", reply), *(("fault", fault) for fault in faults)]
+    running = mock_server.serve(plan_from_url("mock:?" + "&".join(f"{name}={quote(value)}" for name, value in pairs)))
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def run(server: Server, *args: str, prompt: tuple[str, ...] = ("hi",), retry: int = 2) -> Result:
+    quick = ("--base-url", server.url, "--retry-delay", "0", "--retry", str(retry))
+    return forked.oastream(*quick, *args, *prompt)
+
+
+def asked(server: Server) -> list[str]:
+    """What was asked, without ids."""
+    return [f"{r.method} {re.sub(r'resp_[0-9a-z]+', 'ID', r.path).removeprefix('/v1')}" for r in server.requests]
+
+
+def payloads(out: bytes, format: str) -> list[dict[str, Any]]:
+    """The server's events, from either format that has them all."""
+    lines = out.decode().splitlines()
+    texts = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")] if format == "sse" else lines
+    return [event for event in map(json.loads, texts) if not event["type"].startswith("oastream:")]
+
+
+def is_whole(result: Result, format: str, reply: str = TEXT) -> None:
+    """The whole answer, exactly once."""
+    assert (result.status, result.err) == (17 if format == "tools" else 0, result.err), result
+    if format == "text":
+        assert result.out == f"{reply}\n".encode()
+    elif format == "tools":
+        assert result.out == b""
+    elif format == "json":
+        response = json.loads(result.out)
+        assert [part["text"] for item in response["output"] for part in item["content"]] == [reply]
+    else:
+        events = payloads(result.out, format)
+        assert "".join(e["delta"] for e in events if e["type"] == "response.output_text.delta") == reply
+        numbers = [event["sequence_number"] for event in events]
+        assert numbers == list(range(len(numbers))), "each number once, in order"
+        assert events[-1]["type"] == TERMINAL
+    if format == "ndjson":
+        assert result.end["exit"] == 0
+
+
+def number_of_events() -> int:
+    with mock() as server:
+        return len(payloads(run(server, "--background", "--format", "ndjson").out, "ndjson"))
+
+
+EVENTS = number_of_events()
+
+
+@pytest.mark.parametrize("cut", ["fin", "drop", "rst", "chunk"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_cut_at_any_event_loses_and_repeats_nothing(format: str, cut: str) -> None:
+    for number in range(1, EVENTS):
+        with mock(f"cut_events={number},cut={cut}", "ok") as server:
+            is_whole(run(server, "--background", "--format", format), format)
+            assert asked(server) == ["POST /responses", f"GET /responses/ID?stream=true&starting_after={number - 1}"]
+
+
+def test_a_cut_before_the_first_event_asks_anew() -> None:
+    with mock("cut_events=0,cut=drop", "ok") as server:
+        is_whole(run(server, "--background"), "text")
+        assert asked(server) == ["POST /responses"] * 2
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_cut_after_every_event_still_ends(format: str) -> None:
+    """Each attempt brings one event, so that no failure is the second in a row."""
+    with mock("cut_events=1,cut=drop") as server:
+        is_whole(run(server, "--background", "--format", format, retry=1), format)
+        assert len(server.requests) == EVENTS
+
+
+def test_failures_in_a_row_are_counted_and_an_event_starts_the_count_anew() -> None:
+    broken = ("cut_events=5,cut=drop", "status=500", "cut_events=1,cut=drop", "status=500", "ok")
+    with mock(*broken) as server:
+        is_whole(run(server, "--background"), "text")
+    with mock("cut_events=half,cut=drop", "status=500", "status=500", "ok") as server:
+        result = run(server, "--background")
+        assert (result.status, result.out, len(server.requests)) == (40, b"one two", 3)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_stream_that_cannot_be_replayed_is_polled(format: str) -> None:
+    for number in range(1, EVENTS):
+        with mock(f"replay=false,cut_events={number},cut=drop") as server:
+            result = run(server, "--background", "--format", format)
+            assert asked(server)[-1] == "GET /responses/ID"
+        assert result.status == (17 if format == "tools" else 0), result
+        if format in ("text", "tools", "json"):
+            is_whole(result, format)
+        else:
+            events = payloads(result.out, format)
+            numbers = [event["sequence_number"] for event in events if "sequence_number" in event]
+            assert numbers == list(range(number)), "the events that came, and the end that was polled"
+            assert events[-1]["type"] == TERMINAL
+
+
+@pytest.mark.parametrize("cut", ["drop", "rst"])
+@pytest.mark.parametrize("options", ["", "replay=false,"], ids=["replay", "poll"])
+def test_calls_come_out_once(options: str, cut: str, tmp_path: Any) -> None:
+    reply = tmp_path / "reply.json"
+    reply.write_text(CALLS)
+    with mock(reply=f"@{reply}") as server:
+        whole = run(server, "--background", "--format", "tools")
+        count = len(payloads(run(server, "--background", "--format", "ndjson").out, "ndjson"))
+    assert [call["name"] for call in whole.records] == ["f", "g"]
+    for number in range(1, count):
+        for eager in ((), ("--eager",)):
+            with mock(f"{options}cut_events={number},cut={cut}", "ok", reply=f"@{reply}") as server:
+                result = run(server, "--background", "--format", "tools", *eager)
+            assert [call["name"] for call in result.records] == ["f", "g"], (number, eager)
+            assert result.status == 0
+
+
+@pytest.mark.parametrize("args", [("--hold",), ("-o", "{file}")], ids=["hold", "file"])
+def test_held_output_is_whole_too(args: tuple[str, ...], tmp_path: Any) -> None:
+    file = tmp_path / "answer"
+    for number in range(1, EVENTS):
+        with mock(f"cut_events={number},cut=rst", "ok") as server:
+            result = run(server, "--background", *(arg.replace("{file}", str(file)) for arg in args))
+        assert result.status == 0
+        assert (file.read_bytes() if "-o" in args else result.out) == f"{TEXT}\n".encode()
+
+
+# Sequence numbers
+
+
+@pytest.mark.parametrize("fault", ["skip", "duplicate", "reorder"])
+@pytest.mark.parametrize("format", ["text", "ndjson"])
+def test_a_wrong_order_in_the_first_stream_is_put_right(format: str, fault: str) -> None:
+    for number in range(1, EVENTS - 1):
+        with mock(f"{fault}={number}", "ok") as server:
+            result = run(server, "--background", "--format", format)
+        is_whole(result, format)
+
+
+@pytest.mark.parametrize("kind", ["constant", "none"])
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_numbers_that_do_not_count_are_not_looked_at(format: str, kind: str) -> None:
+    with mock(f"sequence={kind}") as server:
+        is_whole(run(server, "--background", "--format", format), format)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("kind", ["constant", "none"])
+def test_without_numbers_the_rest_is_polled(kind: str) -> None:
+    for number in range(3, EVENTS):
+        with mock(f"sequence={kind},cut_events={number},cut=drop", "ok") as server:
+            is_whole(run(server, "--background"), "text")
+            assert asked(server)[-1] == "GET /responses/ID"
+
+
+# The job outlives the run
+
+
+def test_detach_prints_the_id_and_resume_takes_it_up() -> None:
+    with mock("pace=0.02") as server:
+        detached = run(server, "--detach")
+        assert (detached.status, detached.err) == (0, "")
+        ident = detached.text.strip()
+        assert re.fullmatch(r"resp_\w+", ident)
+        for format in FORMATS:
+            is_whole(run(server, "--resume", ident, "--format", format, prompt=()), format)
+
+
+def test_an_unknown_id_exits_23() -> None:
+    with mock() as server:
+        result = run(server, "--resume", "resp_nothing", prompt=())
+        assert (result.status, result.out) == (23, b"")
+
+
+def test_a_resume_survives_cuts_too() -> None:
+    with mock("ok", "cut_events=5,cut=rst", "cut_events=3,cut=drop", "ok") as server:
+        ident = run(server, "--detach").text.strip()
+        is_whole(run(server, "--resume", ident, prompt=()), "text")
+
+
+@pytest.mark.parametrize("poll", [False, True], ids=["stream", "poll"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_sigint_cancels_the_job_and_the_others_leave_it(number: signal.Signals, poll: bool) -> None:
+    fault = f"{FOR_EVER},replay=false,cut_events=12,cut=drop" if poll else FOR_EVER
+    with mock(fault) as server, start("--base-url", server.url, "--retry-delay", "0", "--background", "hi") as process:
+        assert process.stdout is not None
+        process.stdout.read(3)
+        while poll and len(server.requests) < 3:
+            time.sleep(0.01)
+        began = time.monotonic()
+        process.send_signal(number)
+        result = finish(process, SOON)
+        took = time.monotonic() - began
+        cancels = [request for request in asked(server) if request == "POST /responses/ID/cancel"]
+    assert result.status == -number
+    if number == signal.SIGINT:
+        assert len(cancels) == 1, result
+        assert took < 2 + 2
+        assert "goes on" not in result.err
+    else:
+        assert not cancels
+        assert re.search(r"response (resp_\w+) goes on; oastream --resume \1", result.err)
+
+
+def test_a_server_that_does_not_answer_the_cancel_is_waited_for_two_seconds() -> None:
+    with (
+        mock(FOR_EVER, "on=cancel,delay=inf") as server,
+        start("--base-url", server.url, "--background", "hi") as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.read(3)
+        process.send_signal(signal.SIGINT)
+        result = finish(process, SOON)
+    assert result.status == -signal.SIGINT
+    assert 1.5 < result.seconds < 6
+    assert "could not be cancelled" in result.err
+
+
+def test_a_reader_that_goes_away_cancels_the_job() -> None:
+    with mock(FOR_EVER) as server, start("--base-url", server.url, "--background", "hi") as process:
+        assert process.stdout is not None
+        process.stdout.read(3)
+        process.stdout.close()
+        process.wait(SOON)
+        assert process.returncode == -signal.SIGPIPE
+        assert asked(server)[-1] == "POST /responses/ID/cancel"
+
+
+# The rest does not come
+
+
+@pytest.mark.parametrize(
+    "fault", ["status=401", "status=404", "status=429,headers=Retry-After: 0", "status=500", "raw="]
+)
+def test_an_answer_that_has_begun_and_cannot_be_resumed_exits_40(fault: str) -> None:
+    with mock("cut_events=half,cut=drop", fault, f"on=poll,{fault}") as server:
+        result = run(server, "--background")
+    assert (result.status, result.out) == (40, b"one two")
+    assert "goes on; oastream --resume" in result.err
+    assert result.err.splitlines()[-2].startswith("oastream: the answer broke off: ")
+
+
+def test_a_gap_that_nothing_fills_exits_43() -> None:
+    with mock("skip=6", "skip=0", "status=404", "on=poll,status=404") as server:
+        result = run(server, "--background", retry=1)
+    assert result.status == 43
+    assert TEXT.startswith(result.out.decode())
+
+
+def test_a_wait_beyond_the_budget_still_names_the_job() -> None:
+    with mock("cut_events=half,cut=drop", "status=429,headers=Retry-After: 3600") as server:
+        result = run(server, "--background")
+    assert (result.status, result.out) == (40, b"one two")
+    assert "3600" in result.err
+    assert "oastream --resume resp_" in result.err
+
+
+def test_a_resume_that_waits_in_vain_names_its_deadline() -> None:
+    with mock("cut_events=half,cut=drop", "delay=inf") as server:
+        result = run(server, "--background", "--first-event-timeout", "0.3", retry=1)
+    assert (result.status, result.out) == (41, b"one two")
+    assert "--first-event-timeout 0.3 s" in result.err
+
+
+def test_max_time_ends_a_poll() -> None:
+    with mock("replay=false,endless,pace=0.05,cut_events=12,cut=drop") as server:
+        result = run(server, "--background", "--max-time", "1.5")
+    assert result.status == 44
+    assert "--max-time 1.5 s" in result.err
+    assert result.seconds < 6
+
+
+NOTICED_BEFORE_A_WAIT = """
+import os, signal, time
+from oastream.exits import Failure
+from oastream.watch import READ, Watch
+
+watch = Watch()
+watch.catch_signals()
+os.kill(os.getpid(), signal.SIGTERM)
+try:
+    watch.ready(os.pipe()[0], READ)
+except Failure:
+    watch.heed()
+began = time.monotonic()
+watch.ready(os.pipe()[0], READ, began + 0.3)
+assert time.monotonic() - began > 0.25, "the wait ended at once"
+"""
+
+
+def test_a_signal_that_was_heeded_ends_no_later_wait() -> None:
+    """One that came between two waits left its byte in the pipe, and the cancel was given up before it was sent."""
+    subprocess.run([sys.executable, "-c", NOTICED_BEFORE_A_WAIT], check=True, env=environment(), timeout=SOON)
