@@ -14,9 +14,9 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from oastream import __version__
 from oastream.exits import Failure, Outcome, failure
 from oastream.options import Options
+from oastream.text import REDACTED, redacted
 
 PATHS = {"responses": "/responses", "chat": "/chat/completions"}
-REDACTED = "[redacted]"
 _SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "x-goog-api-key"}
 )
@@ -48,13 +48,6 @@ class Request:
             scheme, _, credentials = value.partition(" ")
             return f"{scheme} {REDACTED}" if credentials and scheme in ("Bearer", "Basic") else REDACTED
         return redacted(value, self.secrets)
-
-
-def redacted(text: str, secrets: tuple[str, ...]) -> str:
-    """`text` without any of the secrets."""
-    for secret in secrets:
-        text = text.replace(secret, REDACTED)
-    return text
 
 
 def is_loopback(host: str) -> bool:
