@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from oastream.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.decode import Chat, Decoded, Decoder, Responses, parse_event
-from oastream.endpoint import REDACTED, Request, redacted
+from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.job import Job, final_event
 from oastream.messages import Messages
@@ -22,7 +22,7 @@ from oastream.output import Output
 from oastream.rejection import rejection
 from oastream.reply import Reply
 from oastream.sinks import Sink
-from oastream.text import one_line
+from oastream.text import REDACTED, one_line, redacted
 from oastream.transport import Cut
 from oastream.watch import Watch
 
@@ -117,8 +117,9 @@ class Attempt:
             verdict = self._late() if connecting and self._session.deadlines.run_passed else failed.verdict
         except TimeoutError:
             verdict = self._late()
-        why = redacted(verdict.why, self._session.messages.secrets)  # servers repeat the key that they reject
-        return replace(verdict, why=why, request_id=self._request_id)
+        secrets = self._session.messages.secrets  # servers repeat the key that they reject
+        code, request_id = (text and redacted(text, secrets) for text in (verdict.code, self._request_id))
+        return replace(verdict, why=redacted(verdict.why, secrets), code=code, request_id=request_id)
 
     # Streaming ---------------------------------------------------------------------------------------------------
 

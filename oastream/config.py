@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from oastream.endpoint import REDACTED, is_secret, redacted, shown_header
+from oastream.endpoint import is_secret, shown_header
 from oastream.exits import Failure, Outcome, failure
-from oastream.text import one_line
+from oastream.text import REDACTED, one_line, redacted
 
 PROFILES = "profile"
 """The table that holds the profiles, each a table of its own."""

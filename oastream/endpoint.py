@@ -14,10 +14,10 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from oastream import __version__
 from oastream.exits import Failure, Outcome, failure
 from oastream.options import Options
+from oastream.text import REDACTED, redacted
 
 MODELS = "/models"
 PATHS = {"responses": "/responses", "chat": "/chat/completions"}
-REDACTED = "[redacted]"
 _SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "x-goog-api-key", "x-amz-security-token"}
 )
@@ -56,13 +56,6 @@ def shown_header(name: str, value: str, secrets: tuple[str, ...] = ()) -> str:
         return redacted(value, secrets)
     scheme, _, credentials = value.partition(" ")
     return f"{scheme} {REDACTED}" if credentials and scheme in ("Bearer", "Basic") else REDACTED
-
-
-def redacted(text: str, secrets: tuple[str, ...]) -> str:
-    """`text` without any of the secrets."""
-    for secret in secrets:
-        text = text.replace(secret, REDACTED)
-    return text
 
 
 def is_loopback(host: str) -> bool:

@@ -10,7 +10,7 @@ import os
 
 from oastream.exits import Outcome, Verdict
 from oastream.status_line import StatusLine
-from oastream.text import Joiner, visible, whole
+from oastream.text import Joiner, redacted, visible, whole
 
 STDERR = 2
 PROGRAM = "oastream"
@@ -108,8 +108,7 @@ class Messages:
 
     def _write(self, text: str) -> None:
         text = whole(os.fsencode(text).decode("utf-8", "replace") if _hides_bytes(text) else text)
-        for secret in self.secrets:
-            text = text.replace(secret, "[redacted]")
+        text = redacted(text, self.secrets)
         if self.status is not None:
             self.status.erase()
         with contextlib.suppress(OSError):

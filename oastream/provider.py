@@ -19,7 +19,6 @@ import orjson
 
 from oastream.endpoint import (
     PATHS,
-    REDACTED,
     Headers,
     Request,
     check_key,
@@ -30,7 +29,7 @@ from oastream.endpoint import (
 from oastream.exits import Failure, Outcome, failure
 from oastream.messages import Messages
 from oastream.options import Options
-from oastream.text import one_line
+from oastream.text import REDACTED, one_line
 from oastream.transport import Response, open_response
 from oastream.watch import READ, Watch
 

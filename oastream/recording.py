@@ -18,10 +18,11 @@ from typing import Any
 import orjson
 
 from oastream.attempt import Open, Source
-from oastream.endpoint import REDACTED, Request
+from oastream.endpoint import Request
 from oastream.exits import Outcome, failure
 from oastream.output import unwritable
 from oastream.prompt import unreadable
+from oastream.text import REDACTED, redacted
 from oastream.transport import Cut
 from oastream.watch import Watch
 
@@ -40,7 +41,8 @@ class Recorder:
         self._now = now
         self._known_secrets = secrets
         self._began = now()
-        self._secrets: list[bytes] = []
+        self._secrets: tuple[str, ...] = ()
+        self._held = b""  # the end of the last piece, where a secret may have begun
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -56,16 +58,27 @@ class Recorder:
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         self._began = self._now()
         source = self._live(request, connect_deadline, deadline)
-        self._secrets = [secret.encode() for secret in self._known_secrets()]  # a sign-in may bring new ones
-        headers = {name: source.headers[name] for name in _KEPT_HEADERS if name in source.headers}
+        self._secrets, self._held = self._known_secrets(), b""  # a sign-in may bring new ones
+        found = source.headers
+        headers = {name: redacted(found[name], self._secrets) for name in _KEPT_HEADERS if name in found}
         self.write(status=source.status, headers=headers)
         return Recorded(source, self)
 
     def piece(self, data: bytes) -> None:
         """A piece of the body; a server that repeats the key does not get it into the recording."""
+        data = self._held + data
         for secret in self._secrets:
-            data = data.replace(secret, REDACTED.encode())
-        self.write(**_written(data))
+            data = data.replace(secret.encode(), REDACTED.encode())
+        end = len(data) - max((_begun(data, secret.encode()) for secret in self._secrets), default=0)
+        self._held = data[end:]
+        if end:
+            self.write(**_written(data[:end]))
+
+    def end(self, **how: Any) -> None:
+        """The body is over, and how; what looked like the beginning of a secret was none."""
+        if self._held:
+            self.write(**_written(self._held))
+        self.write(**how)
 
     def write(self, **fields: Any) -> None:
         """Append a line. Raises `Failure` with outcome output when it cannot be written."""
@@ -96,16 +109,21 @@ class Recorded:
         try:
             piece = self._source.read(deadline)
         except Cut as cut:
-            self._recorder.write(end=str(cut))
+            self._recorder.end(end=str(cut))
             raise
         except TimeoutError:
-            self._recorder.write(silence=True)
+            self._recorder.end(silence=True)
             raise
         if piece is None:
-            self._recorder.write(end="")
+            self._recorder.end(end="")
         elif piece:
             self._recorder.piece(piece)
         return piece
+
+
+def _begun(data: bytes, secret: bytes) -> int:
+    """How many bytes at the end of `data` may be the beginning of the secret."""
+    return next((size for size in range(min(len(data), len(secret) - 1), 0, -1) if data.endswith(secret[:size])), 0)
 
 
 def _written(piece: bytes) -> Line:

@@ -21,7 +21,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.program import NOTHING, ROOT, TIMEOUT, Environment, Result, checked, environment
+from tests.program import NOTHING, ROOT, TIMEOUT, Environment, Result, check_files, checked, environment
 
 PRELOADED = ("main", "cli", "pipeline", "prompt", "transport", "recording")
 SLOWEST_START = 30.0
@@ -57,6 +57,7 @@ class Nursery:
             status = self._awaited(limit)
             seconds = time.monotonic() - began
             out, err = (os.pread(fd, os.fstat(fd).st_size, 0) for fd in files[1:])
+        check_files(args, cwd)
         return checked(status, out, err, seconds)
 
     def _awaited(self, limit: float) -> int:

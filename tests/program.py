@@ -1,12 +1,14 @@
 """Runs the real program, as a user does: a process of its own, a clean environment, bytes in and bytes out.
 
-Every result is checked for the two things that no run may ever show: the key and a traceback.
+Every result is checked for the two things that no run may ever show: the key and a traceback. The key may not be in
+the files that a run writes either.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import json
 import shutil
 import signal
@@ -111,6 +113,14 @@ def checked(status: int, out: bytes | None, err: bytes | None, seconds: float = 
     return result
 
 
+def check_files(args: tuple[str, ...], cwd: str | Path | None = None) -> None:
+    """The key is not in a file that the run was told to write either."""
+    for option, name in itertools.pairwise(args):
+        file = Path(cwd or ".", name)
+        if option in ("-o", "--output", "--record") and file.is_file():
+            assert b"CANARY" not in file.read_bytes(), f"the key is in {file}"
+
+
 def oastream(
     *args: str,
     stdin: bytes | int | IO[bytes] | None = None,
@@ -134,6 +144,7 @@ def oastream(
         timeout=timeout,
         check=False,
     )
+    check_files(args, cwd)
     return checked(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
 
 

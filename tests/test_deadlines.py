@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 
 import pytest
 
+from oastream.cli import parse
+from oastream.deadlines import Deadlines
 from tests.program import Result, oastream
 from tests.streams import (
     chat_body,
@@ -107,6 +110,72 @@ def test_connecting_has_a_deadline_that_covers_tcp() -> None:
             for knock in knocking:
                 knock.close()
     timed_out(result, 33, "--connect-timeout")
+
+
+def test_max_time_that_ends_connecting_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts, and says nothing
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
+        result = oastream("--base-url", url, "--retry", "0", "--max-time", "0.5", "hi")
+    timed_out(result, 33, "--max-time")
+    assert "connect-timeout" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("option", "reply", "status"),
+    [
+        ("--first-event-timeout", stalled(b""), 33),
+        ("--idle-timeout", stalled(responses_start("Hello")), 41),
+        ("--max-time", stalled(responses_start("Hello")), 44),
+    ],
+)
+def test_each_message_names_its_deadline_and_no_other(option: str, reply: Reply, status: int) -> None:
+    names = {"--connect-timeout": "9.5", "--first-event-timeout": "8.5", "--idle-timeout": "7.5", "--max-time": "6.5"}
+    names[option] = "1.5"
+    result = run(reply, *(word for pair in names.items() for word in pair))
+    assert result.status == status
+    assert f"{option} 1.5 s" in result.err
+    assert [name for name in names if name in result.err] == [option]
+
+
+# The moments themselves, by a clock that is handed in
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def deadlines(clock: Clock, *words: str) -> Deadlines:
+    return Deadlines(parse([*words, "hi"]), clock, clock.now)
+
+
+def test_each_deadline_counts_from_now_and_none_is_later_than_max_time() -> None:
+    clock = Clock()
+    limits = ("--connect-timeout", "1", "--first-event-timeout", "20", "--idle-timeout", "3", "--max-time", "60")
+    made = deadlines(clock, *limits)
+    for passed in (0, 7, 50, 58.5, 59.5, 61):
+        clock.now = 1000.0 + passed
+        expected = [min(clock.now + seconds, 1060.0) for seconds in (1, 20, 3)]
+        assert [made.connect(), made.first_event(), made.idle()] == expected
+        assert made.run_passed == (passed > 60)
+
+
+def test_a_limit_of_0_is_none() -> None:
+    limits = ("--connect-timeout", "0", "--first-event-timeout", "0", "--idle-timeout", "0", "--retry-max-time", "0")
+    made = deadlines(Clock(), *limits)
+    assert {made.connect(), made.first_event(), made.idle(), made.retries(), made.run} == {math.inf}
+    assert not made.run_passed
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    made = deadlines(Clock())
+    moments = (made.connect(), made.first_event(), made.idle(), made.retries(), made.run)
+    assert moments == (1010.0, 1600.0, 1120.0, 1120.0, math.inf)
 
 
 # A whole answer waits for nothing
