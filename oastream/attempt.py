@@ -315,7 +315,7 @@ class Attempt:
         except Failure as failed:
             if failed.verdict.outcome is Outcome.SIGNAL:
                 raise
-        return rejection(source.status, source.headers, bytes(body), request.url.path)
+        return rejection(source.status, source.headers, bytes(body), request.url)
 
 
 def _trace_request(messages: Messages, request: Request) -> None:

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from oastream.api_error import ApiError, read_error
 from oastream.decode import error_verdict, page_title, parse_json
@@ -17,8 +17,8 @@ from oastream.exits import Outcome, Verdict
 from oastream.text import one_line
 
 
-def rejection(status: int, headers: Mapping[str, str], body: bytes, path: str) -> Verdict:
-    """The verdict of a reply with an HTTP status that is not 2xx; `path` is the one that was asked for."""
+def rejection(status: int, headers: Mapping[str, str], body: bytes, url: SplitResult) -> Verdict:
+    """The verdict of a reply with an HTTP status that is not 2xx; `url` is the one that was asked for."""
     error = said(body)
     if 300 <= status < 400:
         error = ApiError(f"redirected to {_target(headers.get('location', ''))}, which is not followed")
@@ -26,7 +26,9 @@ def rejection(status: int, headers: Mapping[str, str], body: bytes, path: str) -
     if status == 407:
         verdict = replace(verdict, what="the proxy wants credentials")
     if verdict.outcome is Outcome.NOT_FOUND and not (error and error.code):
-        verdict = replace(verdict, hint=_where_else(path))
+        verdict = replace(verdict, hint=_where_else(url.path))
+    if verdict.outcome is Outcome.AUTH and url.hostname and not url.hostname.endswith("openai.com"):
+        verdict = replace(verdict, hint=f"is the key one for {url.hostname}?")
     may_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
     return replace(verdict, retry_after=retry_after(headers), should_retry=may_retry)
 
