@@ -2,7 +2,9 @@
 
 A recording is JSON Lines. Each attempt begins with a head, `{"ms":0,"status":200,"headers":{…}}`; then a line a piece,
 `{"ms":12,"data":"…"}` (`base64` where the bytes are not UTF-8); then how it ended: `{"ms":90,"end":""}`, the reason of
-a cut instead of "", or `{"ms":90,"silence":true}` when a deadline passed. `ms` counts from the attempt's request.
+a cut instead of "", or `{"ms":90,"silence":true}` when a deadline passed. An attempt that brought no head is one line,
+`{"ms":3,"failed":{"outcome":"unreachable",…}}`, with null for a deadline that passed. `ms` counts from the
+attempt's request.
 No secret gets in: of the headers only those that matter are kept, and nothing of the request.
 A file that is no recording is played as the body of one answer: a stream that curl has saved.
 """
@@ -19,7 +21,7 @@ import orjson
 
 from oastream.attempt import Open, Source
 from oastream.endpoint import Request
-from oastream.exits import Outcome, failure
+from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.output import unwritable
 from oastream.prompt import unreadable
 from oastream.text import REDACTED, redacted
@@ -27,6 +29,8 @@ from oastream.transport import Cut
 from oastream.watch import Watch
 
 _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "location")
+_OUTCOMES = frozenset(outcome.value for outcome in Outcome)
+_WORDS = ("what", "why", "hint")
 _PIECE = 1 << 16
 
 Line = dict[str, Any]
@@ -57,12 +61,25 @@ class Recorder:
 
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         self._began = self._now()
-        source = self._live(request, connect_deadline, deadline)
+        source = self._opened(request, connect_deadline, deadline)
         self._secrets, self._held = self._known_secrets(), b""  # a sign-in may bring new ones
         found = source.headers
         headers = {name: redacted(found[name], self._secrets) for name in _KEPT_HEADERS if name in found}
         self.write(status=source.status, headers=headers)
         return Recorded(source, self)
+
+    def _opened(self, request: Request, connect_deadline: float, deadline: float) -> Source:
+        try:
+            return self._live(request, connect_deadline, deadline)
+        except TimeoutError:
+            self.write(failed=None)
+            raise
+        except Failure as failed:
+            verdict = failed.verdict
+            if verdict.outcome is not Outcome.SIGNAL:
+                words = {name: redacted(getattr(verdict, name), self._known_secrets()) for name in _WORDS}
+                self.write(failed={"outcome": verdict.outcome.value, **words})
+            raise
 
     def piece(self, data: bytes) -> None:
         """A piece of the body; a server that repeats the key does not get it into the recording."""
@@ -152,6 +169,7 @@ class Player:
     def open(self, _request: Request, _connect_deadline: float, deadline: float) -> Source:
         played = Played(self._attempts.pop(0), self._watch, self._realtime)
         played.wait_for_head(deadline)
+        played.check_head()
         return played
 
 
@@ -160,7 +178,7 @@ class Played:
 
     def __init__(self, lines: list[Line], watch: Watch, realtime: bool) -> None:
         head, *self._lines = lines
-        self.status = int(head["status"])
+        self.status = int(head.get("status", 0))
         self.headers = dict(head.get("headers") or {})
         self._head = head
         self._watch = watch
@@ -175,6 +193,16 @@ class Played:
 
     def wait_for_head(self, deadline: float) -> None:
         self._wait(self._head, deadline)
+
+    def check_head(self) -> None:
+        """Fail as the attempt did that brought no head."""
+        if "failed" not in self._head:
+            return
+        failed = self._head["failed"]
+        if failed is None:
+            raise TimeoutError
+        what, why, hint = (str(failed.get(name) or "") for name in _WORDS)
+        raise Failure(Verdict(Outcome(failed["outcome"]), what, why, hint))
 
     def read(self, deadline: float) -> bytes | None:
         if not self._lines:
@@ -208,7 +236,7 @@ def _attempts(path: str) -> list[list[Line]]:
     attempts: list[list[Line]] = []
     for number, text in enumerate(data.splitlines(), 1):
         line = _parsed(text)
-        if "status" in line:
+        if "status" in line or _is_failed(line):
             attempts.append([line])
         elif attempts and line.keys() & {"data", "base64", "end", "silence"}:
             attempts[-1].append(line)
@@ -217,6 +245,13 @@ def _attempts(path: str) -> list[list[Line]]:
         else:
             raise failure(Outcome.INPUT, f"{path} is not a recording", f"line {number}")
     return attempts or [_as_body(data)]
+
+
+def _is_failed(line: Line) -> bool:
+    if "failed" not in line:
+        return False
+    failed = line["failed"]
+    return failed is None or (isinstance(failed, dict) and failed.get("outcome") in _OUTCOMES)
 
 
 def _parsed(text: bytes) -> Line:

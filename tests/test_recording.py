@@ -75,8 +75,6 @@ STORIES = {
     "no-reply": Story([b""], 32, ("--retry", "0")),
     "no-reply-then-well": Story([b"", OK], 0),
 }
-HEADLESS = ("no-head", "no-reply", "no-reply-then-well")
-"""Stories with an attempt that brought not even a head."""
 
 
 def steady(result: Result) -> tuple[int, bytes, str]:
@@ -97,7 +95,7 @@ def replay(file: Path, *args: str) -> Result:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("name", [name for name in STORIES if name not in (*HEADLESS, "max-time")])
+@pytest.mark.parametrize("name", [name for name in STORIES if name != "max-time"])
 def test_a_replay_is_the_run_again(name: str, format: str, tmp_path: Path) -> None:
     story, file = STORIES[name], tmp_path / "recording"
     live = record(story, file, format)
@@ -150,7 +148,9 @@ def test_a_stream_that_curl_saved_is_played(api: str, newline: str, tmp_path: Pa
     assert replay(file, "--api", api).status == 40
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\0\xff", b'{"ms":0,"status":200}\nrubbish\n'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"\0\xff", b'{"ms":0,"status":200}\nrubbish\n', b'{"ms":0,"failed":7}']
+)
 def test_what_is_no_recording_is_no_answer_and_no_bug(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "rubbish"
     file.write_bytes(content)
@@ -209,7 +209,7 @@ def test_realtime_takes_as_long_as_it_took(tmp_path: Path) -> None:
     began = time.monotonic()
     result = replay(file, "--realtime", "--format", "ndjson")
     assert took <= time.monotonic() - began < took + 1.5
-    assert took * 1000 - 5 <= result.end["elapsed_ms"] < took * 1000 + 1500
+    assert took * 1000 - 50 <= result.end["elapsed_ms"] < took * 1000 + 1500
     assert replay(file, "--format", "ndjson").end["elapsed_ms"] < 500
 
 
@@ -223,20 +223,6 @@ def test_realtime_keeps_deadlines(tmp_path: Path) -> None:
 
 
 # What is not in a recording yet
-
-
-@pytest.mark.xfail(reason="a recording holds attempts from their head on; what failed before is not in it", strict=True)
-@pytest.mark.parametrize("name", ["no-head", "no-reply"])
-def test_an_attempt_without_a_head_is_played_too(name: str, tmp_path: Path) -> None:
-    story, file = STORIES[name], tmp_path / "recording"
-    live = record(story, file)
-    assert steady(replay(file, *story.args)) == steady(live)
-
-
-def test_an_attempt_without_a_head_does_not_spoil_the_recording(tmp_path: Path) -> None:
-    story, file = STORIES["no-reply-then-well"], tmp_path / "recording"
-    live = record(story, file)
-    assert steady(replay(file, *story.args)) == steady(live) == (0, f"{TEXT}\n".encode(), "")
 
 
 @pytest.mark.xfail(reason="a silence in a recording does not say which deadline ended it", strict=True)
