@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from oastream.api_error import ApiError, read_error
 from oastream.decode import error_verdict, page_title, parse_json
+from oastream.endpoint import is_loopback
 from oastream.exits import Outcome, Verdict
 from oastream.text import one_line
 
@@ -27,8 +28,9 @@ def rejection(status: int, headers: Mapping[str, str], body: bytes, url: SplitRe
         verdict = replace(verdict, what="the proxy wants credentials")
     if verdict.outcome is Outcome.NOT_FOUND and not (error and error.code):
         verdict = replace(verdict, hint=_where_else(url.path))
-    if verdict.outcome is Outcome.AUTH and url.hostname and not url.hostname.endswith("openai.com"):
-        verdict = replace(verdict, hint=f"is the key one for {url.hostname}?")
+    host = url.hostname or ""
+    if verdict.outcome is Outcome.AUTH and not (host.endswith("openai.com") or is_loopback(host)):
+        verdict = replace(verdict, hint=f"is the key one for {host}?")
     may_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
     return replace(verdict, retry_after=retry_after(headers), should_retry=may_retry)
 

@@ -220,14 +220,3 @@ def test_realtime_keeps_deadlines(tmp_path: Path) -> None:
     assert result.status == 41
     assert "--idle-timeout 0.4 s" in result.err
     assert replay(file, "--idle-timeout", "0.4").status == 0, "without --realtime nothing takes time"
-
-
-# What is not in a recording yet
-
-
-@pytest.mark.xfail(reason="a silence in a recording does not say which deadline ended it", strict=True)
-def test_the_end_of_max_time_is_played_too(tmp_path: Path) -> None:
-    story, file = STORIES["max-time"], tmp_path / "recording"
-    live = record(story, file)
-    assert live.status == 44
-    assert steady(replay(file, *story.args)) == steady(live)
