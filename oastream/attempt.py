@@ -285,7 +285,8 @@ class Attempt:
     # What went wrong ---------------------------------------------------------------------------------------------
 
     def _broken_off(self, why: str) -> Failure:
-        if not self._decoder.payloads and self._session.figures.first_event is None:
+        resumed = self._job is not None and self._job.accepted > 0
+        if not self._decoder.payloads and not resumed:
             return failure(Outcome.UNREACHABLE, "no answer", "the reply ended before its first event")
         return failure(Outcome.INTERRUPTED, "the answer broke off", why)
 
