@@ -284,9 +284,13 @@ class Attempt:
 
     # What went wrong ---------------------------------------------------------------------------------------------
 
+    @property
+    def _resumed(self) -> bool:
+        """Whether an earlier attempt has brought events of the same answer."""
+        return self._job is not None and self._job.accepted > 0
+
     def _broken_off(self, why: str) -> Failure:
-        resumed = self._job is not None and self._job.accepted > 0
-        if not self._decoder.payloads and not resumed:
+        if not self._decoder.payloads and not self._resumed:
             return failure(Outcome.UNREACHABLE, "no answer", "the reply ended before its first event")
         return failure(Outcome.INTERRUPTED, "the answer broke off", why)
 
@@ -300,8 +304,7 @@ class Attempt:
             return Verdict(outcome, what, f"--max-time {options.max_time:g} s passed", should_retry=False)
         if not self._decoder.payloads:
             why = f"no event within --first-event-timeout {options.first_event_timeout:g} s"
-            resumed = self._job is not None and self._job.accepted > 0
-            return Verdict(Outcome.IDLE if resumed else Outcome.TIMEOUT, what, why)
+            return Verdict(Outcome.IDLE if self._resumed else Outcome.TIMEOUT, what, why)
         why = f"no event within --idle-timeout {options.idle_timeout:g} s"
         return Verdict(Outcome.IDLE, "the answer broke off", why)
 

@@ -47,12 +47,6 @@ def _no_constant(name: str) -> None:
 def parse_event(data: bytes) -> dict[str, Any]:
     """The payload of an event. Raises `Failure` malformed when it is not a JSON object."""
     try:
-        value = orjson.loads(data)
-        if type(value) is dict:
-            return value
-    except orjson.JSONDecodeError:
-        value = None
-    try:
         value = parse_json(data)
     except ValueError as error:
         raise _malformed("an event is not JSON", data) from error
