@@ -6,8 +6,7 @@ Does no I/O. Shapes and codes: OpenAI, Azure, llama.cpp, vLLM, Mistral, Groq, Op
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oastream.exits import Outcome
 
@@ -67,8 +66,7 @@ _PLAIN = _table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ApiError:
+class ApiError(NamedTuple):
     """What a server said went wrong. `status` is a number that the error itself carries, like OpenRouter's code."""
 
     message: str

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from oastream.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.decode import Chat, Decoded, Decoder, Responses, parse_event
@@ -51,19 +50,20 @@ Open = Callable[[Request, float, float], Source]
 """Opens a source: the request, the deadline to connect, the deadline for the head of the reply."""
 
 
-@dataclass(slots=True)
 class Figures:
     """What a run counts and times; times in seconds of the run's clock."""
 
-    started: float
-    attempts: int = 0
-    resumes: int = 0
-    first_event: float | None = None
-    first_text: float | None = None
+    __slots__ = ("attempts", "first_event", "first_text", "resumes", "started")
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.attempts = 0
+        self.resumes = 0
+        self.first_event: float | None = None
+        self.first_text: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """What every attempt of a run shares.
 
     `more` tells whether a source can be opened again; `choices` is how many answers the request asks for;
@@ -119,7 +119,7 @@ class Attempt:
             verdict = self._late()
         secrets = self._session.messages.secrets  # servers repeat the key that they reject
         code, request_id = (text and redacted(text, secrets) for text in (verdict.code, self._request_id))
-        return replace(verdict, why=redacted(verdict.why, secrets), code=code, request_id=request_id)
+        return verdict._replace(why=redacted(verdict.why, secrets), code=code, request_id=request_id)
 
     # Streaming ---------------------------------------------------------------------------------------------------
 

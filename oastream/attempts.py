@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from oastream.attempt import Attempt, Session
@@ -55,7 +54,7 @@ class Attempts:
             if delay >= left:
                 waits = f"the wait of {round(delay, 1):g} s is longer than the {round(max(left, 0), 1):g} s"
                 return self._let_go(
-                    replace(verdict, hint=f"not retried: {waits} that --retry-max-time and --max-time leave")
+                    verdict._replace(hint=f"not retried: {waits} that --retry-max-time and --max-time leave")
                 )
             try:
                 self._announce(verdict, delay)
@@ -178,14 +177,14 @@ class Attempts:
         if verdict.signal is not None:
             self._session.messages.line(goes_on)
             return verdict
-        return replace(verdict, hint="; ".join(filter(None, (verdict.hint, goes_on))))
+        return verdict._replace(hint="; ".join(filter(None, (verdict.hint, goes_on))))
 
     def _broken_off(self, verdict: Verdict) -> Verdict:
         """Once output has begun, what keeps the rest away is the reason, not the status: 3x says there is none."""
         if not self.reply.output_began or verdict.outcome in (*BROKEN_OFF, Outcome.SIGNAL, Outcome.OUTPUT):
             return verdict
         why = ": ".join(filter(None, (verdict.what, verdict.why)))
-        return replace(verdict, outcome=self._broke, what="the answer broke off", why=why)
+        return verdict._replace(outcome=self._broke, what="the answer broke off", why=why)
 
     def _cancel(self, job: Job) -> None:
         session = self._session

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -179,6 +179,10 @@ class Usual(click.ParamType[str]):
 
 class Option(click.Option):
     """An option that may also be set by a variable or the configuration file, and whose help is for people."""
+
+    def __init__(self, names: Sequence[str], help: str, **more: Any) -> None:
+        super().__init__(names, **more)
+        self.help = help  # Click would load `inspect` to take off an indentation that it does not have
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         """10, not 10.0, and no range that the option's name implies."""

@@ -13,8 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oastream.endpoint import is_secret, shown_header
 from oastream.exits import Failure, Outcome, failure
@@ -38,8 +37,7 @@ class Kind(enum.Enum):
     NAMES = "a text or a list of names and numbers"
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """An option as the file may set it. `is_path` tells that it names a file."""
 
     name: str

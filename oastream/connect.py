@@ -14,8 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from oastream.exits import Failure, Outcome, failure
@@ -24,8 +23,7 @@ from oastream.watch import READ, Watch
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A connected socket. `through_proxy` holds the headers that a plain-http proxy wants, else None.
 
     `keep` is what must live as long as the socket.

@@ -22,8 +22,6 @@ from oastream.text import one_line
 Decoded = tuple[dict[str, Any], bytes | None]
 
 _DONE = b"[DONE]"
-_TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(rb"<[^>]*>")
 
 
 def parse_json(data: bytes) -> Any:
@@ -190,8 +188,8 @@ WHAT = {
 
 def page_title(page: bytes) -> str:
     """What an HTML page calls itself, else the beginning of its text."""
-    title = _TITLE.search(page)
-    text = title.group(1) if title else _TAG.sub(b" ", page)
+    title = re.search(rb"<title[^>]*>(.*?)</title", page, re.IGNORECASE | re.DOTALL)
+    text = title.group(1) if title else re.sub(rb"<[^>]*>", b" ", page)
     return one_line(text.decode("utf-8", "replace"), 80)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
@@ -21,13 +21,12 @@ PATHS = {"responses": "/responses", "chat": "/chat/completions"}
 _SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "x-goog-api-key", "x-amz-security-token"}
 )
-_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|::1|localhost", re.IGNORECASE)
+_LOOPBACK = r"127(\.\d{1,3}){3}|::1|localhost"
 
 Headers = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP request. `secrets` are the texts that must never be shown."""
 
     method: str
@@ -60,7 +59,7 @@ def shown_header(name: str, value: str, secrets: tuple[str, ...] = ()) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether the text of a URL's host names this machine: 127.0.0.0/8, ::1 or localhost."""
-    return _LOOPBACK.fullmatch(host) is not None
+    return re.fullmatch(_LOOPBACK, host, re.IGNORECASE) is not None
 
 
 def endpoint(base_url: str, path: str) -> SplitResult:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Outcome(enum.Enum):
@@ -94,8 +94,7 @@ BROKEN_OFF = frozenset(o for o, (number, _) in TABLE.items() if 40 <= number < 5
 """Outcomes of an answer that began and is not whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """How a run ended and why, in words.
 
     `what` and `why` make the line on stderr; `details` are further ones, `hint` is the last. The rest is what the

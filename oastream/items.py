@@ -21,7 +21,7 @@ Event = dict[str, Any]
 
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Tool calls that the client runs, and the field with what they are called with."""
-_LONG_NUMBER = re.compile(r"\d{16}")
+_LONG_NUMBER = r"\d{16}"
 _SLACK = 64
 """Longest run of white space, in bytes, that a server may strip from a text when it repeats it."""
 
@@ -151,7 +151,7 @@ def arguments_of(payload: str) -> Event:
     payload = whole(payload).strip()
     if payload in ("", "null"):
         return {}
-    value = json.loads(payload) if _LONG_NUMBER.search(payload) else orjson.loads(payload)
+    value = json.loads(payload) if re.search(_LONG_NUMBER, payload) else orjson.loads(payload)
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value

@@ -5,7 +5,6 @@ In: events with their sequence numbers. Out: whether each is new; the requests t
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from urllib.parse import SplitResult
 
@@ -71,7 +70,7 @@ class Job:
         url: SplitResult = made.url._replace(path=f"{made.url.path}/{self.id}{below}")
         url = url._replace(query="&".join(filter(None, (url.query, query))))
         headers = tuple((name, value) for name, value in made.headers if name.lower() != "content-type")
-        return replace(made, method=method, url=url, headers=headers, body=b"")
+        return made._replace(method=method, url=url, headers=headers, body=b"")
 
 
 def final_event(response: dict[str, Any]) -> dict[str, Any] | None:

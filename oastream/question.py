@@ -6,7 +6,6 @@ the answer in it. What is wrong with any of them is found before anything is sen
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from oastream.exits import Outcome, Verdict, exit_status
@@ -59,7 +58,7 @@ class Question:
         if self._schema is None or reply.waits or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA)):
             return verdict
         found = self._schema.verdict(reply.text)
-        return verdict if found is None else replace(found, request_id=verdict.request_id)
+        return verdict if found is None else found._replace(request_id=verdict.request_id)
 
     def keep(self, reply: Reply) -> None:
         """Write down what was said and answered; it is part of the conversation with `commit`."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from urllib.parse import SplitResult, urlsplit
 
 from oastream.api_error import ApiError, read_error
@@ -25,14 +24,14 @@ def rejection(status: int, headers: Mapping[str, str], body: bytes, url: SplitRe
         error = ApiError(f"redirected to {_target(headers.get('location', ''))}, which is not followed")
     verdict = error_verdict(error or ApiError(f"HTTP {status}"), status)
     if status == 407:
-        verdict = replace(verdict, what="the proxy wants credentials")
+        verdict = verdict._replace(what="the proxy wants credentials")
     if verdict.outcome is Outcome.NOT_FOUND and not (error and error.code):
-        verdict = replace(verdict, hint=_where_else(url.path))
+        verdict = verdict._replace(hint=_where_else(url.path))
     host = url.hostname or ""
     if verdict.outcome is Outcome.AUTH and not (host.endswith("openai.com") or is_loopback(host)):
-        verdict = replace(verdict, hint=f"is the key one for {host}?")
+        verdict = verdict._replace(hint=f"is the key one for {host}?")
     may_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
-    return replace(verdict, retry_after=retry_after(headers), should_retry=may_retry)
+    return verdict._replace(retry_after=retry_after(headers), should_retry=may_retry)
 
 
 def _where_else(path: str) -> str:

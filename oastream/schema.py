@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oastream.decode import parse_json
 from oastream.exits import Outcome, Verdict, failure
@@ -40,8 +39,7 @@ _HOLDING_A_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else
 _HOLDING_A_LIST = ("anyOf", "oneOf", "allOf", "prefixItems")
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(NamedTuple):
     """A schema that is one. `validator` is jsonschema's."""
 
     definition: dict[str, Any]

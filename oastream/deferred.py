@@ -1,0 +1,29 @@
+"""Modules that libraries import and a run hardly ever uses: each is loaded when something of it is first wanted.
+
+What PEP 810 brings to Python 3.15, for the few modules that are worth it. Measured in instructions of a whole 20-event
+answer (Python 3.11, 238 million without): `inspect`, which click and dataclasses import for signatures, 20 million with
+the eight modules behind it; `ipaddress`, which urllib.parse imports for hosts in brackets, 6.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class Deferred(ModuleType):
+    """Stands in `sys.modules` for the module of its name, until an attribute of that is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        module = __import__(self.__name__)
+        self.__dict__.update(vars(module))
+        return getattr(module, name)
+
+
+def defer(*names: str) -> None:
+    """Put off the import of these modules, by whomever; those that are loaded already stay."""
+    for name in names:
+        sys.modules.setdefault(name, Deferred(name))
