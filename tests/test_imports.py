@@ -14,8 +14,9 @@ from tests.wire import serve, sse_response
 HEAVY = {"openai", "httpx2", "httpcore2", "asyncio", "anyio", "pydantic", "jsonschema", "tomllib"}
 NEVER_FOR_HELP = HEAVY | {"ssl", "socket", "httptools", "orjson", "http.client", "email"}
 NEVER_FOR_HTTP = HEAVY | {"ssl", "http.client", "http.server", "email", "random", "subprocess", "base64"}
-MOST_FOR_HELP = 130
-MOST_FOR_AN_ANSWER = 165
+DEFERRED = {"inspect", "ipaddress"}
+MOST_FOR_HELP = 120
+MOST_FOR_AN_ANSWER = 145
 
 
 def imported(*args: str) -> set[str]:
@@ -38,5 +39,31 @@ def test_help_imports_nothing_of_the_network(option: str) -> None:
 def test_a_text_answer_over_http_imports_nothing_it_does_not_use() -> None:
     with serve(sse_response(responses_body(message("hi")))) as server:
         modules = imported("--base-url", server.url, "hi")
-    assert not modules & NEVER_FOR_HTTP
+    assert not modules & (NEVER_FOR_HTTP | DEFERRED)
     assert len(modules) <= MOST_FOR_AN_ANSWER
+
+
+@pytest.mark.parametrize("wanted", ["import inspect; inspect.signature", "from inspect import signature"])
+def test_a_deferred_module_is_itself_as_soon_as_it_is_wanted(wanted: str) -> None:
+    program = f"""
+import sys
+from oastream.deferred import defer
+defer("inspect")
+import dataclasses, inspect
+assert "ast" not in sys.modules
+{wanted}
+assert "ast" in sys.modules and sys.modules["inspect"].__file__.endswith("inspect.py")
+assert inspect.signature is sys.modules["inspect"].signature
+assert inspect.isclass(inspect.Signature)
+"""
+    subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=60)
+
+
+def test_a_module_that_is_loaded_stays() -> None:
+    program = """
+import inspect, sys
+from oastream.deferred import defer
+defer("inspect")
+assert sys.modules["inspect"] is inspect
+"""
+    subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=60)
