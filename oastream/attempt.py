@@ -196,21 +196,21 @@ class Attempt:
     def _pass_on(self, decoded: Iterable[Decoded]) -> None:
         """Events to the reply and the sink; what they bring is written before anything else is read."""
         figures, now = self._session.figures, self._session.deadlines.now
-        attentive = self._attentive
+        job, reply, sink, attentive = self._job, self._reply, self._sink, self._attentive
         try:
             for event, raw in decoded:
-                if self._job is not None and not self._job.accept(event):
+                if job is not None and not job.accept(event):
                     continue
                 if figures.first_event is None:
                     figures.first_event = now()
-                text = self._reply.feed(event)
+                text = reply.feed(event)
                 if text and figures.first_text is None:
                     figures.first_text = now()
                     self._session.messages.begin_text()
-                self._sink.event(event, raw, text, self._reply)
+                sink.event(event, raw, text, reply)
                 if attentive:
                     self._tell(event)
-                if self._reply.ended:
+                if reply.ended:
                     return
         finally:
             self._write()

@@ -48,6 +48,7 @@ class _Part:
     def __init__(self, kind: str, index: int) -> None:
         self.kind = kind
         self.index = index
+        self.delta_type = f"response.{kind}.delta"
         self.joiner = Joiner()
         self.kept = io.StringIO()  # a list of pieces would take sixty bytes a piece
 
@@ -139,6 +140,8 @@ class Translator:
         self._images: dict[int, Event] = {}
         self._response: Event = {"id": "", "object": "response", "created_at": 0, "model": ""}
         self._usage: Event | None = None
+        self._going_on: tuple[int, _Message, _Part] | None = None
+        """The choice, the item and the part that text belongs to when a chunk says nothing else."""
         self._named = False
         self._started = False
         self.finished = False
@@ -154,6 +157,18 @@ class Translator:
         for position, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):
                 self._choice(choice, position, events)
+        return events
+
+    def go_on(self, chunk: Event) -> list[Event] | None:
+        """The events of a chunk that goes on with a text and says nothing else, as nearly all do; None for others."""
+        if self._going_on is None:
+            return None
+        choice, item, part = self._going_on
+        text = _nothing_but_text(chunk, choice)
+        if not text:
+            return None
+        events: list[Event] = []
+        self._text_delta(item, part, part.joiner.feed(text), None, events)
         return events
 
     def close(self) -> list[Event]:
@@ -253,11 +268,6 @@ class Translator:
             self.finished = len(self._choices) >= self._expected and all(c.finish for c in self._choices.values())
 
     def _delta(self, choice: _Choice, delta: Event, logprobs: Any, events: list[Event]) -> None:
-        content = delta.get("content")
-        if len(delta) == 1 and type(content) is str:  # nearly every chunk
-            if content:
-                self._text(choice, "output_text", content, logprobs, events)
-            return
         for kind, text in _texts(delta):
             self._text(choice, kind, text, logprobs, events)
         fragments = delta.get("tool_calls")
@@ -274,16 +284,18 @@ class Translator:
     def _text(self, choice: _Choice, kind: str, text: str, logprobs: Any, events: list[Event]) -> None:
         item = self._message(choice, kind, events)
         part = item.parts[-1] if item.parts and item.parts[-1].kind == kind else self._part(item, kind, events)
-        text = part.joiner.feed(text)
-        if text:
-            self._text_delta(item, part, text, logprobs, events)
+        if kind == "output_text" and self._named:
+            self._going_on = choice.number, item, part
+        self._text_delta(item, part, part.joiner.feed(text), logprobs, events)
 
     def _text_delta(self, item: _Message, part: _Part, text: str, logprobs: Any, events: list[Event]) -> None:
+        if not text:
+            return
         if self._keep_text:
             part.kept.write(text)
         self._number += 1
         event: Event = {
-            "type": f"response.{part.kind}.delta",
+            "type": part.delta_type,
             "sequence_number": self._number,
             "item_id": item.id,
             "output_index": item.index,
@@ -312,6 +324,7 @@ class Translator:
     def _part(self, item: _Message, kind: str, events: list[Event]) -> _Part:
         part = _Part(kind, len(item.parts))
         item.parts.append(part)
+        self._going_on = None
         place = {**item.place(), "content_index": part.index}
         events.append(self._event("response.content_part.added", **place, part=part.content()))
         return part
@@ -386,8 +399,7 @@ class Translator:
         events.append(self._event(f"response.{kind}.done", **call.place(), **done))
 
     def _part_done(self, item: _Message, part: _Part, events: list[Event]) -> None:
-        if left := part.joiner.close():
-            self._text_delta(item, part, left, None, events)
+        self._text_delta(item, part, part.joiner.close(), None, events)
         place = {**item.place(), "content_index": part.index}
         content = part.content()
         field = "refusal" if part.kind == "refusal" else "text"
@@ -404,6 +416,21 @@ def _complete(call: _Call, call_id: str, name: str) -> None:
         call.name = name
     elif name and name != call.name and not call_id and not call.arguments:
         call.name += name  # a name that streams in pieces
+
+
+def _nothing_but_text(chunk: Event, choice: int) -> str:
+    """The text of a chunk for one choice, "" when the chunk says anything else too."""
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or "error" in chunk or "x_groq" in chunk or chunk.get("usage"):
+        return ""
+    given = choices[0]
+    if type(given) is not dict or given.get("index") != choice or given.get("finish_reason") or "error" in given:
+        return ""
+    delta = given.get("delta")
+    if type(delta) is not dict or len(delta) != 1 or given.get("logprobs"):
+        return ""
+    text = delta.get("content")
+    return text if type(text) is str else ""
 
 
 def _texts(delta: Event) -> Iterator[tuple[str, str]]:

@@ -238,13 +238,12 @@ class Chat:
         if data.startswith(_DONE):
             return self._end()
         chunk = parse_event(data)
-        # Every shape of error has the word in it, or is no chunk at all: a search takes a tenth of looking closely.
-        suspect = kind or b"error" in data or "choices" not in chunk
-        if suspect and not self.settled:
-            error = event_error(chunk, kind.decode("utf-8", "replace"))
-            if error is not None:
-                self._ended = True
-                return _own(self._translator.failed(_error_fields(error, chunk)))
+        if not kind and (events := self._translator.go_on(chunk)) is not None:
+            return _own(events)
+        error = None if self.settled else event_error(chunk, kind.decode("utf-8", "replace"))
+        if error is not None:
+            self._ended = True
+            return _own(self._translator.failed(_error_fields(error, chunk)))
         return self.translated(chunk)
 
     def translated(self, chunk: dict[str, Any]) -> Sequence[Decoded]:

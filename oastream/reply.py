@@ -42,19 +42,15 @@ class Reply:
         self._items: list[Item] = []
         self._by_index: dict[Any, Item] = {}
         self._texts: dict[tuple[Any, Any], Text] = {}
-        self._out: list[str] = []
         self._terminal: Event | None = None
+        self.ended = False
+        """Whether the terminal event has come."""
         self._error: ApiError | None = None
         self.response_id: str | None = None
         self.model: str | None = None
         self.usage: Event | None = None
         self.has_text = False
         self.has_refusal = False
-
-    @property
-    def ended(self) -> bool:
-        """Whether the terminal event has come."""
-        return self._terminal is not None
 
     @property
     def output_began(self) -> bool:
@@ -69,8 +65,7 @@ class Reply:
     @property
     def text(self) -> str:
         """The answer's text, as it was printed; only with `keep_text`."""
-        texts = (text for item in self._items for text in item.parts.values() if text.shown)
-        return "".join(piece for text in texts for piece in text.kept or ())
+        return "".join(text.text() for item in self._items for text in item.parts.values() if text.shown)
 
     def feed(self, event: Event) -> str:
         """Take an event in; the text that it adds to the answer. Raises `Failure` when it contradicts what was said."""
@@ -78,14 +73,9 @@ class Reply:
         if take is None:
             return ""  # status of hosted tools, keep-alives, vendors' events: they change nothing of the answer
         try:
-            take(self, event)
+            return take(self, event) or ""
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise failure(Outcome.MALFORMED, "an event has a field of the wrong type", event["type"]) from error
-        if not self._out:
-            return ""
-        text = self._out[0] if len(self._out) == 1 else "".join(self._out)
-        self._out.clear()
-        return text
 
     # The response as a whole -------------------------------------------------------------------------------------
 
@@ -95,29 +85,27 @@ class Reply:
         self.model = self.model or _word(response.get("model"))
         self.usage = _object(response.get("usage")) or self.usage
 
-    def _ended(self, event: Event) -> None:
+    def _completed(self, event: Event) -> str:
         self._lifecycle(event)
-        self._terminal = event
-        response = _object(event.get("response"))
-        complete = self._ending_outcome() is Outcome.STOP
-        for position, fields in enumerate(response.get("output") or ()):
-            if isinstance(fields, dict):
-                self._reconcile(position, fields)
-        for item in self._items if complete else ():
+        self._terminal, self.ended = event, True
+        output = enumerate(_object(event.get("response")).get("output") or ())
+        text = "".join([self._reconcile(place, fields) for place, fields in output if isinstance(fields, dict)])
+        for item in self._items if self._ending_outcome() is Outcome.STOP else ():
             item.whole = item.whole or item.fields.get("status") != "incomplete"
+        return text
 
     def _failed(self, event: Event) -> None:
         self._lifecycle(event)
-        self._terminal = event
+        self._terminal, self.ended = event, True
         self._error = event_error(event) if event["type"] == "error" else read_error(event.get("response"))
 
-    def _reconcile(self, position: int, fields: Event) -> None:
+    def _reconcile(self, position: int, fields: Event) -> str:
         """An item of the final output: it completes the one that was streamed, or was never streamed at all."""
         kind = _word(fields.get("type")) or ""
         same = [item for item in self._items if item.kind == kind]
         nth = sum(1 for earlier in self._final_kinds(position) if earlier == kind)
         item = same[nth] if nth < len(same) else self._new(kind, fields, ("final", position))
-        self._fill(item, fields)
+        return self._fill(item, fields)
 
     def _final_kinds(self, position: int) -> Iterator[Any]:
         response = self._final()
@@ -141,14 +129,15 @@ class Reply:
         if known is None or known.kind != fields.get("type") or known.whole or known.parts or known.arguments:
             self._new(_word(fields.get("type")) or "", fields, index)
 
-    def _item_done(self, event: Event) -> None:
+    def _item_done(self, event: Event) -> str:
         fields = _object(event.get("item"))
         index = _index(event, fields)
         item = self._by_index.get(index)
         if item is None or item.kind != fields.get("type"):
             item = self._match(fields) or self._new(_word(fields.get("type")) or "", fields, index)
-        self._fill(item, fields)
+        text = self._fill(item, fields)
         item.whole = fields.get("status") != "incomplete"
+        return text
 
     def _match(self, fields: Event) -> Item | None:
         """The open item that a `done` under another index means: same type and id, or the last one of its type."""
@@ -157,15 +146,14 @@ class Reply:
         candidates = by_id or same
         return candidates[-1] if candidates else None
 
-    def _fill(self, item: Item, fields: Event) -> None:
+    def _fill(self, item: Item, fields: Event) -> str:
         item.replace(fields)
         if item.kind != "message":
-            return
+            return ""
         contents = [part for part in fields.get("content") or () if isinstance(part, dict)]
         texts = list(item.parts.values())
-        for position, part in enumerate(contents):
-            text = texts[position] if position < len(texts) else self._text(item, ("final", position))
-            self._complete(text, part)
+        texts += [self._text(item, ("final", position)) for position in range(len(texts), len(contents))]
+        return "".join([self._complete(text, part) for text, part in zip(texts, contents, strict=False)])
 
     # Text --------------------------------------------------------------------------------------------------------
 
@@ -178,7 +166,7 @@ class Reply:
         return text
 
     def _text(self, item: Item, part: Any) -> Text:
-        text = item.parts[part] = Text(item.text_shown, self._printed, [] if self._keep_text else None)
+        text = item.parts[part] = Text(item.text_shown, self._printed, self._keep_text)
         return text
 
     def _open_item(self, event: Event, kind: str) -> Item:
@@ -193,36 +181,35 @@ class Reply:
                 return same[-1]
         return self._new(kind, {"type": kind, "id": event.get("item_id")}, index)
 
-    def _text_delta(self, event: Event) -> None:
+    def _text_delta(self, event: Event) -> str:
         text = self._texts.get((event.get("output_index"), event.get("content_index"))) or self._text_of(event)
-        piece = text.add(event["delta"])
-        if piece and text.shown:
-            self.has_text = True
-            self._out.append(piece)
+        return self._shown(text, text.add(event["delta"]))
 
-    def _refusal_delta(self, event: Event) -> None:
-        self._text_delta(event)
+    def _refusal_delta(self, event: Event) -> str:
         self.has_refusal = self.has_refusal or bool(event["delta"])
+        return self._text_delta(event)
 
-    def _text_done(self, event: Event) -> None:
-        self._complete(self._text_of(event), event)
+    def _text_done(self, event: Event) -> str:
+        return self._complete(self._text_of(event), event)
 
-    def _part_done(self, event: Event) -> None:
+    def _part_done(self, event: Event) -> str:
         part = _object(event.get("part"))
-        if part.get("type") in ("output_text", "text", "refusal"):
-            self._complete(self._text_of(event), part)
+        if part.get("type") not in ("output_text", "text", "refusal"):
+            return ""
+        return self._complete(self._text_of(event), part)
 
-    def _complete(self, text: Text, part: Event) -> None:
+    def _complete(self, text: Text, part: Event) -> str:
         refusal = part.get("refusal")
         full = refusal if isinstance(refusal, str) and refusal else part.get("text")
-        if isinstance(full, str):
-            self._print(text, text.complete(full))
         self.has_refusal = self.has_refusal or bool(refusal)
+        return self._shown(text, text.complete(full)) if isinstance(full, str) else ""
 
-    def _print(self, text: Text, piece: str) -> None:
-        if piece and text.shown:
-            self.has_text = True
-            self._out.append(piece)
+    def _shown(self, text: Text, piece: str) -> str:
+        """What of a piece is the answer's text."""
+        if not (piece and text.shown):
+            return ""
+        self.has_text = True
+        return piece
 
     # Tool calls --------------------------------------------------------------------------------------------------
 
@@ -379,13 +366,13 @@ _REASONS = {
     "content_filter": Outcome.CONTENT_FILTER,
 }
 
-# What each event does to the reply. Types that are not here change nothing of the answer.
-_STATES: dict[str, Callable[[Reply, Event], None]] = {
+# What each event does to the reply, and the text that it adds. Types that are not here change nothing of the answer.
+_STATES: dict[str, Callable[[Reply, Event], str | None]] = {
     "response.created": Reply._lifecycle,
     "response.queued": Reply._lifecycle,
     "response.in_progress": Reply._lifecycle,
-    "response.completed": Reply._ended,
-    "response.incomplete": Reply._ended,
+    "response.completed": Reply._completed,
+    "response.incomplete": Reply._completed,
     "response.failed": Reply._failed,
     "error": Reply._failed,
     "response.output_item.added": Reply._added,

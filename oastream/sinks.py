@@ -63,16 +63,24 @@ class Text(Sink):
 
     def __init__(self, sanitized: bool) -> None:
         super().__init__(sanitized)
-        self._last = ""
+        self._texts: list[str] = []
+        self._last = "\n"
 
     def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if text:
-            self._last = text
-            self._pending.append((visible(text) if self._sanitized else text).encode())
+            self._texts.append(text)
+
+    def take(self) -> bytes:
+        if not self._texts:
+            return b""
+        text = "".join(self._texts)
+        self._texts.clear()
+        self._last = text[-1]
+        return (visible(text) if self._sanitized else text).encode()
 
     def complete(self, reply: Reply) -> None:
-        if self._last and not self._last.endswith("\n"):
-            self._pending.append(b"\n")
+        if (self._texts[-1] if self._texts else self._last)[-1] != "\n":
+            self._texts.append("\n")
 
 
 class Ndjson(Sink):

@@ -8,12 +8,16 @@ a field named `error` is an event of type error (llama.cpp until 2025-09); a lin
 
 from __future__ import annotations
 
+import re
+
 Event = tuple[bytes, bytes]
 """Type (empty when the stream named none) and data."""
 
 _BOM = b"\xef\xbb\xbf"
 _FIELD_NAME = 64
 """What a line that has not ended may be longer than the data in it."""
+# A block of lines: the two shapes that servers send, taken apart in one pass, or any other, whole.
+_BLOCK = re.compile(rb"(?:event: ?+([^\n]+)\n)?data: ?+([^\n]+)\n\n|((?s:.*?)\n\n|\n)")
 _BARE_ERRORS = (b'{"error"', b'{"object":"error"')
 
 
@@ -41,23 +45,18 @@ class Parser:
         events: list[Event] = []
         if self._line or self._data or self._type:
             chunk = self._finish_block(chunk, events)
-        *blocks, rest = chunk.split(b"\n\n")
-        for block in blocks:
-            # The two shapes that servers send are taken apart at once.
-            if block.startswith(b"event: "):
-                kind, _, data = block[7:].partition(b"\ndata: ")
-            else:
-                kind, data = b"", block[6:] if block.startswith(b"data: ") else b""
-            if not data or b"\n" in data or b"\n" in kind:
-                self._lines(block + b"\n\n", events)
+        end = chunk.rfind(b"\n\n") + 2 if b"\n\n" in chunk else 0
+        for kind, data, other in _BLOCK.findall(chunk, 0, end):
+            if other:
+                self._lines(other, events)
             elif len(data) <= self._limit:
                 events.append((kind, data))
             else:
                 self.overflowed = True
             if self.overflowed:
                 return events
-        if rest:
-            self._lines(rest, events)
+        if end < len(chunk):
+            self._lines(chunk[end:], events)
         if self._line_size + self._data_size > self._limit + _FIELD_NAME:
             self.overflowed = True
         return events
