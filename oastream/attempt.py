@@ -208,6 +208,8 @@ class Attempt:
                     figures.first_text = now()
                     self._session.messages.begin_text()
                 sink.event(event, raw, text, reply)
+                if sink.is_full:
+                    self._write()
                 if attentive:
                     self._tell(event)
                 if reply.ended:

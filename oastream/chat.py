@@ -7,13 +7,12 @@ that need it.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
-from oastream.text import Joiner
+from oastream.text import Gathered, Joiner
 
 Event = dict[str, Any]
 Fragment = dict[str, Any]
@@ -50,10 +49,10 @@ class _Part:
         self.index = index
         self.delta_type = f"response.{kind}.delta"
         self.joiner = Joiner()
-        self.kept = io.StringIO()  # a list of pieces would take sixty bytes a piece
+        self.kept = Gathered()
 
     def content(self) -> Event:
-        text = self.kept.getvalue()
+        text = self.kept.text()
         if self.kind == "refusal":
             return {"type": "refusal", "refusal": text}
         return {"type": self.kind, "text": text} | ({"annotations": []} if self.kind == "output_text" else {})
@@ -292,7 +291,7 @@ class Translator:
         if not text:
             return
         if self._keep_text:
-            part.kept.write(text)
+            part.kept.add(text)
         self._number += 1
         event: Event = {
             "type": part.delta_type,

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from oastream.exits import Outcome, failure
-from oastream.text import Joiner, whole
+from oastream.text import Gathered, Joiner, whole
 
 Event = dict[str, Any]
 
@@ -38,7 +38,7 @@ class Text:
 
     def __init__(self, shown: bool, printed: bool, kept: bool) -> None:
         self.shown = shown
-        self._kept: list[str] | None = [] if kept else None
+        self._kept = Gathered() if kept else None
         self._printed = printed
         self._new: list[str] = []  # not counted yet
         self._new_size = 0
@@ -62,13 +62,13 @@ class Text:
         """The server repeats the whole text; what of it is new. Raises `Failure` if it contradicts what was printed."""
         left = self._joiner.close()
         self._new.append(left)
-        data = whole(full).encode()
+        data = _encoded(full)
         if not data:
             return left
         self._count()
         rest = self._rest(data)
         if rest is None and not self._printed:
-            self._kept = None if self._kept is None else [data.decode()]
+            self._kept = None if self._kept is None else Gathered(data.decode())
             return ""
         if rest is None:
             raise failure(Outcome.MALFORMED, "the answer contradicts itself", "a final text differs from its deltas")
@@ -79,7 +79,7 @@ class Text:
     def text(self) -> str:
         """The text so far, when it was to be kept."""
         self._count()
-        return "".join(self._kept or ())
+        return "" if self._kept is None else self._kept.text()
 
     def _count(self) -> None:
         text = "".join(self._new)
@@ -88,7 +88,7 @@ class Text:
         if not text:
             return
         if self._kept is not None:
-            self._kept.append(text)
+            self._kept.add(text)
         data = text.encode()
         if self._size == len(self._head):  # nothing but white space so far
             self._head += data[: len(data) - len(data.lstrip())]
@@ -109,13 +109,22 @@ class Text:
 
     def _rest(self, data: bytes) -> bytes | None:
         """What `data` has beyond what was printed; None when it is another text. Stripped white space is the same."""
-        for begun in (data, self._head + data):
+        for head in {b"": 0, self._head: 1}:
+            begun = memoryview(head + data if head else data)
             if len(begun) >= self._size and zlib.crc32(begun[: self._size]) == self._crc:
-                return begun[self._size :]
+                return bytes(begun[self._size :])
             size, crc = self._core or (self._size, self._crc)
             if size <= len(begun) <= self._size <= size + _SLACK and zlib.crc32(begun[:size]) == crc:
-                return b"" if not begun[size:].strip() else None
+                return b"" if not bytes(begun[size:]).strip() else None
         return None
+
+
+def _encoded(text: str) -> bytes:
+    """A whole text in UTF-8; it may be as long as the answer, and is copied no more than it must."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return whole(text).encode()
 
 
 class Item:

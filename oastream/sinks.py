@@ -19,6 +19,10 @@ from oastream.text import escaped, visible
 Event = dict[str, Any]
 
 
+FULL = 1 << 16
+"""A line longer than this goes out before the next is made: the events that end an answer repeat all of its text."""
+
+
 class Sink:
     """What the formats share: bytes that wait to be written. `sanitized` is for a terminal."""
 
@@ -34,11 +38,14 @@ class Sink:
     def __init__(self, sanitized: bool) -> None:
         self._sanitized = sanitized
         self._pending: list[bytes] = []
+        self.is_full = False
+        """Whether so much is ready that no more should be added before it is taken."""
 
     def take(self) -> bytes:
         """The bytes that are ready, once."""
         data = b"".join(self._pending)
         self._pending.clear()
+        self.is_full = False
         return data
 
     def chunk(self, data: bytes) -> None:
@@ -55,7 +62,12 @@ class Sink:
 
     def _line(self, value: Any) -> None:
         line = dumps(value)
-        self._pending.append((escaped(line.decode()).encode() if self._sanitized else line) + b"\n")
+        self._add(escaped(line.decode()).encode() if self._sanitized else line)
+
+    def _add(self, line: bytes) -> None:
+        self._pending += (line, b"\n")
+        if len(line) > FULL:
+            self.is_full = True
 
 
 class Text(Sink):
@@ -93,7 +105,7 @@ class Ndjson(Sink):
             self._line(event)
         else:
             raw = verbatim(raw)
-            self._pending.append((escaped(raw.decode()).encode() if self._sanitized else raw) + b"\n")
+            self._add(escaped(raw.decode()).encode() if self._sanitized else raw)
 
     def record(self, record: Event) -> None:
         self._line(record)
