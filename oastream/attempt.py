@@ -179,8 +179,9 @@ class Attempt:
     @property
     def _enough(self) -> bool:
         """Whether nothing more needs to be read: the terminal event has come, or the job runs and is left alone."""
-        left_alone = self._session.options.detach and self._job is not None and self._job.id and self._job.running
-        return self._reply.ended or bool(left_alone)
+        if self._reply.ended or not self._session.options.detach:
+            return self._reply.ended
+        return self._job is not None and self._job.id is not None and self._job.running
 
     def _next_deadline(self, deadline: float, payloads: int, comments: int, was_settled: bool) -> float:
         """An event is a sign of life, and after the first one a comment is; a half-sent event is none.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import _thread
 import errno
 import importlib
-import math
 import os
 import socket
 import time
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from oastream.exits import Failure, Outcome, failure
-from oastream.watch import READ, Watch
+from oastream.watch import LONGEST_WAIT, READ, Watch
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -128,10 +127,9 @@ def _tcp(url: SplitResult, deadline: float) -> socket.socket:
     raise OSError(errno.EADDRNOTAVAIL, "the name has no address")
 
 
-def _left(deadline: float, shares: int = 1) -> float | None:
-    if deadline == math.inf:
-        return None
-    return max(0.001, (deadline - time.monotonic()) / shares)
+def _left(deadline: float, shares: int = 1) -> float:
+    """Seconds for a step that has its share of the time that is left."""
+    return min(max(0.001, (deadline - time.monotonic()) / shares), LONGEST_WAIT)
 
 
 def _secured(line: Any, url: SplitResult, deadline: float) -> Any:

@@ -23,7 +23,8 @@ class Deadlines:
 
     def after(self, seconds: float) -> float:
         """The moment `seconds` from now; 0 is no limit of its own."""
-        return min(self.now() + seconds, self.run) if seconds else self.run
+        end = self.now() + seconds if seconds else self.run
+        return end if end < self.run else self.run
 
     def connect(self) -> float:
         return self.after(self._options.connect_timeout)

@@ -38,15 +38,15 @@ class Direct:
         What a signal kept from being written goes out first with the next write, so that no line is torn.
         Raises `TimeoutError` when the deadline passes first.
         """
-        left = memoryview(self._left + data if self._left else data)
-        self._left = b""
+        data = self._left + data if self._left else data
+        written = 0
         try:
-            while left:
-                left = left[self._write_some(left, deadline) :]
+            while written < len(data):
+                written += self._write_some(memoryview(data)[written:] if written else data, deadline)
         finally:
-            self._left = bytes(left)
+            self._left = data[written:]
 
-    def _write_some(self, data: memoryview, deadline: float) -> int:
+    def _write_some(self, data: bytes | memoryview, deadline: float) -> int:
         # Ready means room for at least a page: a signal ends the write, never leaves it blocked with nothing done.
         if not self._watch.ready(self._fd, WRITE, deadline):
             raise TimeoutError

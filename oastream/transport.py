@@ -48,6 +48,7 @@ class Response:
         self._message = _Message()
         self._parser = self._message.parser = httptools.HttpResponseParser(self._message)
         self._parser.set_dangerous_leniencies(**_LENIENCIES)
+        self._buffer = memoryview(bytearray(PIECE))  # one for all reads: a new one for each takes as long as the read
         self._unzip: Any = None
         self._overdue = False
         self._broken = ""
@@ -109,9 +110,9 @@ class Response:
         """
         while True:
             if self._message.body:
-                data = b"".join(self._message.body)
+                body = b"".join(self._message.body)
                 self._message.body.clear()
-                return self._unzipped(data)
+                return self._unzipped(body)
             if self._broken:
                 raise Cut(self._broken)
             if self._message.ended:
@@ -135,8 +136,8 @@ class Response:
         if self._unzip is not None and not self._unzip.eof:
             raise Cut("its compression was cut short")
 
-    def _received(self, deadline: float) -> bytes:
-        """What one read of the socket brings, b"" at its end.
+    def _received(self, deadline: float) -> memoryview:
+        """What one read of the socket brings, nothing at its end; valid until the next read.
 
         Bytes that are there when the deadline has passed are still taken once (the process may have been stopped);
         a server that drips for ever does not get a second time.
@@ -148,7 +149,7 @@ class Response:
                     raise TimeoutError
                 self._overdue = overdue
             try:
-                return bytes(self._socket.recv(PIECE))
+                return self._buffer[: self._socket.recv_into(self._buffer)]
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -161,7 +162,7 @@ class Response:
         pending = getattr(self._socket, "pending", None)
         return pending is not None and pending() > 0
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: memoryview) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as error:
@@ -172,7 +173,8 @@ class Response:
             if self._message.head_ended:
                 self._broken = "its chunks are malformed"
                 return
-            raise failure(Outcome.NOT_API, f"{origin(self._url)} does not speak HTTP", _first_line(data)) from error
+            why = _first_line(bytes(data[:40]))
+            raise failure(Outcome.NOT_API, f"{origin(self._url)} does not speak HTTP", why) from error
 
     def _unzipped(self, data: bytes) -> bytes:
         """At most `PIECE` bytes at a time: what a small body inflates to must not be held at once."""
@@ -255,4 +257,4 @@ def serialised(request: Request, through_proxy: tuple[tuple[str, str], ...] | No
 
 def _first_line(data: bytes) -> str:
     """The beginning of what came instead of HTTP, for a message."""
-    return f"it says {data[:40].splitlines()[0].decode('utf-8', 'replace')!r}" if data.strip() else "it says nothing"
+    return f"it says {data.splitlines()[0].decode('utf-8', 'replace')!r}" if data.strip() else "it says nothing"

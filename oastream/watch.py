@@ -23,6 +23,8 @@ READ = select.POLLIN
 WRITE = select.POLLOUT
 _GONE = select.POLLERR | select.POLLHUP
 
+LONGEST_WAIT = 86400.0
+"""Seconds of one wait, after which another begins: poll counts no more than 24 days."""
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -38,7 +40,7 @@ class Watch:
         self.now = time.monotonic
         self.on_tick: Callable[[], None] | None = None
         """Called every `tick` seconds of a wait, for whoever watches."""
-        self.tick = math.inf
+        self.tick = LONGEST_WAIT
         self._signal: int | None = None
         self._wakeup, self._alarm = os.pipe()
         os.set_blocking(self._wakeup, False)
@@ -70,16 +72,20 @@ class Watch:
         """
         if self._signal is not None:
             raise signalled(self._signal)
-        while not (found := self._poll(fd, events).poll(self._milliseconds(min(deadline, self.now() + self.tick)))):
-            if self.on_tick is None or self.now() >= deadline:
+        poll = self._polls.get((fd, events)) or self._new_poll(fd, events)
+        while not (found := poll.poll(self._milliseconds(deadline - self.now()))):
+            if self.now() >= deadline:
                 return False
-            self.on_tick()
-        for ready, what in found:
-            if ready == self._wakeup:
+            if self.on_tick is not None:
+                self.on_tick()
+        is_ready = False
+        for one, what in found:
+            is_ready = is_ready or one == fd
+            if one == self._wakeup:
                 self._woken()
-            elif ready == self._reader and ready != fd and what & _GONE:
+            elif one == self._reader and one != fd and what & _GONE:
                 raise signalled(signal.SIGPIPE)
-        return any(ready == fd for ready, _ in found)
+        return is_ready
 
     def heed(self) -> None:
         """The signal that came has been taken note of: what is left to say may be said."""
@@ -93,20 +99,17 @@ class Watch:
         while self.now() < deadline:
             self.ready(self._wakeup, 0, deadline)
 
-    def _milliseconds(self, deadline: float) -> int | None:
-        if deadline == math.inf:
-            return None
-        return max(0, math.ceil((deadline - self.now()) * 1000))
+    def _milliseconds(self, left: float) -> float:
+        """How long to wait when so many seconds are left. Without min and max, which take as long as the poll."""
+        return 1000 * (self.tick if left > self.tick else left if left > 0 else 0)
 
-    def _poll(self, fd: int, events: int) -> select.poll:
-        if (fd, events) not in self._polls:
-            poll = select.poll()
-            if self._reader is not None:
-                poll.register(self._reader, 0)
-            poll.register(fd, events)
-            poll.register(self._wakeup, READ)
-            self._polls[fd, events] = poll
-        return self._polls[fd, events]
+    def _new_poll(self, fd: int, events: int) -> select.poll:
+        poll = self._polls[fd, events] = select.poll()
+        if self._reader is not None:
+            poll.register(self._reader, 0)
+        poll.register(fd, events)
+        poll.register(self._wakeup, READ)
+        return poll
 
     def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):

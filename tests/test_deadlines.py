@@ -172,6 +172,15 @@ def test_a_limit_of_0_is_none() -> None:
     assert not made.run_passed
 
 
+@pytest.mark.parametrize("seconds", ["1e10", "1e308"])
+def test_a_limit_beyond_what_the_system_counts_is_a_limit(seconds: str) -> None:
+    names = ("connect-timeout", "first-event-timeout", "idle-timeout", "max-time", "retry-max-time", "retry-delay")
+    limits = [word for name in names for word in (f"--{name}", seconds)]
+    with serve(sse_response(responses_body(message("Hello")))) as server:
+        result = oastream("--base-url", server.url, *limits, "hi")
+    assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
+
+
 def test_the_defaults_are_the_contracts() -> None:
     made = deadlines(Clock())
     moments = (made.connect(), made.first_event(), made.idle(), made.retries(), made.run)

@@ -16,7 +16,7 @@ import pytest
 from tests import forked, program
 from tests.program import Result
 from tests.streams import call, message, responses_body
-from tests.wire import Reply, chunk, fin, head, send, serve, sleep
+from tests.wire import Reply, chunk, drop, fin, head, send, serve, sleep
 
 TEXT = "Hello, world. " * 3
 BODY = responses_body(message(TEXT), call("now", '{"a": 1}'), piece=14)
@@ -33,13 +33,20 @@ def in_pieces(body: bytes) -> Reply:
     return [send(head("chunked")), *steps, send(b"0\r\n\r\n"), fin]
 
 
+BROKEN_OFF: Reply = [send(head("chunked")), send(chunk(BODY[: len(BODY) // 2])), drop]
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A command line; `{target}` is a file that holds an older answer. `plain` is the status of a good run."""
+    """A command line; `{target}` is a file that holds an older answer. `plain` is the status of a good run.
+
+    `before` are the replies before the good one.
+    """
 
     args: tuple[str, ...] = ()
     plain: int = 13
     to_file: bool = False
+    before: tuple[Reply, ...] = ()
 
 
 SCENARIOS = {
@@ -52,6 +59,7 @@ SCENARIOS = {
     "file": Scenario(("-o", "{target}"), to_file=True),
     "file-ndjson": Scenario(("-o", "{target}", "--format", "ndjson"), to_file=True),
     "keep-partial": Scenario(("-o", "{target}", "--keep-partial"), to_file=True),
+    "file-again": Scenario(("-o", "{target}"), to_file=True, before=(BROKEN_OFF,)),
     "record": Scenario(("--record", "{target}.recording")),
     "background": Scenario(("--background",)),
 }
@@ -95,7 +103,7 @@ def run(folder: Path, scenario: Scenario, fault: str, real: bool = False) -> Tor
     target.write_bytes(OLD)
     log.unlink(missing_ok=True)
     env = {"FAIL": fault, "FAIL_LOG": str(log)}
-    with serve(in_pieces(BODY)) as server:
+    with serve(*scenario.before, in_pieces(BODY)) as server:
         args = ["--base-url", server.url, "--retry-delay", "0", *scenario.args, "hi"]
         args = [arg.replace("{target}", str(target)) for arg in args]
         if real:
@@ -129,6 +137,13 @@ def test_a_failing_call_never_passes_for_success(name: str, failure: str, tmp_pa
             judge(scenario, whole, tortured, kind, FAILURES[failure], f"{how} from {kind} {number}: {tortured}")
         else:
             raise AssertionError(f"still struck at {MOST} calls of {kind}")
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_each_call_is_made_by_some_run(failure: str, tmp_path: Path) -> None:
+    kind, error = failure.split(":")
+    runs = (run(tmp_path, scenario, f"{kind}:1:once:{error}") for scenario in SCENARIOS.values())
+    assert any(tortured.struck for tortured in runs)
 
 
 def judge(scenario: Scenario, whole: Tortured, tortured: Tortured, kind: str, allowed: set[int], story: str) -> None:

@@ -63,6 +63,9 @@ def install(fault: str, log: str) -> None:
     def nothing(do: Callable[..., Any], *args: Any) -> bytes:
         return b""
 
+    def no_bytes(do: Callable[..., Any], *args: Any) -> int:
+        return 0
+
     replacements: dict[str, Any] = {
         "write": failing("write", os.write, one_byte),
         **{
@@ -72,9 +75,10 @@ def install(fault: str, log: str) -> None:
     }
     for name, replacement in replacements.items():
         setattr(os, name, replacement)
-    methods = {"connect": None, "send": one_byte, "recv": nothing, "recv_into": None, "setsockopt": None}
+    methods = {"connect": None, "send": one_byte, "recv": nothing, "recv_into": no_bytes, "setsockopt": None}
     for name, short in methods.items():
-        setattr(socket.socket, name, failing(name, getattr(socket.socket, name), short))
+        counted = name.removesuffix("_into")  # both receive
+        setattr(socket.socket, name, failing(counted, getattr(socket.socket, name), short))
 
 
 if os.environ.get("FAIL"):
