@@ -1,30 +1,36 @@
-"""Figures → a plot: one group of bars for each row that compares times. SVG, by hand: it is a few rectangles."""
+"""Rows → a plot: a group of bars for each row that is a time. SVG, by hand: it is a few rectangles."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
-WIDTH, BAR, GAP, LABEL = 720, 16, 26, 190
-_COLOURS = ("#0b7285", "#adb5bd")
+from tests.bench.measure import Row
+from tests.bench.peers import US
+
+WIDTH, BAR, GAP, LABEL, FIGURE = 720, 16, 26, 190, 80
+_OURS, _THEIRS = "#0b7285", "#adb5bd"
 
 
-def bars(rows: dict[str, dict[str, float]]) -> str:
+def bars(rows: Iterable[Row], place: str) -> str:
     """An SVG document; each group is scaled to its slowest, oastream's bars are coloured."""
-    parts: list[str] = []
-    y = 10
-    for what, found in rows.items():
-        parts.append(_text(0, y + 12, what, bold=True))
-        y += GAP
-        most = max(found.values()) or 1
-        for name, value in found.items():
-            length = max(1.0, value / most * (WIDTH - LABEL - 80))
-            colour = _COLOURS[0] if name.startswith("oastream") else _COLOURS[1]
-            parts.append(_text(8, y + 12, name))
-            parts.append(f'<rect x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR - 2}" fill="{colour}"/>')
-            parts.append(_text(LABEL + length + 6, y + 12, f"{value:.3g}"))
+    parts = [_text(0, 18, place)]
+    y = 2 * GAP
+    for row in rows:
+        if not row.is_time:
+            continue
+        parts.append(_text(0, y, f"{row.what}, {row.unit}", bold=True))
+        medians = row.medians()
+        most = max(medians.values()) or 1
+        for name, value in medians.items():
             y += BAR
-        y += GAP // 2
-    style = "font-family:sans-serif;font-size:12px"
+            length = max(1.0, value / most * (WIDTH - LABEL - FIGURE))
+            colour = _OURS if name.startswith(US) else _THEIRS
+            parts.append(_text(8, y + 3, name))
+            parts.append(f'<rect x="{LABEL}" y="{y - 9}" width="{length:.1f}" height="{BAR - 2}" fill="{colour}"/>')
+            parts.append(_text(LABEL + length + 6, y + 3, f"{value:.{row.digits}f}"))
+        y += GAP + BAR // 2
+    style = "font-family:sans-serif;font-size:12px;background:#fff"
     body = "\n".join(parts)
     return f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y}" style="{style}">\n{body}\n</svg>\n'
 

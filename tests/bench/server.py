@@ -6,6 +6,7 @@ at RATE a second, each delta beginning with the moment it was sent (nanoseconds 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import socket
@@ -81,23 +82,28 @@ def paced(line: socket.socket, api: str, count: int, rate: float) -> None:
 
 def answer(line: socket.socket) -> None:
     line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    request = b""
-    while b"\r\n\r\n" not in request:
-        piece = line.recv(1 << 16)
-        if not piece:
-            return
-        request += piece
-    words = request.split(b" ", 2)[1].decode().split("/")
-    api = "chat" if words[-1] == "completions" else "responses"
-    try:
+    with line, contextlib.suppress(OSError):  # the peer has gone
+        words = path(line).split("/")
+        api = "chat" if words[-1] == "completions" else "responses"
         if words[1] == "burst":
             line.sendall(burst(api, int(words[2])))
         else:
             paced(line, api, int(words[2]), float(words[3]))
-    except OSError:
-        pass  # the peer has gone
-    finally:
-        line.close()
+        line.shutdown(socket.SHUT_WR)
+        while line.recv(1 << 16):
+            pass  # to close before the peer does could take back what it has not read
+
+
+def path(line: socket.socket) -> str:
+    """The path of a request, once all of it has come."""
+    with line.makefile("rb") as request:
+        _, target, _ = request.readline().decode().split(" ", 2)
+        size = 0
+        while (header := request.readline().lower()).strip():
+            if header.startswith(b"content-length:"):
+                size = int(header.split(b":")[1])
+        request.read(size)
+    return target
 
 
 def main() -> None:

@@ -1,0 +1,92 @@
+"""The benchmarks measure what they say: a run with few events, of the peers that the tests' environment has."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from tests.bench.__main__ import PLOT, ROOT
+from tests.bench.measure import Run, measured, server
+from tests.bench.peers import CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Command, Peers, Plan
+from tests.bench.plot import bars
+from tests.bench.report import MARKS, long_table, short_table, with_figures
+
+SMALL = Plan(20, 200, (50, 1_000), (50, 500), (20, 200), 0)
+VERSIONS = {SDK: "3", LLM: "0"}
+ABSENT = {LLM, SDK, f"{SDK}, chat"} | (set() if shutil.which("curl") and shutil.which("jq") else {CURL, JQ_R, SED_JQ})
+
+
+class Present(Peers):
+    """The peers without those that are not there, and without the SDK, which takes seconds."""
+
+    def start(self, url: str) -> dict[str, Command]:
+        return present(super().start(url))
+
+    def burst(self, url: str) -> dict[str, Command]:
+        return present(super().burst(url))
+
+    def steady(self, url: str) -> dict[str, Command]:
+        return present(super().steady(url))
+
+    def memory(self, url: str) -> dict[str, Command]:
+        return present(super().memory(url))
+
+    def help(self) -> dict[str, Command]:
+        return present(super().help())
+
+    def tab(self) -> dict[str, Command]:
+        return present(super().tab())
+
+
+def present(commands: dict[str, Command]) -> dict[str, Command]:
+    return {name: command for name, command in commands.items() if name not in ABSENT}
+
+
+@pytest.mark.slow
+def test_every_row_is_measured_and_shown(tmp_path: Path) -> None:
+    peers = Present(Path(sys.executable).parent, tmp_path / "llm", ROOT / "completions")
+    with server(SMALL) as url:
+        rows = measured(peers, url, SMALL, 1)
+    assert [row.what for row in rows] == [
+        "a 20-event answer, whole process",
+        "its first byte",
+        "200 events at once",
+        "CPU per event at 1,000 events/s",
+        "event on the socket to bytes on stdout, p50",
+        "event on the socket to bytes on stdout, p99",
+        "peak memory, 20 events",
+        "peak memory, 200 events",
+        "--help",
+        "Tab in bash",
+    ]
+    figures = {row.what: row.medians() for row in rows}
+    assert all(value > 0 for row in figures.values() for value in row.values())
+    assert PYTHON in figures["a 20-event answer, whole process"]
+    assert PYTHON not in figures["its first byte"]
+    drawn = ET.fromstring(bars(rows, "here"))
+    shown = "".join(drawn.itertext())
+    long, short = long_table(rows), short_table(rows, VERSIONS)
+    for row in rows:
+        assert row.what in long
+        assert f"| {row.what} | {row.medians()[US]:.{row.digits}f} {row.unit} |" in short
+        assert (row.what in shown) == row.is_time
+
+
+def test_a_delay_is_from_the_stamp_to_the_arrival_however_it_is_cut() -> None:
+    output = [(11_000_000_500, b"1100000"), (11_000_001_000, b'0000\n{"delta": "11000000900\\n"}')]
+    assert Run(1, 1, 1, output).delays() == pytest.approx([1e-7, 1e-6])
+
+
+def test_the_readme_shows_the_figures_of_one_run() -> None:
+    readme = (ROOT / "README.md").read_text()
+    table = readme.split(MARKS[0])[1].split(MARKS[1])[0]
+    assert "| a 20-event answer, whole process |" in table
+    place = table.split(";")[0].strip()
+    assert place in PLOT.read_text()
+    assert with_figures(readme, "there", "| table |").count("| table |") == 1
+    with pytest.raises(ValueError, match="once"):
+        with_figures("no marks", "there", "")
