@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from oastream.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
-from oastream.decode import Chat, Decoded, Decoder, Responses, parse_event
+from oastream.decode import Chat, Decoded, Decoder, Responses, parse_document
 from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.job import Job, final_event
@@ -255,9 +255,8 @@ class Attempt:
     def _poll(self, job: Job) -> None:
         pause, longest = POLL_EVERY
         while not self._reply.ended:
-            response = parse_event(self._document(job.poll_request()))
+            event = final_event(parse_document(self._document(job.poll_request()), "the response"))
             job.accepted += 1
-            event = final_event(response)
             if event is not None:
                 self._job = None  # it has no number
                 self._pass_on([(event, None)])

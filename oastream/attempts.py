@@ -191,10 +191,12 @@ class Attempts:
         session.watch.heed()
         deadline = session.deadlines.now() + CANCEL_TIME
         try:
-            with session.open(job.cancel_request(), deadline, deadline):
-                pass
+            with session.open(job.cancel_request(), deadline, deadline) as source:
+                why = "" if source.status // 100 == 2 else f"HTTP {source.status}"
         except (Failure, TimeoutError):
-            session.messages.line(f"response {job.id} could not be cancelled")
+            why = "no answer"
+        if why:
+            session.messages.line(f"response {job.id} could not be cancelled: {why}")
 
 
 def _cannot_replay(verdict: Verdict, job: Job, seen: int) -> bool:

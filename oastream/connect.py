@@ -41,6 +41,7 @@ def port_of(url: SplitResult) -> int:
 def origin(url: SplitResult) -> str:
     """Host and port as messages name them; the port only when it is not the scheme's own."""
     host = url.hostname or ""
+    host = f"[{host}]" if ":" in host else host
     return host if url.port in (None, DEFAULT_PORTS.get(url.scheme)) else f"{host}:{url.port}"
 
 

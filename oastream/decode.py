@@ -55,6 +55,20 @@ def parse_event(data: bytes) -> dict[str, Any]:
     raise _malformed("an event is not a JSON object", data)
 
 
+def parse_document(data: bytes, name: str) -> Any:
+    """A whole body as JSON; `name` is what it should be. Raises `Failure`: not_api for a web page, else malformed."""
+    try:
+        return parse_json(data)
+    except ValueError as error:
+        if data.lstrip().startswith(b"<"):
+            raise _web_page(data) from error
+        raise _malformed(f"{name} is not JSON", data) from error
+
+
+def _web_page(data: bytes) -> Failure:
+    return failure(Outcome.NOT_API, "the server sent a web page", page_title(data), "is the base URL right?")
+
+
 def _malformed(what: str, data: bytes) -> Failure:
     return failure(Outcome.MALFORMED, what, one_line(data.decode("utf-8", "replace"), 80))
 
@@ -136,7 +150,7 @@ class Decoder:
     def _not_json(self, document: bytes) -> Iterator[Decoded]:
         events = self._parser.feed(document + b"\n\n")
         if not events and document.startswith(b"<"):
-            raise failure(Outcome.NOT_API, "the server sent a web page", page_title(document), "is the base URL right?")
+            raise _web_page(document)
         if not events:
             raise _malformed("the answer is not JSON", document)
         for kind, data in events:

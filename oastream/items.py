@@ -109,7 +109,7 @@ class Text:
 
     def _rest(self, data: bytes) -> bytes | None:
         """What `data` has beyond what was printed; None when it is another text. Stripped white space is the same."""
-        for head in {b"": 0, self._head: 1}:
+        for head in dict.fromkeys((b"", self._head)):
             begun = memoryview(head + data if head else data)
             if len(begun) >= self._size and zlib.crc32(begun[: self._size]) == self._crc:
                 return bytes(begun[self._size :])

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult
 
 from oastream.endpoint import Request
 from oastream.exits import Outcome, failure
+from oastream.text import one_line
 
 _FINAL = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}
 _NOT_RUNNING = ("response.created", "response.queued", "")
@@ -73,7 +74,12 @@ class Job:
         return made._replace(method=method, url=url, headers=headers, body=b"")
 
 
-def final_event(response: dict[str, Any]) -> dict[str, Any] | None:
-    """The terminal event of a response that was polled, None while it is not at its end."""
+def final_event(response: Any) -> dict[str, Any] | None:
+    """The terminal event of a response that was polled, None while it is not at its end.
+
+    Raises `Failure` malformed for what is no response.
+    """
+    if not isinstance(response, dict):
+        raise failure(Outcome.MALFORMED, "the response is not a JSON object", one_line(str(response), 80))
     kind = _FINAL.get(str(response.get("status")))
     return None if kind is None else {"type": f"response.{kind}", "response": response}

@@ -12,7 +12,7 @@ from typing import Any
 
 from oastream.attempt import Session
 from oastream.attempts import Attempts
-from oastream.decode import page_title, parse_json
+from oastream.decode import parse_document
 from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.reply import Reply
@@ -61,22 +61,11 @@ class Listing(Attempts):
 
     def _take(self, body: bytes) -> Verdict:
         assert isinstance(self.sink, ModelList)
-        self.sink.document = _document(body)
+        self.sink.document = parse_document(body, "the list of models")
         self.sink.models = _models(self.sink.document)
         if not self._options.base_url.startswith("mock:"):  # it ends with the run
             remember(self._environ, ids(self.sink.models))
         return Verdict(Outcome.STOP)
-
-
-def _document(body: bytes) -> Any:
-    try:
-        return parse_json(body)
-    except ValueError as error:
-        if body.lstrip().startswith(b"<"):
-            why = page_title(body)
-            raise failure(Outcome.NOT_API, "the server sent a web page", why, "is the base URL right?") from error
-        why = one_line(body.decode("utf-8", "replace"), 80)
-        raise failure(Outcome.MALFORMED, "the list of models is not JSON", why) from error
 
 
 def _models(document: Any) -> list[Model]:

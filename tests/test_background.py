@@ -263,6 +263,34 @@ def test_a_reader_that_goes_away_cancels_the_job() -> None:
 # The rest does not come
 
 
+def test_a_cancel_that_is_refused_is_said() -> None:
+    with (
+        mock(FOR_EVER, "on=cancel,status=403") as server,
+        start("--base-url", server.url, "--background", "hi") as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.read(3)
+        process.send_signal(signal.SIGINT)
+        result = finish(process, SOON)
+    assert result.status == -signal.SIGINT
+    assert re.search(r"response resp_\w+ could not be cancelled: HTTP 403", result.err)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ("<html><title>Sign in</title></html>", 26, "the server sent a web page: Sign in"),
+        ("busy", 43, "the response is not JSON: busy"),
+        ("[]", 43, "the response is not a JSON object: []"),
+    ],
+)
+def test_a_poll_that_brings_no_response_says_what_came(body: str, status: int, message: str) -> None:
+    with mock("cut_events=1,cut=drop", "status=404", f"on=poll,status=200,body={body}") as server:
+        result = run(server, "--background", retry=1)
+    assert (result.status, result.out) == (status, b"")
+    assert message in result.err
+
+
 @pytest.mark.parametrize(
     "fault", ["status=401", "status=404", "status=429,headers=Retry-After: 0", "status=500", "raw="]
 )
