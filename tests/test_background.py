@@ -236,18 +236,29 @@ def test_sigint_cancels_the_job_and_the_others_leave_it(number: signal.Signals, 
         assert re.search(r"response (resp_\w+) goes on; oastream --resume \1", result.err)
 
 
-def test_a_server_that_does_not_answer_the_cancel_is_waited_for_two_seconds() -> None:
+def interrupted(cancel: str) -> Result:
+    """A run that is interrupted in mid-answer, with a server that treats the cancel like this."""
     with (
-        mock(FOR_EVER, "on=cancel,delay=inf") as server,
+        mock(FOR_EVER, f"on=cancel,{cancel}") as server,
         start("--base-url", server.url, "--background", "hi") as process,
     ):
         assert process.stdout is not None
         process.stdout.read(3)
         process.send_signal(signal.SIGINT)
-        result = finish(process, SOON)
+        return finish(process, SOON)
+
+
+def test_a_server_that_does_not_answer_the_cancel_is_waited_for_two_seconds() -> None:
+    result = interrupted("delay=inf")
     assert result.status == -signal.SIGINT
     assert 1.5 < result.seconds < 6
-    assert "could not be cancelled" in result.err
+    assert "could not be cancelled: no answer" in result.err
+
+
+def test_a_cancel_that_is_refused_is_said() -> None:
+    result = interrupted("status=403")
+    assert result.status == -signal.SIGINT
+    assert re.search(r"response resp_\w+ could not be cancelled: HTTP 403", result.err)
 
 
 def test_a_reader_that_goes_away_cancels_the_job() -> None:
@@ -261,19 +272,6 @@ def test_a_reader_that_goes_away_cancels_the_job() -> None:
 
 
 # The rest does not come
-
-
-def test_a_cancel_that_is_refused_is_said() -> None:
-    with (
-        mock(FOR_EVER, "on=cancel,status=403") as server,
-        start("--base-url", server.url, "--background", "hi") as process,
-    ):
-        assert process.stdout is not None
-        process.stdout.read(3)
-        process.send_signal(signal.SIGINT)
-        result = finish(process, SOON)
-    assert result.status == -signal.SIGINT
-    assert re.search(r"response resp_\w+ could not be cancelled: HTTP 403", result.err)
 
 
 @pytest.mark.parametrize(
