@@ -45,6 +45,8 @@ class Parser:
         events: list[Event] = []
         if self._line or self._data or self._type:
             chunk = self._finish_block(chunk, events)
+            if self.overflowed:
+                return events
         end = chunk.rfind(b"\n\n") + 2 if b"\n\n" in chunk else 0
         for kind, data, other in _BLOCK.findall(chunk, 0, end):
             if other:

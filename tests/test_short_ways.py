@@ -80,6 +80,13 @@ def test_events_do_not_depend_on_the_pieces(lines: list[bytes], size: int) -> No
     assert events == by_the_standard(body)
 
 
+def test_nothing_follows_an_event_that_was_too_large() -> None:
+    parser = Parser(LIMIT)
+    assert parser.feed(b"data: long") == []
+    assert parser.feed(b"long" * LIMIT + b"\n\ndata: after\n\n") == []
+    assert parser.overflowed
+
+
 TEXTS = ["word", "", "é", "\ud83d", "\ude00", None]
 DELTAS = some.one_of(
     some.fixed_dictionaries({"content": some.sampled_from(TEXTS)}),
