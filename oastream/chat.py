@@ -422,6 +422,8 @@ def _nothing_but_text(chunk: Event, choice: int) -> str:
     choices = chunk.get("choices")
     if type(choices) is not list or len(choices) != 1 or "error" in chunk or "x_groq" in chunk or chunk.get("usage"):
         return ""
+    if chunk.get("object") == "error" or chunk.get("type") == "error":
+        return ""
     given = choices[0]
     if type(given) is not dict or given.get("index") != choice or given.get("finish_reason") or "error" in given:
         return ""
