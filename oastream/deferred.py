@@ -7,18 +7,23 @@ the eight modules behind it; `ipaddress`, which urllib.parse imports for hosts i
 
 from __future__ import annotations
 
+import _thread
 import sys
 from types import ModuleType
 from typing import Any
+
+_loading = _thread.RLock()
+"""Held while a module takes the place of its stand-in: the thread that connects may want it at the same moment."""
 
 
 class Deferred(ModuleType):
     """Stands in `sys.modules` for the module of its name, until an attribute of that is asked for."""
 
     def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        module = __import__(self.__name__)
+        with _loading:
+            if sys.modules.get(self.__name__) is self:
+                del sys.modules[self.__name__]
+            module = __import__(self.__name__)
         self.__dict__.update(vars(module))
         return getattr(module, name)
 

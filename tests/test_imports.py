@@ -59,6 +59,26 @@ assert inspect.isclass(inspect.Signature)
     subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=60)
 
 
+def test_two_threads_may_want_a_deferred_module_at_once() -> None:
+    program = """
+import sys, threading
+from oastream.deferred import defer
+sys.setswitchinterval(1e-6)
+for _ in range(2000):
+    sys.modules.pop("colorsys", None)
+    defer("colorsys")
+    stand_in, got = sys.modules["colorsys"], []
+    threads = [threading.Thread(target=lambda: got.append(stand_in.rgb_to_hsv)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 2 and got[0] is got[1]
+"""
+    done = subprocess.run([sys.executable, "-c", program], env=environment(), stderr=subprocess.PIPE, check=True)
+    assert done.stderr == b""
+
+
 def test_a_module_that_is_loaded_stays() -> None:
     program = """
 import inspect, sys
