@@ -255,7 +255,7 @@ class Attempt:
     def _poll(self, job: Job) -> None:
         pause, longest = POLL_EVERY
         while not self._reply.ended:
-            event = final_event(parse_document(self._document(job.poll_request()), "the response"))
+            event = final_event(self._polled(job))
             job.accepted += 1
             if event is not None:
                 self._job = None  # it has no number
@@ -265,6 +265,15 @@ class Attempt:
             if self._session.deadlines.run_passed:
                 raise TimeoutError
             pause = min(pause * 1.5, longest)
+
+    def _polled(self, job: Job) -> Any:
+        """The response as far as it is. A page instead is a gateway's that may be gone soon: the address was right."""
+        try:
+            return parse_document(self._document(job.poll_request()), "the response")
+        except Failure as failed:
+            if failed.verdict.outcome is not Outcome.NOT_API or failed.verdict.http_status is not None:
+                raise
+            raise Failure(failed.verdict._replace(outcome=Outcome.MALFORMED, hint="")) from failed
 
     def _document(self, request: Request) -> bytes:
         with self._open(request) as source:

@@ -277,7 +277,7 @@ def test_a_reader_that_goes_away_cancels_the_job() -> None:
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ("<html><title>Sign in</title></html>", 26, "the server sent a web page: Sign in"),
+        ("<html><title>Sign in</title></html>", 43, "the server sent a web page: Sign in"),
         ("busy", 43, "the response is not JSON: busy"),
         ("[]", 43, "the response is not a JSON object: []"),
     ],
