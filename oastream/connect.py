@@ -7,7 +7,6 @@ a reader that goes away. Their exceptions become ours in one table. Knows nothin
 
 from __future__ import annotations
 
-import _thread
 import errno
 import importlib
 import os
@@ -18,7 +17,8 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from oastream.exits import Failure, Outcome, failure
-from oastream.watch import LONGEST_WAIT, READ, Watch
+from oastream.threads import call_in_thread
+from oastream.watch import LONGEST_WAIT, Watch
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -47,53 +47,26 @@ def origin(url: SplitResult) -> str:
 
 def connect(url: SplitResult, environ: Mapping[str, str], watch: Watch, deadline: float) -> Line:
     """A line to the URL's host. Raises `Failure`: unreachable, timeout, tls, config, or the signal that came."""
-    attempt = _Attempt(url, environ, deadline)
-    try:
-        if not watch.ready(attempt.done, READ, deadline):
-            raise failure(Outcome.TIMEOUT, f"cannot reach {origin(url)}", "no connection within --connect-timeout")
-        return attempt.result()
-    finally:
-        attempt.close()
+    where = origin(url)
 
-
-class _Attempt:
-    """One try to connect, in a thread; `done` becomes readable when it has ended."""
-
-    def __init__(self, url: SplitResult, environ: Mapping[str, str], deadline: float) -> None:
-        self._url = url
-        self._environ = environ
-        self._deadline = deadline
-        self._line: Line | None = None
-        self._error: BaseException | None = None
-        self._abandoned = False
-        self.done, self._ended = os.pipe()
-        _thread.start_new_thread(self._run, ())
+    def load_tls() -> None:
         if url.scheme == "https":
             importlib.import_module("truststore")  # and ssl with it, while the thread waits for name and connection
 
-    def result(self) -> Line:
-        if self._line is not None:
-            line, self._line = self._line, None
-            line.socket.setblocking(False)
-            return line
-        assert self._error is not None
-        raise translated(self._error, origin(self._url)) from self._error
-
-    def close(self) -> None:
-        self._abandoned = True
-        os.close(self.done)
-        if self._line is not None:
-            self._line.socket.close()
-
-    def _run(self) -> None:
-        try:
-            self._line = _open(self._url, self._environ, self._deadline)
-            if self._abandoned:
-                self._line.socket.close()
-        except BaseException as error:  # whatever it is, it belongs to the thread that waits
-            self._error = error
-        finally:
-            os.close(self._ended)
+    try:
+        line = call_in_thread(
+            lambda: _open(url, environ, deadline),
+            watch,
+            deadline,
+            meanwhile=load_tls,
+            release=lambda line: line.socket.close(),
+        )
+    except Failure:
+        raise
+    except Exception as error:
+        raise translated(error, where) from error
+    line.socket.setblocking(False)
+    return line
 
 
 def _open(url: SplitResult, environ: Mapping[str, str], deadline: float) -> Line:

@@ -9,7 +9,6 @@ So the lock is on a file that may have been replaced by the time it is ours; the
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import errno
 import fcntl
@@ -24,7 +23,8 @@ import orjson
 from oastream.exits import Failure, Outcome, failure
 from oastream.output import sync_folder, unwritable
 from oastream.text import one_line, whole
-from oastream.watch import READ, Watch
+from oastream.threads import call_in_thread
+from oastream.watch import Watch
 
 MAX_HISTORY_BYTES = 256 * 1024 * 1024
 """Largest conversation; attachments are in it, in base64."""
@@ -202,20 +202,18 @@ def _write_file(path: str, data: bytes, mode: int | None) -> None:
 def _lock_in_time(fd: int, watch: Watch, deadline: float) -> bool:
     """Wait for the lock, open to signals and to a reader that goes; False when the deadline has passed first.
 
-    A thread does the waiting, since a lock cannot be polled. When it is abandoned, the run is at its end.
+    A thread that is left waiting for the lock does no harm: the run is at its end.
     """
-    done, ended = os.pipe()
 
-    def wait() -> None:
+    def lock() -> None:
         with contextlib.suppress(OSError):  # whether it worked is found out by locking once more
             fcntl.flock(fd, fcntl.LOCK_EX)
-        os.close(ended)
 
-    _thread.start_new_thread(wait, ())
     try:
-        return watch.ready(done, READ, deadline)
-    finally:
-        os.close(done)
+        call_in_thread(lock, watch, deadline)
+    except TimeoutError:
+        return False
+    return True
 
 
 # Items -----------------------------------------------------------------------------------------------------------

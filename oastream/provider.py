@@ -7,12 +7,11 @@ our deadlines, of signals, or of a reader that has gone. Loaded only with --prov
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import orjson
@@ -30,10 +29,9 @@ from oastream.exits import Failure, Outcome, failure
 from oastream.messages import Messages
 from oastream.options import Options
 from oastream.text import REDACTED, one_line
+from oastream.threads import call_in_thread
 from oastream.transport import Response, open_response
-from oastream.watch import READ, Watch
-
-T = TypeVar("T")
+from oastream.watch import Watch
 
 _ROOT = "/v1"
 """Where unsigned requests stand: OpenAI's own paths. The SDK puts the cloud's root in its place."""
@@ -68,9 +66,12 @@ class Cloud:
 
     def signed(self, request: Request, deadline: float) -> Request:
         """The request as it goes over the wire. Raises `Failure`, or `TimeoutError` for a sign-in that takes long."""
-        made = _in_thread(lambda: self._sign(request), self._watch, deadline)
-        if isinstance(made, BaseException):
-            raise _translated(made, str(self._options.provider)) from made
+        try:
+            made = call_in_thread(lambda: self._sign(request), self._watch, deadline)
+        except (Failure, TimeoutError):
+            raise
+        except Exception as error:
+            raise _translated(error, str(self._options.provider)) from error
         self._messages.secrets = made.secrets
         if not self._options.dry_run:
             check_key(self._options, made.url, credentials_in(made.headers))
@@ -250,28 +251,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def _in_thread(work: Callable[[], T], watch: Watch, deadline: float) -> T | BaseException:
-    """What `work` brings or raises, while signals and a reader that goes away are heeded.
-
-    Raises `TimeoutError` when the deadline passes first; the thread is then left to itself.
-    """
-    ended: list[T | BaseException] = []
-    done, mark = os.pipe()
-
-    def run() -> None:
-        try:
-            ended.append(work())
-        except BaseException as error:  # whatever it is, it belongs to the thread that waits
-            ended.append(error)
-        finally:
-            os.close(mark)
-
-    _thread.start_new_thread(run, ())
-    try:
-        if not watch.ready(done, READ, deadline):
-            raise TimeoutError
-        return ended[0]
-    finally:
-        os.close(done)
