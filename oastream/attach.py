@@ -76,7 +76,7 @@ def attached_parts(options: Options, read: ReadData) -> list[Part]:
         total += len(data)
         if total > MAX_ATTACHED_BYTES:
             raise failure(Outcome.INPUT, "the attachments are too large", f"together over {MAX_ATTACHED_BYTES} bytes")
-        parts.append(_part(source, data, given.lower()))
+        parts.append(_part(source, data, given.lower(), options.api))
     return parts
 
 
@@ -94,7 +94,7 @@ def _is_url(source: str) -> bool:
 def _linked(url: str, given: str, api: str) -> Part:
     kind = _ALIASES.get(given, given) or _type_of_name(re.split(r"[?#]", url)[0]) or "image/*"
     if kind.startswith("image/"):
-        return {"type": "input_image", "image_url": url}
+        return _image(url)
     if kind.startswith("audio/"):
         raise failure(Outcome.INPUT, f"cannot attach {url}", "audio goes as a file only; download it first")
     if api == "chat":
@@ -102,15 +102,24 @@ def _linked(url: str, given: str, api: str) -> Part:
     return {"type": "input_file", "file_url": url}
 
 
-def _part(source: str, data: bytes, given: str) -> Part:
+def _part(source: str, data: bytes, given: str, api: str) -> Part:
     kind = _ALIASES.get(given, given) or media_type(source, data)
     content = base64.b64encode(data).decode()
     main, _, sub = kind.partition("/")
     if main == "image":
-        return {"type": "input_image", "image_url": f"data:{kind};base64,{content}"}
+        return _image(f"data:{kind};base64,{content}")
+    if main == "audio" and api == "responses":
+        raise failure(
+            Outcome.INPUT, f"cannot attach {_shown(source)}", "the Responses API takes no audio", "--api chat does"
+        )
     if main == "audio":
         return {"type": "input_audio", "input_audio": {"data": content, "format": _AUDIO_FORMATS.get(sub, sub)}}
     return {"type": "input_file", "filename": _filename(source, kind), "file_data": f"data:{kind};base64,{content}"}
+
+
+def _image(url: str) -> Part:
+    """`detail` is mandatory in the API's description, and some servers hold to it."""
+    return {"type": "input_image", "image_url": url, "detail": "auto"}
 
 
 def _filename(source: str, kind: str) -> str:

@@ -6,7 +6,7 @@ the answer in it. What is wrong with any of them is found before anything is sen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oastream.exits import Outcome, Verdict, exit_status
 from oastream.messages import Messages
@@ -57,8 +57,14 @@ class Question:
         """
         if self._schema is None or reply.waits or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA)):
             return verdict
-        found = self._schema.verdict(reply.text)
+        found = self._schema.verdict(reply.text, self._hint_at_chat(reply))
         return verdict if found is None else found._replace(request_id=verdict.request_id)
+
+    def _hint_at_chat(self, reply: Reply) -> str:
+        """Responses servers say in the response which format they kept to; those that ignore ours may know Chat's."""
+        if self._options.api == "chat" or field_at(reply.response(), "text", "format", "type") == "json_schema":
+            return ""
+        return "this server seems to ignore schemas in the Responses API; try --api chat"
 
     def keep(self, reply: Reply) -> None:
         """Write down what was said and answered; it is part of the conversation with `commit`."""
@@ -114,6 +120,13 @@ class Question:
         from oastream.history import output_items
 
         return output_items(outputs, earlier, self._options.history)
+
+
+def field_at(value: Any, *path: str) -> Any:
+    """The field at `path` of nested objects, None where there is none."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _unsaid(_notice: str) -> None:

@@ -37,6 +37,22 @@ def base_body(options: Options, read: ReadText) -> Body:
     return body
 
 
+def object_in(body: Body, name: str) -> Body:
+    """A field of --body that an option adds to, empty where there is none. Raises `Failure`: input."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise failure(Outcome.INPUT, "--body cannot be used", f"its {name} is {_kind(value)}, not an object")
+    return value or {}
+
+
+def list_in(body: Body, name: str) -> list[Any]:
+    """The same for a field that is a list."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, list):
+        raise failure(Outcome.INPUT, "--body cannot be used", f"its {name} is {_kind(value)}, not a list")
+    return value or []
+
+
 def brings_input(body: Body) -> bool:
     """Whether the body holds a message of its own, so that no prompt is needed."""
     return bool(body.get("input") or body.get("messages") or body.get("prompt"))
@@ -61,7 +77,7 @@ def build_body(
     if options.tools is not None:
         body["tools"] = tools_for(options.api, read_json("--tools", options.tools, read))
     if options.tool_choice is not None:
-        body["tool_choice"] = _tool_choice(options.api, options.tool_choice, body.get("tools") or [])
+        body["tool_choice"] = _tool_choice(options.api, options.tool_choice, list_in(body, "tools"))
     body["stream"] = True
     if options.background or options.detach:
         body["background"] = True
@@ -95,8 +111,10 @@ def _present(**fields: Any) -> Body:
 
 
 def text_or_file(option: str, value: str, read: ReadText) -> str:
-    """TEXT as it is, or @FILE's."""
-    return read(value[1:]) if value.startswith("@") else argument(value, option)
+    """TEXT as it is, @FILE's, or @@TEXT for a text that begins with @."""
+    if value.startswith("@") and not value.startswith("@@"):
+        return read(value[1:])
+    return argument(value.removeprefix("@"), option)
 
 
 def _system(options: Options, read: ReadText) -> str | None:
@@ -109,14 +127,26 @@ def _responses_fields(options: Options, items: Sequence[Item], base: Body, syste
         max_output_tokens=options.max_output_tokens,
         previous_response_id=options.previous_response_id,
     )
+    for item in items:
+        _refuse_audio(item)
     earlier = base.get("input")
     if items and isinstance(earlier, list):
         fields["input"] = [*earlier, *items]
     elif items:
         fields["input"] = _text_alone(items) or list(items)
     if options.reasoning_effort is not None:
-        fields["reasoning"] = {**(base.get("reasoning") or {}), "effort": options.reasoning_effort}
+        fields["reasoning"] = {**object_in(base, "reasoning"), "effort": options.reasoning_effort}
     return fields
+
+
+def _refuse_audio(item: Item) -> None:
+    """A conversation that began on Chat may hold audio, which the Responses API has no part for."""
+    content = item.get("content")
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, dict) and part.get("type") == "input_audio":
+            raise failure(
+                Outcome.INPUT, "the conversation holds audio", "the Responses API takes none", "--api chat does"
+            )
 
 
 def _text_alone(items: Sequence[Item]) -> str | None:
@@ -128,7 +158,7 @@ def _text_alone(items: Sequence[Item]) -> str | None:
 def _chat_fields(options: Options, items: Sequence[Item], base: Body, system: str | None) -> Body:
     if options.previous_response_id is not None:
         raise failure(Outcome.USAGE, "bad usage", "--previous-response-id needs --api responses")
-    messages = [*(base.get("messages") or []), *chat_messages(items)]
+    messages = [*list_in(base, "messages"), *chat_messages(items)]
     if system is not None:
         messages = [{"role": "system", "content": system}, *_without_system(messages)]
     fields = _present(max_completion_tokens=options.max_output_tokens, reasoning_effort=options.reasoning_effort)
@@ -157,20 +187,27 @@ def _tool(api: str, entry: Any, number: int) -> Body:
     kind = entry.get("type", "function")
     if kind not in ("function", "custom"):
         if "name" in entry and ("parameters" in entry or kind == "object"):
-            return _tool(api, {**entry, "type": "function"}, number)
+            return _tool(api, {"type": "function", "function": _without_type(entry)}, number)
         if not isinstance(kind, str) or kind == "object":
             raise _no_tool(f"entry {number} is neither a tool nor a function with a name")
         return entry  # a tool that the server runs itself: only the server knows its shape
     inner = entry.get(kind)
-    definition = dict(inner) if isinstance(inner, dict) else {k: v for k, v in entry.items() if k != "type"}
+    definition = dict(inner) if isinstance(inner, dict) else _without_type(entry)
     name = definition.get("name")
     if not isinstance(name, str) or not name:
         raise _no_tool(f"entry {number} has no name")
     if not isinstance(definition.get("parameters") or {}, dict):
         raise _no_tool(f"the parameters of {name} are {_kind(definition['parameters'])}, not a schema")
-    if api == "responses":
-        return {"type": kind, **definition}
-    return {"type": kind, kind: definition}
+    if api == "chat":
+        return {"type": kind, kind: definition}
+    if kind == "function" and (isinstance(inner, dict) or "type" not in entry):
+        # Responses makes a tool strict that does not say so, Chat does not: what was optional would be mandatory.
+        definition.setdefault("strict", False)
+    return {"type": kind, **definition}
+
+
+def _without_type(fields: Body) -> Body:
+    return {name: value for name, value in fields.items() if name != "type"}
 
 
 def _no_tool(why: str) -> Failure:
@@ -182,19 +219,45 @@ def _tool_choice(api: str, choice: str, tools: list[Any]) -> Any:
         return choice
     stated = _json_or_text(choice)
     if isinstance(stated, dict):
-        kind = stated.get("type")
-        named = kind in ("function", "custom") and ("name" in stated or kind in stated)
-        return _tool(api, stated, 1) if named else stated
+        return _stated_choice(api, stated)
     kinds = {_tool_name(tool): tool.get("type", "function") for tool in tools if isinstance(tool, dict)}
     kind = kinds.get(choice, "function")
     if kind not in ("function", "custom"):
         return {"type": kind}
-    return _tool(api, {"type": kind, "name": choice}, 1)
+    return _named_tool(api, kind, choice)
 
 
-def _tool_name(tool: Body) -> Any:
-    inner = tool.get(tool.get("type", ""))
-    return (inner.get("name") if isinstance(inner, dict) else None) or tool.get("name") or tool.get("type")
+def _stated_choice(api: str, stated: Body) -> Body:
+    """A choice given as an object of either API, in the shape of the API in use; of an unknown kind, as it is."""
+    kind = stated.get("type")
+    if kind == "allowed_tools":
+        return _allowed_tools(api, stated)
+    inner = stated.get(kind) if kind in ("function", "custom") else None
+    name = inner.get("name") if isinstance(inner, dict) else stated.get("name")
+    if kind in ("function", "custom") and isinstance(name, str):
+        return _named_tool(api, kind, name)
+    return stated
+
+
+def _named_tool(api: str, kind: str, name: str) -> Body:
+    return {"type": kind, kind: {"name": name}} if api == "chat" else {"type": kind, "name": name}
+
+
+def _allowed_tools(api: str, stated: Body) -> Body:
+    """Chat puts mode and tools into an object of their own."""
+    inner = stated.get("allowed_tools")
+    fields = dict(inner) if isinstance(inner, dict) else _without_type(stated)
+    if isinstance(fields.get("tools"), list):
+        fields["tools"] = [_stated_choice(api, tool) if isinstance(tool, dict) else tool for tool in fields["tools"]]
+    return {"type": "allowed_tools", "allowed_tools": fields} if api == "chat" else {"type": "allowed_tools", **fields}
+
+
+def _tool_name(tool: Body) -> str:
+    """What --tool-choice calls a tool: its name in either shape, else its type."""
+    kind = str(tool.get("type"))
+    inner = tool.get(kind)
+    name = inner.get("name") if isinstance(inner, dict) else None
+    return str(name or tool.get("name") or kind)
 
 
 def _json_or_text(text: str) -> Any:
@@ -209,12 +272,17 @@ def _set(body: Body, path: str, value: Any) -> None:
     here: Any = body
     steps = path.split(".")
     for step, following in zip(steps, [*steps[1:], None], strict=True):
-        inner = value if following is None else ([] if following.isdigit() else {})
+        inner = value if following is None else ([] if _is_position(following) else {})
         here = _put(here, step, inner, following is None, path)
 
 
+def _is_position(step: str) -> bool:
+    """Whether a step of a path is a place in a list. `str.isdigit` also holds for ², which no int is made of."""
+    return step.isascii() and step.isdigit() and len(step) < 10
+
+
 def _put(here: Any, step: str, inner: Any, last: bool, path: str) -> Any:
-    if isinstance(here, list) and step.isdigit() and int(step) <= len(here):
+    if isinstance(here, list) and _is_position(step) and int(step) <= len(here):
         at = int(step)
         if at == len(here):
             here.append(inner)
@@ -225,7 +293,7 @@ def _put(here: Any, step: str, inner: Any, last: bool, path: str) -> Any:
         if last or here.get(step) is None:
             here[step] = inner
         return here[step]
-    raise failure(Outcome.USAGE, "bad usage", f"--set {path}: there is nothing that {step!r} could be a part of")
+    raise failure(Outcome.USAGE, "bad usage", f"--set {path}: no object or list at {step!r}")
 
 
 def _kind(value: Any) -> str:

@@ -6,15 +6,19 @@ mode will not like about it, and each place where an answer does not fit. Nothin
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from oastream.decode import parse_json
 from oastream.exits import Outcome, Verdict, failure
-from oastream.request import Body, ReadText, read_json
-from oastream.text import one_line
+from oastream.request import Body, ReadText, object_in, read_json
+from oastream.text import one_line, whole
+
+Path = tuple[str | int, ...]
+"""The steps from the root of a document to a place in it."""
 
 MAX_ERRORS = 20
 """Places that are named when an answer does not fit; a wrong list may have thousands."""
@@ -40,7 +44,7 @@ _HOLDING_A_LIST = ("anyOf", "oneOf", "allOf", "prefixItems")
 
 
 class Schema(NamedTuple):
-    """A schema that is one. `validator` is jsonschema's."""
+    """A schema that is one. `validator` is jsonschema-rs's."""
 
     definition: dict[str, Any]
     head: dict[str, Any]
@@ -51,33 +55,44 @@ class Schema(NamedTuple):
         format = {**self.head, "schema": self.definition}
         if api == "chat":
             return {"response_format": {"type": "json_schema", "json_schema": format}}
-        return {"text": {**(base.get("text") or {}), "format": {"type": "json_schema", **format}}}
+        return {"text": {**object_in(base, "text"), "format": {"type": "json_schema", **format}}}
 
     def notes(self) -> list[str]:
         """Where it breaks the rules of OpenAI's strict mode, by path; nothing when it does not ask for that mode."""
         return list(_strict_errors(self.definition)) if self.head.get("strict") else []
 
-    def verdict(self, text: str) -> Verdict | None:
-        """The verdict of an answer that does not fit, None for one that does."""
-        try:
-            errors = list(self._errors(text))
-        except RecursionError:
-            errors = ["$: nested too deeply"]
+    def verdict(self, text: str, hint: str = "") -> Verdict | None:
+        """The verdict of an answer that does not fit, None for one that does; `hint` is what its reader may try."""
+        errors = list(self._errors(text))
         if not errors:
             return None
         count = f"{len(errors)} error{'s' if len(errors) != 1 else ''}"
         more = [f"and {len(errors) - MAX_ERRORS} more"] if len(errors) > MAX_ERRORS else []
         details = (*errors[:MAX_ERRORS], *more)
-        return Verdict(Outcome.SCHEMA, "the answer does not fit the schema", count, details=details)
+        return Verdict(Outcome.SCHEMA, "the answer does not fit the schema", count, hint, details=details)
 
     def _errors(self, text: str) -> Iterator[str]:
         try:
-            value = parse_json(text.encode())
+            value = _parse_answer(text)
         except ValueError as error:
             yield f"$: not JSON: {one_line(str(error), 100)}" if text.strip() else "$: not JSON: the answer is empty"
             return
-        for found in self.validator.iter_errors(value):
-            yield f"{one_line(found.json_path, 200)}: {one_line(found.message, 200)}"
+        try:
+            for found in self.validator.iter_errors(value):
+                yield f"{one_line(_json_path(found.instance_path), 200)}: {one_line(found.message, 200)}"
+        except ValueError as error:  # the validator's own limit on depth, or on the digits of an integer
+            yield f"$: cannot be checked: {one_line(str(error), 100)}"
+
+
+def _parse_answer(text: str) -> Any:
+    """The answer as JSON. Raises `ValueError`. An escaped surrogate that stands alone becomes U+FFFD, as in text."""
+    value = parse_json(text.encode())
+    if "\\ud" not in text.lower():
+        return value
+    try:
+        return parse_json(whole(json.dumps(value, ensure_ascii=False)).encode())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def read_schema(value: str, read: ReadText) -> Schema:
@@ -87,7 +102,7 @@ def read_schema(value: str, read: ReadText) -> Schema:
     title = definition.get("title") if isinstance(definition, dict) else None
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(head.get("name") or title or "")).strip("_")[:_MAX_NAME]
     head = {"strict": True, **head, "name": name or DEFAULT_NAME}
-    return Schema(definition, head, _checked(definition))
+    return Schema(definition, head, _compile_schema(definition))
 
 
 def _unwrapped(given: Any) -> tuple[Any, dict[str, Any]]:
@@ -103,9 +118,11 @@ def _unwrapped(given: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _is_shorthand(value: str) -> bool:
-    """Whether it is `name, age int, bio: a text`: not JSON, not @FILE, and no file of that name."""
+    """Whether it is `name` or `name, age int, bio: a text`: not JSON, not @FILE, and no file of that name."""
     if value.lstrip().startswith(("{", "[")) or value.startswith("@") or os.path.exists(value):
         return False
+    if re.fullmatch(r"\w+", value):
+        return True
     return any(c in value for c in ",: \n") and "/" not in value.split(":")[0]
 
 
@@ -140,47 +157,73 @@ def _property(field: str) -> tuple[str, dict[str, str]]:
 # Whether it is a schema ------------------------------------------------------------------------------------------
 
 
-def _checked(definition: Any) -> Any:
-    """jsonschema's validator. Raises `Failure` for what is no schema, or refers to something that is not in it."""
+def _compile_schema(definition: Any) -> Any:
+    """jsonschema-rs's validator. Raises `Failure` for what is no schema, or refers to something that is not in it."""
     if not isinstance(definition, dict):
         raise failure(Outcome.INPUT, "--schema is not a schema", "it is not a JSON object")
-    import jsonschema  # 100 ms that only --schema pays
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
+    import jsonschema_rs  # 20 ms that only --schema pays
 
-    kind: Any = jsonschema.validators.validator_for(definition, default=jsonschema.Draft202012Validator)
+    if _is_endless(definition):
+        raise failure(Outcome.INPUT, "--schema is not a schema", "a $ref leads back to itself")
     try:
-        kind.check_schema(definition, format_checker=kind.FORMAT_CHECKER)
-        # Without a registry it would fetch what the schema refers to.
-        validator = kind(definition, registry=Registry())
-        references = [part["$ref"] for _, part in _parts(definition, "$") if "$ref" in part]
-        for reference in references:
-            list(validator.evolve(schema={"$ref": reference}).iter_errors(None))
-        list(validator.iter_errors(None))
-    except jsonschema.SchemaError as error:
-        why = f"{error.json_path}: {one_line(error.message, 200)}"
-        raise failure(Outcome.INPUT, "--schema is not a schema", why) from error
-    except Unresolvable as error:
-        why = f"it has no {one_line(str(reference), 200)}, and nothing is fetched"
-        raise failure(Outcome.INPUT, "--schema is not a whole schema", why) from error
-    except RecursionError as error:
-        raise failure(Outcome.INPUT, "--schema is not a schema", "it refers to itself without end") from error
-    return validator
+        return jsonschema_rs.validator_for(definition, retriever=_refuse_to_fetch)
+    except jsonschema_rs.ValidationError as error:
+        if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Referencing):
+            why = f"{one_line(error.message, 200)} (references outside the schema are not fetched)"
+            raise failure(Outcome.INPUT, "--schema has an unresolved reference", why) from error
+        where = _json_path(error.instance_path)
+        raise failure(Outcome.INPUT, "--schema is not a schema", f"{where}: {one_line(error.message, 200)}") from error
+    except ValueError as error:  # nested too deeply, or with a lone surrogate
+        raise failure(Outcome.INPUT, "--schema is not a schema", one_line(str(error), 200)) from error
 
 
-def _parts(schema: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The schema and every schema in it, with their paths."""
-    if not isinstance(schema, dict):
-        return
-    yield path, schema
+def _refuse_to_fetch(_uri: str) -> Any:
+    """Without it the validator would fetch what the schema refers to, a file of this machine too."""
+    raise LookupError("not fetched")
+
+
+def _is_endless(definition: dict[str, Any]) -> bool:
+    """Whether a reference within the schema leads back to itself without going into the answer: it says nothing."""
+    references = {_pointer(path): str(part["$ref"]) for path, part in _parts(definition) if "$ref" in part}
+    for start in references:
+        here, followed = start, 0
+        while here in references and followed <= len(references):
+            here, followed = references[here], followed + 1
+        if followed > len(references):
+            return True
+    return False
+
+
+def _pointer(path: Path) -> str:
+    """A place in the schema as a reference to it: RFC 6901, in a URI's fragment."""
+    return "#" + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def _json_path(path: Sequence[str | int]) -> str:
+    """A place as `$.names[1]`, the form of RFC 9535."""
+    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in path]
+    return "".join(["$", *steps])
+
+
+def _parts(definition: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The schema and every schema in it, with their paths, each before those in it. A list: schemas nest deeply."""
+    waiting: list[tuple[Path, Any]] = [((), definition)]
+    while waiting:
+        path, schema = waiting.pop()
+        if isinstance(schema, dict):
+            yield path, schema
+            waiting += reversed(list(_inner_schemas(path, schema)))
+
+
+def _inner_schemas(path: Path, schema: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
     for key in _HOLDING_SCHEMAS:
         for name, inner in (schema[key] if isinstance(schema.get(key), dict) else {}).items():
-            yield from _parts(inner, f"{path}.{key}.{name}")
+            yield (*path, key, name), inner
     for key in _HOLDING_A_SCHEMA:
-        yield from _parts(schema.get(key), f"{path}.{key}")
+        yield (*path, key), schema.get(key)
     for key in _HOLDING_A_LIST:
         for at, inner in enumerate(schema[key] if isinstance(schema.get(key), list) else ()):
-            yield from _parts(inner, f"{path}.{key}[{at}]")
+            yield (*path, key, at), inner
 
 
 # OpenAI's strict mode --------------------------------------------------------------------------------------------
@@ -189,14 +232,15 @@ def _parts(schema: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _strict_errors(definition: dict[str, Any]) -> Iterator[str]:
     if definition.get("type") != "object" or "anyOf" in definition:
         yield "$: the root must be an object, and not anyOf"
-    for path, schema in _parts(definition, "$"):
+    for path, schema in _parts(definition):
+        where = _json_path(path)
         for keyword in _NOT_STRICT:
             if keyword in schema:
-                yield f"{path}: {keyword} is not supported"
-        if path.count(".properties.") == _MAX_DEPTH:
-            yield f"{path}: deeper than {_MAX_DEPTH} levels"
+                yield f"{where}: {keyword} is not supported"
+        if path.count("properties") == _MAX_DEPTH:
+            yield f"{where}: deeper than {_MAX_DEPTH} levels"
         if schema.get("type") == "object" or "properties" in schema:
-            yield from _strict_object_errors(path, schema)
+            yield from _strict_object_errors(where, schema)
 
 
 def _strict_object_errors(path: str, schema: dict[str, Any]) -> Iterator[str]:

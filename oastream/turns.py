@@ -1,7 +1,8 @@
 """Input items of the Responses API → messages of Chat Completions.
 
 In: items, the form that a conversation is kept in. Out: messages that say the same. What Chat has no form for
-(reasoning, the calls of tools that a server ran itself, references to stored items) is left out. Does no I/O.
+(reasoning, the calls of tools that a server ran itself, references to stored items) is left out; the URL of a file is a
+`Failure` with outcome input. Does no I/O.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
+
+from oastream.exits import Outcome, failure
 
 Item = dict[str, Any]
 Message = dict[str, Any]
@@ -90,11 +93,13 @@ _CALLS: dict[str, Callable[[Item], Item]] = {
 def _content(content: Any) -> Any:
     if not isinstance(content, list):
         return content
-    return [_PARTS.get(part.get("type"), _as_it_is)(part) for part in content]
+    return [_part(part) for part in content]
 
 
-def _as_it_is(part: Item) -> Item:
-    return part
+def _part(part: Any) -> Any:
+    kind = part.get("type") if isinstance(part, dict) else None
+    translate = _PARTS.get(kind) if isinstance(kind, str) else None
+    return part if translate is None else translate(part)
 
 
 def _text(part: Item) -> Item:
@@ -107,10 +112,14 @@ def _image(part: Item) -> Item:
 
 
 def _file(part: Item) -> Item:
+    if part.get("file_url"):
+        raise failure(
+            Outcome.INPUT, "the conversation holds the URL of a file", "--api chat takes only files themselves"
+        )
     return {"type": "file", "file": {name: value for name, value in part.items() if name != "type"}}
 
 
-_PARTS: dict[Any, Callable[[Item], Item]] = {
+_PARTS: dict[str, Callable[[Item], Item]] = {
     "input_text": _text,
     "output_text": _text,
     "input_image": _image,

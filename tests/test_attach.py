@@ -63,12 +63,11 @@ SOUND = {"data": base64.b64encode(WAV).decode(), "format": "wav"}
 
 
 def test_each_kind_has_its_part_on_responses(tmp_path: Path) -> None:
-    names = [file(tmp_path, "cat", PNG), file(tmp_path, "paper.pdf", PDF), file(tmp_path, "talk.wav", WAV)]
+    names = [file(tmp_path, "cat", PNG), file(tmp_path, "paper.pdf", PDF)]
     assert attach(*(word for name in names for word in ("-a", name)), "What is this?") == [
         {"type": "input_text", "text": "What is this?"},
-        {"type": "input_image", "image_url": IMAGE},
+        {"type": "input_image", "image_url": IMAGE, "detail": "auto"},
         {"type": "input_file", **DOCUMENT},
-        {"type": "input_audio", "input_audio": SOUND},
     ]
 
 
@@ -76,14 +75,14 @@ def test_each_kind_has_its_part_on_chat(tmp_path: Path) -> None:
     names = [file(tmp_path, "cat", PNG), file(tmp_path, "paper.pdf", PDF), file(tmp_path, "talk.wav", WAV)]
     assert attach(*(word for name in names for word in ("--attach", name)), "What is this?", api="chat") == [
         {"type": "text", "text": "What is this?"},
-        {"type": "image_url", "image_url": {"url": IMAGE}},
+        {"type": "image_url", "image_url": {"url": IMAGE, "detail": "auto"}},
         {"type": "file", "file": DOCUMENT},
         {"type": "input_audio", "input_audio": SOUND},
     ]
 
 
 def test_the_parts_are_the_sdks(tmp_path: Path) -> None:
-    parts = attach("-a", file(tmp_path, "paper.pdf", PDF), "Sum up.")
+    parts = attach("-a", file(tmp_path, "paper.pdf", PDF), "-a", file(tmp_path, "cat", PNG), "Sum up.")
     TypeAdapter(list[ResponseInputItemParam]).validate_python([{"role": "user", "content": parts}])
 
 
@@ -113,7 +112,7 @@ def test_the_content_says_what_it_is_before_the_name_does(tmp_path: Path, name: 
     ("data", "form"), [(MP3, "mp3"), (WAV, "wav"), (b"fLaC\0", "flac"), (b"OggS\0", "ogg"), (b"\xff\xfb\x90", "mp3")]
 )
 def test_audio_is_named_as_the_apis_name_it(tmp_path: Path, data: bytes, form: str) -> None:
-    assert attach("-a", file(tmp_path, "x", data), "What?")[1]["input_audio"]["format"] == form
+    assert attach("-a", file(tmp_path, "x", data), "What?", api="chat")[1]["input_audio"]["format"] == form
 
 
 def test_attach_type_overrides_what_the_content_says(tmp_path: Path) -> None:
@@ -149,8 +148,8 @@ def test_types_that_do_not_match_the_files_exit_2(tmp_path: Path) -> None:
 def test_the_url_of_an_image_stays_a_url(api: str, url: str) -> None:
     [_, part] = attach("-a", url, "What?", api=api)
     assert part == {
-        "responses": {"type": "input_image", "image_url": url},
-        "chat": {"type": "image_url", "image_url": {"url": url}},
+        "responses": {"type": "input_image", "image_url": url, "detail": "auto"},
+        "chat": {"type": "image_url", "image_url": {"url": url, "detail": "auto"}},
     }.get(api)
 
 
@@ -199,7 +198,27 @@ def test_a_conversation_keeps_its_attachments(tmp_path: Path) -> None:
     with serve(sse_response(BODIES["chat"])) as server:
         oastream("--base-url", server.url, "--api", "chat", "--history", talk, "Are you sure?")
         first = server.request.json["messages"][0]
-    assert first["content"][1] == {"type": "image_url", "image_url": {"url": IMAGE}}
+    assert first["content"][1] == {"type": "image_url", "image_url": {"url": IMAGE, "detail": "auto"}}
+
+
+# What an API cannot take
+
+
+def talk_of(folder: Path, *parts: Part) -> str:
+    """A conversation whose first message has these parts."""
+    item = {"type": "message", "role": "user", "content": list(parts)}
+    return file(folder, "talk", json.dumps(item).encode() + b"\n")
+
+
+def test_responses_has_no_part_for_audio(tmp_path: Path) -> None:
+    result = refused("-a", file(tmp_path, "talk.wav", WAV), "What?")
+    assert result.err.splitlines()[1] == "oastream: hint: --api chat does"
+    refused("--history", talk_of(tmp_path, {"type": "input_audio", "input_audio": SOUND}), "What?")
+
+
+def test_chat_has_no_part_for_the_url_of_a_file(tmp_path: Path) -> None:
+    talk = talk_of(tmp_path, {"type": "input_file", "file_url": "https://example.org/paper.pdf"})
+    refused("--api", "chat", "--history", talk, "What?")
 
 
 # What cannot be attached

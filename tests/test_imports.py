@@ -11,7 +11,7 @@ from tests.program import environment
 from tests.streams import message, responses_body
 from tests.wire import serve, sse_response
 
-HEAVY = {"openai", "httpx2", "httpcore2", "asyncio", "anyio", "pydantic", "jsonschema", "tomllib"}
+HEAVY = {"openai", "httpx2", "httpcore2", "asyncio", "anyio", "pydantic", "jsonschema_rs", "tomllib"}
 NEVER_FOR_HELP = HEAVY | {"ssl", "socket", "httptools", "orjson", "http.client", "email"}
 NEVER_FOR_HTTP = HEAVY | {"ssl", "http.client", "http.server", "email", "random", "subprocess", "base64"}
 DEFERRED = {"inspect", "ipaddress"}

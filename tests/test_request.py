@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
 
+from tests import forked
 from tests.program import CANARY, NOTHING, Environment, Result, oastream
 from tests.streams import chat_body, message, prompt_in, responses_body
 from tests.wire import Request, Server, serve, sse_response
@@ -19,6 +24,13 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "require
 BARE = {"name": "get_weather", "description": "Weather of a city", "parameters": SCHEMA}
 FLAT = {"type": "function", **BARE}
 NESTED = {"type": "function", "function": BARE}
+
+WORDS = (
+    *("type", "role", "content", "name", "function", "custom", "tools", "messages", "input", "reasoning", "text"),
+    *("format", "schema", "parameters", "call_id", "output", "arguments", "allowed_tools", "properties", "$ref"),
+    *("items", "status"),
+)
+"""Fields that have a meaning somewhere."""
 
 both_apis = pytest.mark.parametrize("api", ["responses", "chat"])
 
@@ -106,6 +118,11 @@ def test_an_option_is_a_field_of_the_body(api: str, args: list[str], field: str,
     assert body(api, *args)[field] == value
 
 
+@pytest.mark.parametrize("step", ["\u00b2", "9" * 5000, "-1"])
+def test_a_step_that_is_no_place_in_a_list_is_a_name(step: str) -> None:
+    assert body("responses", "--set", f"metadata.{step}=1")["metadata"] == {step: 1}
+
+
 @pytest.mark.parametrize("option", ["--max-output-tokens", "--max-tokens"])
 def test_the_token_limit_has_each_apis_name(option: str) -> None:
     assert body("responses", option, "50")["max_output_tokens"] == 50
@@ -142,15 +159,30 @@ def test_the_body_may_be_in_a_file(tmp_path: Path) -> None:
 
 
 @both_apis
-@pytest.mark.parametrize("given", [BARE, FLAT, NESTED], ids=["bare", "flat", "nested"])
-def test_tools_are_sent_in_the_shape_of_the_api(api: str, given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("shape", [BARE, FLAT, NESTED], ids=["bare", "flat", "nested"])
+def test_tools_are_sent_in_the_shape_of_the_api(api: str, shape: dict[str, Any]) -> None:
     expected = {"responses": FLAT, "chat": NESTED}[api]
-    (tool,) = body(api, "--tools", json.dumps([given]))["tools"]
+    (tool,) = body(api, "--tools", json.dumps([shape]))["tools"]
     if api == "responses":
         assert {name: tool[name] for name in expected} == expected
         assert "function" not in tool
     else:
         assert tool == expected
+
+
+@pytest.mark.parametrize("tool", [BARE, NESTED, {**BARE, "type": "object"}], ids=["bare", "nested", "schema"])
+def test_a_tool_that_does_not_say_so_is_not_made_strict(tool: dict[str, Any]) -> None:
+    assert body("responses", "--tools", json.dumps([tool]))["tools"] == [{**FLAT, "strict": False}]
+    assert body("chat", "--tools", json.dumps([tool]))["tools"] == [NESTED]
+
+
+def test_a_tool_in_the_shape_of_responses_is_sent_as_it_is() -> None:
+    assert body("responses", "--tools", json.dumps([FLAT]))["tools"] == [FLAT]
+
+
+def test_a_custom_tool_has_no_strictness() -> None:
+    custom = {"type": "custom", "custom": {"name": "sql"}}
+    assert body("responses", "--tools", json.dumps([custom]))["tools"] == [{"type": "custom", "name": "sql"}]
 
 
 def test_strict_survives_the_change_of_shape() -> None:
@@ -177,6 +209,43 @@ def test_a_tool_choice_by_name_has_the_shape_of_the_api() -> None:
     args = ["--tools", json.dumps([BARE]), "--tool-choice", "get_weather"]
     assert body("responses", *args)["tool_choice"] == {"type": "function", "name": "get_weather"}
     assert body("chat", *args)["tool_choice"] == {"type": "function", "function": {"name": "get_weather"}}
+
+
+def choice_sent(api: str, choice: Any) -> Any:
+    return body(api, "--tools", json.dumps([BARE]), "--tool-choice", json.dumps(choice))["tool_choice"]
+
+
+ONE = {"responses": {"type": "function", "name": "get_weather"}}
+ONE["chat"] = {"type": "function", "function": {"name": "get_weather"}}  # type: ignore[dict-item]
+ALLOWED = {
+    "responses": {"type": "allowed_tools", "mode": "required", "tools": [ONE["responses"]]},
+    "chat": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [ONE["chat"]]}},
+}
+
+
+@both_apis
+@pytest.mark.parametrize("given", ["responses", "chat"])
+@pytest.mark.parametrize("choice", [ONE, ALLOWED], ids=["one", "allowed"])
+def test_a_tool_choice_in_either_shape_has_that_of_the_api(api: str, given: str, choice: dict[str, Any]) -> None:
+    assert choice_sent(api, choice[given]) == choice[api]
+
+
+@both_apis
+def test_a_tool_choice_of_another_kind_is_sent_as_it_is(api: str) -> None:
+    assert choice_sent(api, {"type": "mcp", "server_label": "docs"}) == {"type": "mcp", "server_label": "docs"}
+
+
+# Texts that begin with @
+
+
+@pytest.mark.parametrize("words", ["@@all, be brief", "@@"])
+def test_two_ats_begin_a_text_with_one(words: str) -> None:
+    assert body("responses", "-s", words)["instructions"] == words[1:]
+
+
+def test_the_output_of_a_tool_may_begin_with_an_at() -> None:
+    item = body("responses", "--tool-output", "call_1=@@handle")["input"][0]
+    assert item == {"type": "function_call_output", "call_id": "call_1", "output": "@handle"}
 
 
 # Headers, address, key
@@ -308,6 +377,34 @@ def test_a_dry_run_shows_no_secret(server: Server, name: str) -> None:
     assert result.status == 0  # that no canary is in it, every run is checked for
 
 
+# Any JSON at all
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "function", "custom", "f"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@hypothesis.given(
+    api=st.sampled_from(["responses", "chat"]),
+    option=st.sampled_from(["--tools", "--tool-choice", "--body", "--schema", "--history"]),
+    value=JSON,
+)
+def test_no_json_from_a_user_is_a_bug(api: str, option: str, value: object) -> None:
+    """Status 1 is for bugs: what cannot be used is 8, or 2 where an option has a form of its own."""
+    text = json.dumps(value)
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        where = file.name if option == "--history" else text
+        both = ["--tools", '[{"name":"f"}]'] if option == "--tool-choice" else []
+        more = ["--tool-choice", "f", "--reasoning-effort", "low"] if option in ("--body", "--tools") else []
+        args = ["--base-url", "mock:", "--api", api, *both, *more, "--dry-run", option, where, "hi"]
+        assert forked.oastream(*args).status in (0, 2, 8)
+
+
 # What is refused
 
 
@@ -332,6 +429,7 @@ def test_a_dry_run_shows_no_secret(server: Server, name: str) -> None:
         ["--ok", "99"],
         ["--sanitize", "sometimes"],
         ["--set", "no-equals-sign"],
+        ["--set", "model.a=1"],
         ["--header", "no colon"],
         ["--header", "X-A: b\r\nX-Evil: c"],
         ["--header", "X A: b"],
@@ -388,10 +486,25 @@ def test_json_that_is_broken_is_named_with_line_and_column(server: Server, tmp_p
     assert "line 2, column 11" in message
 
 
+@pytest.mark.parametrize(
+    ("args", "field"),
+    [
+        (["--api", "chat", "--body", '{"messages":5}'], "messages"),
+        (["--api", "chat", "--body", '{"messages":{"role":"user"}}'], "messages"),
+        (["--body", '{"reasoning":"high"}', "--reasoning-effort", "low"], "reasoning"),
+        (["--body", '{"text":"json"}', "--schema", "name"], "text"),
+        (["--body", '{"tools":7}', "--tool-choice", "f"], "tools"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_field_of_the_body_that_an_option_cannot_add_to_exits_8(server: Server, args: list[str], field: str) -> None:
+    assert f"its {field} is" in refused(server, 8, *args).message
+
+
 def test_stdin_may_be_any_options_file(server: Server) -> None:
     args = ["--base-url", server.url, "--tools", "-", "hello"]
     assert oastream(*args, stdin=json.dumps([BARE]).encode()).status == 0
-    assert server.request.json["tools"] == [FLAT]
+    assert server.request.json["tools"] == [{**FLAT, "strict": False}]
     assert server.request.json["input"] == "hello"
 
 
