@@ -46,6 +46,7 @@ def test_version_and_help() -> None:
     assert run("--version").stdout == "oastream-mock 0.1.0\n"
     page = run("--help")
     assert (page.returncode, page.stderr) == (0, "")
+    assert run("-h").stdout == page.stdout
     assert all(f"\n    {name} " in page.stdout for name in KEYS)
 
 

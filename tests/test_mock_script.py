@@ -117,6 +117,7 @@ def test_every_end_makes_a_plan() -> None:
         ("mock:?fault=no_done=perhaps", "--fault: no_done: 'perhaps' is not true or false"),
         ("mock:?fault=malformed=x", "--fault: malformed: 'x' is not the number of an event, or half"),
         ("mock:?fault=headers=no%20colon", "--fault: headers: 'no colon' is not HTTP headers"),
+        ("mock:?fault=headers=Retry-After", "--fault: headers: 'Retry-After' is not HTTP headers"),
         ("mock:?fault=endless,framing=length", "framing: an endless answer has no length"),
         ("mock:?reply=@/no/such/file", "--reply: '@/no/such/file' is not a readable file: /no/such/file: No such file"),
         ("mock:?script=/no/such/file", "--script: not a readable file: /no/such/file: No such file"),

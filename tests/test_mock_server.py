@@ -13,9 +13,12 @@ from urllib.parse import quote, urlsplit
 
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai import OpenAI
 from pydantic import BaseModel
 
+from oastream.mock.routes import Request, Routes
 from oastream.mock.script import ENDS, plan_from_url
 from oastream.mock.server import Server, serve
 
@@ -28,6 +31,28 @@ WEATHER = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
 CHAT_WEATHER = {"type": "function", "function": {key: value for key, value in WEATHER.items() if key != "type"}}
+
+FIELDS = (
+    *("input", "messages", "model", "stream", "tools", "tool_choice", "role", "content", "type", "name", "function"),
+    *(
+        "parameters",
+        "properties",
+        "required",
+        "enum",
+        "anyOf",
+        "items",
+        "$ref",
+        "text",
+        "format",
+        "schema",
+        "n",
+        "stop",
+    ),
+    *("response_format", "json_schema", "reasoning", "background", "stream_options", "include_usage", "metadata"),
+    *("max_output_tokens", "max_tokens", "instructions", "include", "logprobs", "top_logprobs", "output", "stop"),
+    *("custom", "tool_calls", "tool_call_id", "effort", "max_completion_tokens", "previous_response_id"),
+)
+"""Names that a request gives a meaning to, at the top or below it."""
 
 Start = Callable[..., Server]
 
@@ -198,7 +223,7 @@ def test_the_head_is_openais(start: Start) -> None:
 
 
 def test_one_chunk_is_one_event(start: Start) -> None:
-    wire = raw_reply(start(), b'{"input":"a b","stream":true}')
+    wire = raw_reply(start(), b'{"model":"m","input":"a b","stream":true}')
     _, _, body = wire.partition(b"\r\n\r\n")
     while body != b"0\r\n\r\n":
         size, _, rest = body.partition(b"\r\n")
@@ -251,20 +276,31 @@ def test_a_connection_serves_many_requests_and_all_are_recorded(start: Start) ->
     where = urlsplit(server.url)
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=PATIENCE)
     for word in ("a", "b"):
-        connection.request("POST", "/v1/responses", json.dumps({"input": word}), {"X-Test": word})
+        connection.request("POST", "/v1/responses", json.dumps({"model": "m", "input": word}), {"X-Test": word})
         assert json.loads(connection.getresponse().read())["output"][0]["content"][0]["text"] == word
     connection.close()
     assert [(r.method, r.path, r.headers["x-test"], r.body) for r in server.requests] == [
-        ("POST", "/v1/responses", word, {"input": word}) for word in ("a", "b")
+        ("POST", "/v1/responses", word, {"model": "m", "input": word}) for word in ("a", "b")
     ]
+
+
+PREVIOUS = "previous_response_not_found"
 
 
 @pytest.mark.parametrize(
     ("path", "body", "status", "code"),
     [
         ("/responses", {}, 400, "missing_required_parameter"),
-        ("/responses", {"input": 3}, 400, "invalid_type"),
-        ("/chat/completions", {"messages": "x"}, 400, "invalid_type"),
+        ("/responses", {"model": "m"}, 400, "missing_required_parameter"),
+        ("/responses", {"input": "x"}, 400, "missing_required_parameter"),
+        ("/responses", {"model": "m", "input": 3}, 400, "invalid_type"),
+        ("/responses", {"model": "m", "input": "x", "temperature": "hot"}, 400, "invalid_type"),
+        ("/responses", {"model": "m", "input": "x", "temperature": 3}, 400, "decimal_above_max_value"),
+        ("/responses", {"model": "m", "input": "x", "max_output_tokens": 0}, 400, "integer_below_min_value"),
+        ("/responses", {"model": "m", "input": "x", "previous_response_id": "resp_0"}, 400, PREVIOUS),
+        ("/chat/completions", {"model": "m", "messages": "x"}, 400, "invalid_type"),
+        ("/chat/completions", {"model": "m", "messages": [{"role": 3}]}, 400, "invalid_type"),
+        ("/responses/input_tokens", {"input": 3}, 400, "invalid_type"),
         ("/responses", b"{nonsense", 400, None),
         ("/nothing", {}, 404, "unknown_url"),
         ("/chat/completions", None, 405, "method_not_supported"),
@@ -276,6 +312,33 @@ def test_a_bad_request_gets_openais_error(start: Start, path: str, body: object,
     got = ask(start(), path, body)
     assert (got.status, got.json["error"]["code"]) == (status, code)
     assert set(got.json["error"]) == {"message", "type", "param", "code"}
+
+
+def test_the_field_that_is_wrong_is_named(start: Start) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}, {"role": "user", "content": [{"type": 1}]}]}
+    error = ask(start(), "/chat/completions", body).json["error"]
+    assert (error["type"], error["param"]) == ("invalid_request_error", "messages[1].content[0].type")
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "function", "auto", "tool", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    path=st.sampled_from(["/responses", "/chat/completions", "/responses/input_tokens"]),
+    end=st.sampled_from(["stop", "tool_calls", "length", "schema", "empty"]),
+    body=st.dictionaries(st.sampled_from(FIELDS), ODD, max_size=6),
+)
+def test_any_json_gets_an_answer_or_an_error_and_no_bug(path: str, end: str, body: dict[str, Any]) -> None:
+    routes = Routes(plan_from_url(f"mock:?end={end}"))
+    for whole in (body, {"model": "m", "input": "x", "messages": [{"role": "user", "content": "x"}], **body}):
+        reply = routes.reply(Request("POST", path, {}, whole))
+        assert reply.status in (200, 400)
+        assert b"".join(piece for piece in reply.wire if isinstance(piece, bytes))
 
 
 def test_a_pace_is_kept_and_events_are_not_held_back(start: Start) -> None:
@@ -336,6 +399,72 @@ def test_the_sdk_parses_structured_output(start: Start, client: Client) -> None:
     assert parsed.output_parsed == City(name="sample", people=1)
     with client(start()).responses.stream(model="m", input="x", text_format=City) as stream:
         assert stream.get_final_response().output_parsed == City(name="sample", people=1)
+
+
+def test_the_sdk_finds_what_is_stored_and_deletes_it(start: Start, client: Client) -> None:
+    sdk = client(start())
+    asked: Any = [{"role": "user", "content": "one"}, {"role": "user", "content": TEXT}]
+    first = sdk.responses.create(model="m", input=asked)
+    items: list[Any] = sdk.responses.input_items.list(first.id, order="asc").data
+    assert [item.content[0].text for item in items] == ["one", TEXT]
+    assert sdk.responses.input_items.list(first.id).data[0] == items[-1]
+    second = sdk.responses.create(model="m", input="go on", previous_response_id=first.id)
+    assert second.previous_response_id == first.id
+    sdk.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        sdk.responses.retrieve(first.id)
+    with pytest.raises(openai.BadRequestError) as refused:
+        sdk.responses.create(model="m", input="go on", previous_response_id=first.id)
+    assert refused.value.code == PREVIOUS
+
+
+def test_the_sdk_counts_input_and_looks_a_model_up(start: Start, client: Client) -> None:
+    sdk = client(start())
+    assert sdk.responses.input_tokens.count(model="m", input=TEXT).input_tokens == 6
+    assert sdk.models.retrieve("org/some-model").id == "org/some-model"
+
+
+def test_the_sdk_reads_logprobs(start: Start, client: Client) -> None:
+    sdk = client(start())
+    messages: Any = [{"role": "user", "content": TEXT}]
+    choice = sdk.chat.completions.create(model="m", messages=messages, logprobs=True, top_logprobs=1).choices[0]
+    assert choice.logprobs is not None
+    assert "".join(token.token for token in choice.logprobs.content or ()) == TEXT
+    streamed = chat(start(), logprobs=True).events
+    pieces = [chunk["choices"][0]["logprobs"] for chunk in streamed if chunk["choices"][0]["delta"].get("content")]
+    assert "".join(entry["token"] for piece in pieces for entry in piece["content"]) == TEXT
+    output: Any = sdk.responses.create(model="m", input=TEXT, include=["message.output_text.logprobs"]).output
+    assert "".join(token.token for token in output[0].content[0].logprobs) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("stop", "text"), [("three", "one two "), (["six", " four"], "one two three"), ("seven", TEXT)]
+)
+def test_a_stop_sequence_ends_the_text_before_it(start: Start, stop: object, text: str) -> None:
+    choice = chat(start(), stop=stop, stream=False).json["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (text, "stop")
+
+
+def test_a_response_says_all_that_open_responses_asks_for(start: Start) -> None:
+    response = respond(start(), stream=False, tools=[WEATHER], presence_penalty=0.5).json
+    assert response["completed_at"] >= response["created_at"]
+    assert (response["presence_penalty"], response["frequency_penalty"]) == (0.5, 0.0)
+    assert response["tools"] == [{**WEATHER, "description": None, "strict": True}]
+    assert respond(start()).events[0]["response"]["completed_at"] is None
+
+
+def test_an_agents_loop_comes_to_an_end(start: Start) -> None:
+    """After the output of a tool the answer is text, on both APIs."""
+    server = start(end="tool_calls")
+    first = respond(server, stream=False, tools=[WEATHER]).json["output"][0]
+    output = {"type": "function_call_output", "call_id": first["call_id"], "output": "sunny"}
+    turns = [{"role": "user", "content": TEXT}, first, output]
+    assert respond(server, stream=False, tools=[WEATHER], input=turns).json["output"][0]["type"] == "message"
+    message = chat(server, stream=False, tools=[CHAT_WEATHER]).json["choices"][0]["message"]
+    reply = {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "sunny"}
+    turns = [{"role": "user", "content": TEXT}, message, reply]
+    choice = chat(server, stream=False, tools=[CHAT_WEATHER], messages=turns).json["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (TEXT, "stop")
 
 
 def test_the_sdk_resumes_polls_and_cancels(start: Start, client: Client) -> None:
@@ -694,7 +823,7 @@ def test_close_ends_every_connection_at_once(start: Start) -> None:
     server = start(end="timeout")
     where = urlsplit(server.url)
     with socket.create_connection((where.hostname, where.port), timeout=PATIENCE) as connection:
-        connection.sendall(b'POST /v1/responses HTTP/1.1\r\nContent-Length: 12\r\n\r\n{"input":""}')
+        connection.sendall(b'POST /v1/responses HTTP/1.1\r\nContent-Length: 24\r\n\r\n{"model":"m","input":""}')
         while not server.requests:
             time.sleep(0.005)
         server.close()

@@ -19,6 +19,9 @@ NOT_JSON = "This is not JSON."
 SCHEMA_DEPTH = 20
 """How deep a sample follows a schema that refers to itself."""
 
+TOKEN_LOGPROB = -0.1
+"""The log probability of every token."""
+
 USAGE_KEYS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens")
 
 _WORD = re.compile(r"\s*\S+|\s+")
@@ -94,7 +97,7 @@ def tokens(answer: Answer) -> int:
 
 def answer_to(body: Json, reply: Answer | None, end: str) -> Answer:
     """The answer to a request of either API; without a reply, its last user message comes back."""
-    answer = _ended(body, reply or Answer(_default_text(body)), end)
+    answer = _stopped(body, _ended(body, reply or Answer(_default_text(body)), end))
     limit = _limit(body)
     if limit is not None and limit < tokens(answer):
         return shortened(answer, limit)
@@ -128,9 +131,23 @@ def _ended(body: Json, answer: Answer, end: str) -> Answer:
         return replace(answer, calls=())
     if end in ("length", "content_filter"):
         return shortened(answer, max(1, tokens(answer) // 2), end)
-    if end == "tool_calls" or _demands_call(body):
+    if _demands_call(body):
         return _calling(body, answer)
+    if end == "tool_calls" and not brings_tool_output(body):
+        return _calling(body, answer)
+    if end == "tool_calls":  # the tools have run: an agent's loop comes to its end
+        return replace(answer, text=answer.text or _default_text(body), calls=())
     return replace(answer, end=end)
+
+
+def _stopped(body: Json, answer: Answer) -> Answer:
+    """The answer as far as the first of Chat's stop sequences, which is not part of it."""
+    if "input" in body:
+        return answer
+    given = body.get("stop") or []
+    sequences = [given] if isinstance(given, str) else given
+    ends = [answer.text.find(sequence) for sequence in sequences if sequence and sequence in answer.text]
+    return replace(answer, text=answer.text[: min(ends)]) if ends else answer
 
 
 def _calling(body: Json, answer: Answer) -> Answer:
@@ -140,17 +157,36 @@ def _calling(body: Json, answer: Answer) -> Answer:
     return replace(answer, text="", calls=(_sample_call(_chosen_tool(body)),))
 
 
+def logprob(piece: str, alternatives: object) -> Json:
+    """The entry of a token for a client that asked for logprobs; `alternatives` is the request's top_logprobs."""
+    entry: Json = {"token": piece, "logprob": TOKEN_LOGPROB, "bytes": list(piece.encode("utf-8", "replace"))}
+    return {**entry, "top_logprobs": [entry] if alternatives else []}
+
+
 # --- the request, in either API's shape
+
+
+def _conversation(body: Json) -> str | list[Json]:
+    """What is asked: the `input` of a Responses request, the `messages` of a Chat one."""
+    found = [body[name] for name in ("input", "messages") if isinstance(body.get(name), (str, list))]
+    return found[0] if found else []
 
 
 def last_user_text(body: Json) -> str:
     """The text of the last user message; without one, of the last message."""
-    source = body.get("input", body.get("messages"))
+    source = _conversation(body)
     if isinstance(source, str):
         return source
-    items: list[Json] = [item for item in source or [] if isinstance(item, dict)]
+    items = [item for item in source if isinstance(item, dict)]
     users = [item for item in items if item.get("role") == "user"]
     return "".join(_content_texts((users or items or [{}])[-1].get("content")))
+
+
+def brings_tool_output(body: Json) -> bool:
+    """Whether the request ends in the output of a tool."""
+    source = _conversation(body)
+    last = source[-1] if isinstance(source, list) and source else None
+    return isinstance(last, dict) and (last.get("role") == "tool" or str(last.get("type")).endswith("_output"))
 
 
 def _default_text(body: Json) -> str:
@@ -177,7 +213,7 @@ def _content_texts(content: object) -> Iterator[str]:
 
 def _texts(body: Json) -> Iterator[str]:
     """Every text of the prompt: what input tokens are counted from."""
-    source = body.get("input", body.get("messages"))
+    source = _conversation(body)
     yield str(body.get("instructions") or "")
     if isinstance(source, str):
         yield source
@@ -204,14 +240,15 @@ def names_tool(choice: object) -> str | None:
     if not isinstance(choice, dict):
         return None
     inner = choice.get("function") or choice.get("custom") or choice
-    return inner.get("name") if isinstance(inner, dict) else None
+    name = inner.get("name") if isinstance(inner, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _chosen_tool(body: Json) -> Json:
     tools = [_flat(tool) for tool in body.get("tools") or () if isinstance(tool, dict)]
     named = names_tool(body.get("tool_choice"))
-    wanted = [tool for tool in tools if tool.get("name") == named]
-    callable_ones = [tool for tool in tools if "name" in tool]
+    callable_ones = [tool for tool in tools if isinstance(tool.get("name"), str)]
+    wanted = [tool for tool in callable_ones if tool["name"] == named]
     return (wanted or callable_ones or [{"name": "mock_tool"}])[0]
 
 
@@ -233,7 +270,7 @@ _SCALARS: dict[str, Any] = {"string": "sample", "integer": 1, "number": 1.5, "bo
 
 
 def sample(schema: Json) -> Any:
-    """A simple value of a JSON schema's shape. Patterns and lengths are not looked at."""
+    """A simple value of a JSON schema's shape. Patterns and lengths are not looked at, nor is what is no schema."""
     return _sample(schema, schema, SCHEMA_DEPTH)
 
 
@@ -244,7 +281,7 @@ def _sample(schema: Any, root: Json, depth: int) -> Any:
         if key in schema:
             return schema[key]
     for key in ("enum", "examples"):
-        if schema.get(key):
+        if isinstance(schema.get(key), list) and schema[key]:
             return schema[key][0]
     alternatives = _alternatives(schema, root)
     return _sample(alternatives[0], root, depth - 1) if alternatives else _typed_sample(schema, root, depth)
@@ -253,8 +290,8 @@ def _sample(schema: Any, root: Json, depth: int) -> Any:
 def _alternatives(schema: Json, root: Json) -> list[Any]:
     if "$ref" in schema:
         return [_referred(str(schema["$ref"]), root)]
-    found: list[Any] = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf") or []
-    return found
+    lists = (schema.get(key) for key in ("anyOf", "oneOf", "allOf"))
+    return next((found for found in lists if isinstance(found, list) and found), [])
 
 
 def _referred(reference: str, root: Json) -> Any:
@@ -268,8 +305,9 @@ def _typed_sample(schema: Json, root: Json, depth: int) -> Any:
     kind = schema.get("type", "object" if "properties" in schema else "string")
     kind = kind[0] if isinstance(kind, list) and kind else kind
     if kind == "object":
-        properties: Json = schema.get("properties") or {}
-        needed = [name for name in schema.get("required") or properties if name in properties]
+        properties: Json = schema["properties"] if isinstance(schema.get("properties"), dict) else {}
+        required = schema["required"] if isinstance(schema.get("required"), list) else None
+        needed = [name for name in properties if required is None or not required or name in required]
         return {name: _sample(properties[name], root, depth - 1) for name in needed}
     if kind == "array":
         return [_sample(schema["items"], root, depth - 1)] if "items" in schema else []

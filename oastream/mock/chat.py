@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from oastream.mock.answer import Answer, ToolCall, Turn, morsels, names_tool, words
+from oastream.mock.answer import Answer, ToolCall, Turn, logprob, morsels, names_tool, words
 from oastream.mock.frames import DELTA, DONE, FINISH, Frame, Json
 
 _FINISH = {"length": "length", "content_filter": "content_filter", "other": "other"}
@@ -26,8 +26,9 @@ def frames(turn: Turn) -> list[Frame]:
 
 def whole(turn: Turn) -> Json:
     """The finished completion, as `stream: false` gives it."""
+    logprobs = _logprobs(turn, words(turn.answer.text))
     choices = [
-        {"index": index, "message": _message(turn), "logprobs": None, "finish_reason": _finish_reason(turn)}
+        {"index": index, "message": _message(turn), "logprobs": logprobs, "finish_reason": _finish_reason(turn)}
         for index in range(_choices(turn))
     ]
     return {**_frame_of(turn), "object": "chat.completion", "choices": choices, "usage": _usage(turn)}
@@ -51,10 +52,17 @@ def _chunks(turn: Turn) -> Iterator[Frame]:
     for index in choices:
         yield Frame(_chunk(turn, [_choice(index, _head(turn.answer))]))
     for delta, kind in _deltas(turn):
+        logprobs = _logprobs(turn, [delta["content"]]) if "content" in delta else None
         for index in choices:
-            yield Frame(_chunk(turn, [_choice(index, delta)]), kind=kind)
+            yield Frame(_chunk(turn, [{**_choice(index, delta), "logprobs": logprobs}]), kind=kind)
     for index in choices:
         yield Frame(_chunk(turn, [_choice(index, {}, _finish_reason(turn))]), kind=FINISH)
+
+
+def _logprobs(turn: Turn, pieces: list[str]) -> Json | None:
+    if not turn.body.get("logprobs"):
+        return None
+    return {"content": [logprob(piece, turn.body.get("top_logprobs")) for piece in pieces], "refusal": None}
 
 
 def _head(answer: Answer) -> Json:
@@ -99,7 +107,7 @@ def _message(turn: Turn) -> Json:
 
 
 def _finish_reason(turn: Turn) -> str:
-    """OpenAI says `stop`, not `tool_calls`, when the request named the tool (reference/protocol.md 1.6)."""
+    """OpenAI says `stop`, not `tool_calls`, when the request named the tool."""
     if turn.answer.end in _FINISH:
         return _FINISH[turn.answer.end]
     named = names_tool(turn.body.get("tool_choice")) is not None

@@ -38,7 +38,9 @@ def _key_lines() -> str:
     )
 
 
-@click.command(epilog=_EPILOG + _key_lines(), context_settings={"max_content_width": 120})
+@click.command(
+    epilog=_EPILOG + _key_lines(), context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="oastream-mock", message="%(prog)s %(version)s")
 @click.option("--reply", metavar="TEXT|@FILE", help="What is said; the default echoes the last user message.")
 @click.option("--pace", metavar="SECONDS", help="Time between two events (0).")

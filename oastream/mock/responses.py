@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from oastream.mock.answer import Answer, ToolCall, Turn, morsels, words
+from oastream.mock.answer import Answer, ToolCall, Turn, logprob, morsels, words
 from oastream.mock.frames import DELTA, FINISH, Frame, Json
 
 # The Answer's end -> the response's status and reason; an end that is not here completes.
@@ -75,6 +75,9 @@ def shell(turn: Turn, status: str) -> Json:
         "max_tool_calls": body.get("max_tool_calls"),
         "model": turn.model,
         "output": [],
+        "completed_at": turn.created if status == "completed" else None,
+        "presence_penalty": body.get("presence_penalty") or 0.0,
+        "frequency_penalty": body.get("frequency_penalty") or 0.0,
         "parallel_tool_calls": body.get("parallel_tool_calls", True),
         "previous_response_id": body.get("previous_response_id"),
         "prompt_cache_key": body.get("prompt_cache_key"),
@@ -85,7 +88,7 @@ def shell(turn: Turn, status: str) -> Json:
         "temperature": body.get("temperature", 1.0),
         "text": {"format": {"type": "text"}, "verbosity": "medium", **(body.get("text") or {})},
         "tool_choice": body.get("tool_choice", "auto"),
-        "tools": body.get("tools") or [],
+        "tools": [_stated_tool(tool) for tool in body.get("tools") or []],
         "top_logprobs": body.get("top_logprobs", 0),
         "top_p": body.get("top_p", 1.0),
         "truncation": body.get("truncation", "disabled"),
@@ -93,6 +96,34 @@ def shell(turn: Turn, status: str) -> Json:
         "user": body.get("user"),
         "metadata": body.get("metadata") or {},
     }
+
+
+def _stated_tool(tool: Json) -> Json:
+    """A function as the API repeats it: strict, unless the request says otherwise."""
+    if tool.get("type") != "function":
+        return tool
+    return {"description": None, "parameters": None, "strict": True, **tool}
+
+
+def input_items(turn: Turn) -> list[Json]:
+    """What the response was asked for, as items with ids."""
+    source = turn.body.get("input", [])
+    items = [{"role": "user", "content": source}] if isinstance(source, str) else source
+    return [_input_item(turn.ident("msg_in_", number), item) for number, item in enumerate(items)]
+
+
+def _input_item(ident: str, item: Json) -> Json:
+    if item.get("type", "message") != "message":
+        return {"id": ident, "status": "completed", **item}
+    content = item.get("content")
+    kind = "output_text" if item.get("role") == "assistant" else "input_text"
+    parts = [{"type": kind, "text": content}] if isinstance(content, str) else content
+    return {"id": ident, "type": "message", "status": "completed", **item, "content": parts or []}
+
+
+def input_tokens(turn: Turn) -> Json:
+    """What POST /responses/input_tokens answers."""
+    return {"object": "response.input_tokens", "input_tokens": turn.usage()["input_tokens"]}
 
 
 def _frame(event: Json, number: int) -> Frame:
@@ -136,7 +167,9 @@ def _items(turn: Turn) -> Iterator[tuple[list[str], Json]]:
     if answer.reasoning:
         yield words(answer.reasoning), _reasoning(turn.ident("rs_"), answer)
     if answer.text or answer.refusal or not (answer.calls or answer.reasoning):
-        yield words(answer.text or answer.refusal), _message(turn.ident("msg_"), answer, cut and not answer.calls)
+        pieces = words(answer.text or answer.refusal)
+        logprobs = _logprobs(turn, words(answer.text))
+        yield pieces, _message(turn.ident("msg_"), answer, cut and not answer.calls, logprobs)
     for n, call in enumerate(answer.calls):
         last = n + 1 == len(answer.calls)
         yield morsels(call), _call(turn, n, call, cut and last)
@@ -150,14 +183,21 @@ def _reasoning(ident: str, answer: Answer) -> Json:
     return {"id": ident, "type": "reasoning", "summary": [{"type": "summary_text", "text": answer.reasoning}]}
 
 
-def _message(ident: str, answer: Answer, cut: bool) -> Json:
-    return {"id": ident, "type": "message", "status": _status(cut), "content": [_part(answer)], "role": "assistant"}
+def _logprobs(turn: Turn, pieces: list[str]) -> list[Json]:
+    if "message.output_text.logprobs" not in (turn.body.get("include") or ()):
+        return []
+    return [logprob(piece, turn.body.get("top_logprobs")) for piece in pieces]
 
 
-def _part(answer: Answer) -> Json:
+def _message(ident: str, answer: Answer, cut: bool, logprobs: list[Json]) -> Json:
+    content = [_part(answer, logprobs)]
+    return {"id": ident, "type": "message", "status": _status(cut), "content": content, "role": "assistant"}
+
+
+def _part(answer: Answer, logprobs: list[Json]) -> Json:
     if answer.refusal and not answer.text:
         return {"type": "refusal", "refusal": answer.refusal}
-    return {"type": "output_text", "annotations": [], "logprobs": [], "text": answer.text}
+    return {"type": "output_text", "annotations": [], "logprobs": logprobs, "text": answer.text}
 
 
 def _call(turn: Turn, n: int, call: ToolCall, cut: bool) -> Json:
@@ -183,11 +223,15 @@ def _inside(item: Json, pieces: list[str], place: Json) -> Iterator[Json]:
 
 
 def _part_events(part: Json, pieces: list[str], place: Json) -> Iterator[Json]:
-    key = "refusal" if part["type"] == "refusal" else "text"
-    name = "response.refusal" if key == "refusal" else "response.output_text"
-    extra: Json = {} if key == "refusal" else {"logprobs": []}
-    yield {"type": "response.content_part.added", **place, "part": {**part, key: ""}}
-    yield from _text_events(name, pieces, {**place, **extra}, {key: part[key]})
+    if part["type"] == "refusal":
+        yield {"type": "response.content_part.added", **place, "part": {**part, "refusal": ""}}
+        yield from _text_events("response.refusal", pieces, place, {"refusal": part["refusal"]})
+    else:
+        yield {"type": "response.content_part.added", **place, "part": {**part, "text": "", "logprobs": []}}
+        for number, piece in enumerate(pieces):
+            logprobs = part["logprobs"][number : number + 1]
+            yield {"type": "response.output_text.delta", **place, "logprobs": logprobs, "delta": piece}
+        yield {"type": "response.output_text.done", **place, "logprobs": part["logprobs"], "text": part["text"]}
     yield {"type": "response.content_part.done", **place, "part": part}
 
 

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from oastream.mock import chat, responses
-from oastream.mock.answer import Turn, answer_to
+from oastream.mock.answer import Answer, Turn, answer_to
 from oastream.mock.background import Job
+from oastream.mock.checks import BadRequest, check_chat, check_input, check_responses
 from oastream.mock.faults import Failing, Fault, bent, body_length, failed, settled
 from oastream.mock.frames import Frame, Item, Json, Tape, Wire, json_text
 from oastream.mock.script import Plan
@@ -56,6 +57,14 @@ class Reply:
     cut: str = "fin"
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A stored response, and what it was asked for."""
+
+    turn: Turn
+    response: Job | Json
+
+
 class _Refused(Exception):
     """The request gets an error; its arguments are the status and the error object."""
 
@@ -80,13 +89,16 @@ class Routes:
         self._lock = threading.Lock()
         self._attempts: dict[str, int] = {}
         self._replies = 0
-        self._kept: OrderedDict[str, Job | Json] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def reply(self, request: Request) -> Reply:
         """The reply to a request."""
         number = self._next_number()
         try:
             reply = self._routed(request, number)
+        except BadRequest as bad:
+            error = _error_object(400, str(bad), param=bad.param, code=bad.code)
+            reply = _plain(400, json_text({"error": error}), Fault())
         except _Refused as refused:
             reply = _plain(refused.status, json_text({"error": refused.error}), Fault())
         return replace(reply, headers={**_usual_headers(number), **reply.headers})
@@ -96,29 +108,31 @@ class Routes:
         for method, pattern, route in _ROUTES:
             match = re.fullmatch(pattern, path)
             if match and method == request.method:
-                return route(self, request, parse_qs(query), *match.groups(), number)
+                return route(self, request, parse_qs(query), *map(unquote, match.groups()), number)
         known = any(re.fullmatch(pattern, path) for _, pattern, _ in _ROUTES)
         raise _not_allowed(request.method, path) if known else _no_such_url(request.method, path)
 
     # --- the answers
 
     def _responses(self, request: Request, query: Query, number: int) -> Reply:
-        return self._answer(responses, request, number)
+        return self._answer(responses, check_responses, request, number)
 
     def _chat(self, request: Request, query: Query, number: int) -> Reply:
-        return self._answer(chat, request, number)
+        return self._answer(chat, check_chat, request, number)
 
-    def _answer(self, api: ModuleType, request: Request, number: int) -> Reply:
+    def _answer(self, api: ModuleType, check: Callable[[Any], Json], request: Request, number: int) -> Reply:
         fault = self._next_attempt("stream")
         if early := _early(fault):
             return early
-        body = _checked(request.body, "messages" if api is chat else "input")
+        body = check(request.body)
+        if api is responses:
+            self._check_previous(body)
         turn = Turn(body, answer_to(body, fault.reply, fault.end), number, int(time.time()))
         tape = Tape(tuple(api.frames(turn)), fault.endless)
         if api is responses and body.get("background"):
             return self._background(turn, tape, fault)
         if api is responses and body.get("store", True):
-            self._keep(turn.ident("resp_"), responses.whole(turn))
+            self._keep(turn, responses.whole(turn))
         if body.get("stream"):
             return _stream(tape, tape.play(fault.pace), fault, _failing(api, turn, fault))
         return _whole(json_text(api.whole(turn)), fault)
@@ -128,7 +142,7 @@ class Routes:
         streamed = bool(turn.body.get("stream"))
         tape, final, fault = _job_of(turn, tape, fault)
         job = Job(turn, tape, final, fault.pace, streamed and fault.replay, self._clock(), self._clock)
-        self._keep(turn.ident("resp_"), job)
+        self._keep(turn, job)
         if streamed:
             return _stream(tape, job.follow(-1), fault, _failing(responses, turn, fault))
         return _whole(json_text(responses.shell(turn, "queued")), fault)
@@ -163,11 +177,38 @@ class Routes:
         job.cancel()
         return _whole(json_text(job.response()), fault)
 
+    def _delete(self, request: Request, query: Query, ident: str, number: int) -> Reply:
+        self._find(ident)
+        with self._lock:
+            self._kept.pop(ident, None)
+        return _plain(200, json_text({"id": ident, "object": "response", "deleted": True}), Fault())
+
+    def _input_items(self, request: Request, query: Query, ident: str, number: int) -> Reply:
+        self._find(ident)
+        items = responses.input_items(self._kept[ident].turn)
+        if query.get("order", ["desc"])[0] != "asc":
+            items.reverse()
+        ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {}
+        return _plain(200, json_text({"object": "list", "data": items, "has_more": False, **ends}), Fault())
+
+    def _input_tokens(self, request: Request, query: Query, number: int) -> Reply:
+        turn = Turn(check_input(request.body), Answer(), number, int(time.time()))
+        return _plain(200, json_text(responses.input_tokens(turn)), Fault())
+
     def _models(self, request: Request, query: Query, number: int) -> Reply:
-        model = {"id": "mock", "object": "model", "created": 0, "owned_by": "oastream-mock"}
-        return _plain(200, json_text({"object": "list", "data": [model]}), Fault())
+        return _plain(200, json_text({"object": "list", "data": [_model("mock")]}), Fault())
+
+    def _one_model(self, request: Request, query: Query, name: str, number: int) -> Reply:
+        """Any name will do, as in a request."""
+        return _plain(200, json_text(_model(name)), Fault())
 
     # --- memory
+
+    def _check_previous(self, body: Json) -> None:
+        ident = body.get("previous_response_id")
+        if ident is not None and ident not in self._kept:
+            why = f"Previous response with id '{ident}' not found."
+            raise BadRequest(why, "previous_response_id", "previous_response_not_found")
 
     def _next_number(self) -> int:
         with self._lock:
@@ -180,9 +221,9 @@ class Routes:
             self._attempts[on] = number + 1
         return self._plan.attempt(on, number)
 
-    def _keep(self, ident: str, response: Job | Json) -> None:
+    def _keep(self, turn: Turn, response: Job | Json) -> None:
         with self._lock:
-            self._kept[ident] = response
+            self._kept[turn.ident("resp_")] = _Kept(turn, response)
             while len(self._kept) > REMEMBERED:
                 self._kept.popitem(last=False)
 
@@ -191,7 +232,7 @@ class Routes:
             kept = self._kept.get(ident)
         if kept is None:
             raise _Refused(404, f"Response with id '{ident}' not found.")
-        return kept
+        return kept.response
 
 
 Query = dict[str, list[str]]
@@ -201,23 +242,16 @@ _ROUTES: tuple[tuple[str, str, _Route], ...] = (
     ("POST", r"(?:/v1)?/responses", Routes._responses),
     ("POST", r"(?:/v1)?/chat/completions", Routes._chat),
     ("GET", r"(?:/v1)?/models", Routes._models),
+    ("GET", r"(?:/v1)?/models/([^/]+(?:/[^/]+)*)", Routes._one_model),
+    ("POST", r"(?:/v1)?/responses/input_tokens", Routes._input_tokens),
     ("GET", r"(?:/v1)?/responses/([^/]+)", Routes._fetch),
+    ("DELETE", r"(?:/v1)?/responses/([^/]+)", Routes._delete),
+    ("GET", r"(?:/v1)?/responses/([^/]+)/input_items", Routes._input_items),
     ("POST", r"(?:/v1)?/responses/([^/]+)/cancel", Routes._cancel),
 )
 
 
 # --- refusals, in OpenAI's words
-
-
-def _checked(body: Any, source: str) -> Json:
-    """The request's body, if it is one that can be answered."""
-    if not isinstance(body, dict):
-        raise _Refused(400, "We could not parse the JSON body of your request. The API expects a JSON object.")
-    if source not in body:
-        raise _Refused(400, f"Missing required parameter: '{source}'.", param=source, code="missing_required_parameter")
-    if not isinstance(body[source], list) and not (source == "input" and isinstance(body[source], str)):
-        raise _Refused(400, f"Invalid type for '{source}'.", param=source, code="invalid_type")
-    return body
 
 
 def _starting_after(query: Query) -> int:
@@ -233,6 +267,10 @@ def _not_allowed(method: str, path: str) -> _Refused:
 
 def _no_such_url(method: str, path: str) -> _Refused:
     return _Refused(404, f"Invalid URL ({method} {path})", code="unknown_url")
+
+
+def _model(name: str) -> Json:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "oastream-mock"}
 
 
 # --- replies

@@ -194,7 +194,10 @@ def _headers(value: object) -> dict[str, str]:
     if isinstance(value, dict):
         pairs = [(str(name), str(text)) for name, text in value.items()]
     else:
-        pairs = [(name, text.strip()) for name, _, text in (line.partition(":") for line in str(value).splitlines())]
+        lines = [line.partition(":") for line in str(value).splitlines()]
+        if not all(colon for _, colon, _ in lines):
+            raise ValueError("HTTP headers, Name: value")
+        pairs = [(name, text.strip()) for name, _, text in lines]
     if not all(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(text) for name, text in pairs):
         raise ValueError("HTTP headers, Name: value")
     return dict(pairs)
