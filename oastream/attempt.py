@@ -67,7 +67,8 @@ class Session(NamedTuple):
     """What every attempt of a run shares.
 
     `more` tells whether a source can be opened again; `choices` is how many answers the request asks for;
-    `keep_text` whether the answer's text is needed after it was printed.
+    `keep_text` whether the answer's text is needed after it was printed; `asked` are the fields of a response that
+    repeat the request, for an API whose own chunks do not.
     """
 
     options: Options
@@ -80,6 +81,7 @@ class Session(NamedTuple):
     more: Callable[[], bool]
     choices: int = 1
     keep_text: bool = False
+    asked: dict[str, Any] | None = None
 
 
 class Attempt:
@@ -127,7 +129,8 @@ class Attempt:
         options = self._session.options
         dialect: Chat | Responses = Responses()
         if options.api == "chat":
-            dialect = Chat(self._session.choices, self._sink.repeats_text or self._session.keep_text)
+            keep_text = self._sink.repeats_text or self._session.keep_text
+            dialect = Chat(self._session.choices, keep_text, self._session.asked)
         return Decoder(dialect, options.max_event_bytes)
 
     def _open(self, request: Request) -> Source:
@@ -158,13 +161,18 @@ class Attempt:
         deadline = self._first_event_deadline
         why = ""
         while not why and not self._enough:
-            before = decoder.payloads, decoder.comments, decoder.settled
+            before = decoder.payloads, decoder.comments, decoder.is_settled
             try:
                 chunk = source.read(deadline)
             except Cut as cut:
                 chunk, why = None, str(cut)
             except TimeoutError:
-                if not decoder.settled:
+                if not decoder.is_complete:
+                    raise
+                chunk = None
+            except Failure as failed:
+                # Corrupt compression, say. A signal, and a reader that has gone, end the run all the same.
+                if not decoder.is_complete or failed.verdict.outcome is Outcome.SIGNAL:
                     raise
                 chunk = None
             if chunk is None:
@@ -189,7 +197,7 @@ class Attempt:
         Counted from now, so that the time in which stdout was blocked is not held against the server.
         """
         decoder = self._decoder
-        if decoder.settled:
+        if decoder.is_settled:
             return deadline if was_settled else self._session.deadlines.after(LINGER)
         alive = decoder.payloads > payloads or (payloads and decoder.comments > comments)
         return self._session.deadlines.idle() if alive else deadline

@@ -7,6 +7,7 @@ that need it.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +18,35 @@ from oastream.text import Gathered, Joiner
 Event = dict[str, Any]
 Fragment = dict[str, Any]
 
-STOPPED = frozenset({"stop", "tool_calls", "function_call", "eos", "eos_token", "end_turn", "stop_sequence"})
-CUT = frozenset({"length", "max_tokens", "model_length"})
-FAILED = frozenset({"error", "insufficient_system_resource"})
+# What a finish_reason says, in lower case. A word that is in none of these is a reason that nobody knows.
+STOPPED = frozenset(
+    {"stop", "tool_calls", "function_call", "tool_use", "tool_call", "eos", "eos_token", "end_turn", "stop_sequence"}
+)
+CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+FILTERED = frozenset({"content_filter", "sensitive", "safety", "recitation", "blocklist", "prohibited_content"})
+FAILED = frozenset({"error", "abort", "network_error", "insufficient_system_resource"})
+
+
+class Finish(enum.IntEnum):
+    """What the finish_reasons of a choice amount to, ordered as their exit statuses are: 10, 11, 15, 42, and last 0."""
+
+    CUT = 1
+    FILTERED = 2
+    UNKNOWN = 3
+    FAILED = 4
+    STOPPED = 5
+
+
+def finish_of(word: str) -> Finish:
+    """What one finish_reason says."""
+    word = word.lower()
+    if word in STOPPED:
+        return Finish.STOPPED
+    if word in CUT:
+        return Finish.CUT
+    if word in FILTERED:
+        return Finish.FILTERED
+    return Finish.FAILED if word in FAILED else Finish.UNKNOWN
 
 
 class _Item:
@@ -55,7 +82,9 @@ class _Part:
         text = self.kept.text()
         if self.kind == "refusal":
             return {"type": "refusal", "refusal": text}
-        return {"type": self.kind, "text": text} | ({"annotations": []} if self.kind == "output_text" else {})
+        if self.kind == "output_text":
+            return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        return {"type": self.kind, "text": text}
 
 
 class _Message(_Item):
@@ -99,52 +128,106 @@ class _Choice:
         self.number = number
         self.message: _Message | None = None
         self.reasoning: _Message | None = None
-        self.calls: list[_Call] = []
-        self.by_index: dict[int, _Call] = {}
-        self.finish: str | None = None
+        self.last_call: _Call | None = None
+        self.by_index: dict[int, _Call] = {}  # the latest at each index
+        self.by_id: dict[str, _Call] = {}  # the latest of each id
+        self.by_index_and_id: dict[tuple[int, str], _Call] = {}
+        self.finish: Finish | None = None
+        self.finish_word = ""
 
-    def call_for(self, index: int | None, call_id: str, name: str) -> _Call | None:
+    @property
+    def is_empty(self) -> bool:
+        return self.message is None and self.last_call is None
+
+    def note_finish(self, word: str) -> None:
+        """Take a finish_reason in; of several the one with the lowest exit status that is not 0 counts."""
+        finish = finish_of(word)
+        if self.finish is None or finish < self.finish:
+            self.finish, self.finish_word = finish, word
+
+    def add_call(self, call: _Call, index: int | None) -> None:
+        self.last_call = call
+        if index is not None:
+            self.by_index[index] = call
+        self.register_id(call, index)
+
+    def register_id(self, call: _Call, index: int | None) -> None:
+        if call.call_id:
+            self.by_id[call.call_id] = call
+            if index is not None:
+                self.by_index_and_id[index, call.call_id] = call
+
+    def find_call(self, index: int | None, call_id: str, name: str) -> _Call | None:
         """The call that a fragment goes on with, or None when it begins a new one.
 
-        Index, id and name are each missing, repeated or wrong somewhere: Gemini, Mistral and Ollama < 0.4.7 send no
-        index; older Ollama and LiteLLM send index 0 for every call; SGLang #6310 heads a call at one index and goes
-        on at another; Alibaba and vLLM go on with id ""; Baseten and OpenRouter repeat id and name in each chunk.
+        An index names a call. Index, id and name are each missing, repeated or wrong somewhere, though.
         """
-        last = self.calls[-1] if self.calls else None
-        if call_id:
-            same = next((call for call in reversed(self.calls) if call.call_id == call_id), None)
-            at_index = None if index is None else self.by_index.get(index)
-            return same or (at_index if at_index is not None and not at_index.call_id else None)
         if index is None:
-            return None if name else last
-        known = self.by_index.get(index)
-        if known is None:
-            return None if name else last
-        begins_anew = bool(name and known.name and name != known.name and known.arguments)
-        return None if begins_anew else known
+            return self._find_without_index(call_id, name)
+        at_index = self.by_index.get(index)
+        if at_index is not None:
+            return self._find_at_index(at_index, index, call_id, name)
+        if name:
+            return None  # also under an id that is known: Gemini behind OpenRouter gives two calls one id
+        if call_id:
+            return self.by_id.get(call_id)
+        return self.last_call  # SGLang #6310 heads a call at one index and goes on at another
+
+    def _find_without_index(self, call_id: str, name: str) -> _Call | None:
+        """Gemini, Mistral and Ollama < 0.4.7 send no index, nor did the API before tools."""
+        if call_id in self.by_id:
+            return self.by_id[call_id]
+        return None if name else self.last_call
+
+    def _find_at_index(self, at_index: _Call, index: int, call_id: str, name: str) -> _Call | None:
+        """Alibaba and vLLM go on with id ""; Baseten and OpenRouter repeat id and name in each chunk."""
+        if not call_id:
+            begins_anew = bool(name and at_index.name and name != at_index.name and at_index.arguments)
+            return None if begins_anew else at_index
+        same = self.by_index_and_id.get((index, call_id))
+        if same is not None:
+            return same
+        # Older Ollama and LiteLLM send index 0 for every call. Poolside and mlx-openai-server change the id on the
+        # way, but name the tool once.
+        return None if name and at_index.call_id else at_index
 
 
 class Translator:
-    """Translates one stream. `choices` is how many the request asked for.
+    """Translates one stream. `choices` is how many the request asked for; if one, every choice is that one.
 
     `keep_text` says whether done events and the last response repeat the text; without it memory stays flat.
+    `asked` are the fields of a response that repeat the request.
     """
 
-    def __init__(self, choices: int = 1, keep_text: bool = True) -> None:
+    def __init__(self, choices: int = 1, keep_text: bool = True, asked: Event | None = None) -> None:
         self._expected = choices
         self._keep_text = keep_text
         self._number = -1
         self._choices: dict[int, _Choice] = {}
-        self._items: list[_Message | _Call] = []
-        self._images: dict[int, Event] = {}
-        self._response: Event = {"id": "", "object": "response", "created_at": 0, "model": ""}
+        self._unfinished = 0
+        self._output: list[_Message | _Call | Event] = []  # an image is an event's item as it is
+        identity = {"id": "", "object": "response", "created_at": 0, "model": ""}
+        self._response: Event = {**(asked or {}), **identity}
         self._usage: Event | None = None
-        self._going_on: tuple[int, _Message, _Part] | None = None
+        self._going_on: tuple[_Choice, _Message, _Part] | None = None
         """The choice, the item and the part that text belongs to when a chunk says nothing else."""
         self._named = False
         self._started = False
-        self.finished = False
-        """Whether every choice has its finish_reason: the answer is complete, whatever the wire does now."""
+        self._content_followed = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each choice that came has its finish_reason: the answer is complete, whatever the wire does now."""
+        return bool(self._choices) and not self._unfinished
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing but usage and [DONE] is to be expected.
+
+        Content after a finish_reason takes that back: some servers say `stop` in every chunk, or at the end of the
+        reasoning.
+        """
+        return self.is_complete and not self._content_followed and len(self._choices) >= self._expected
 
     def feed(self, chunk: Event) -> list[Event]:
         """The events of one chunk. A chunk without choices (keep-alives, filter results) may have none."""
@@ -163,9 +246,11 @@ class Translator:
         if self._going_on is None:
             return None
         choice, item, part = self._going_on
-        text = _nothing_but_text(chunk, choice)
+        text = _nothing_but_text(chunk, choice.number if self._expected > 1 else None)
         if not text:
             return None
+        if choice.finish is not None:
+            self._content_followed = True
         events: list[Event] = []
         self._text_delta(item, part, part.joiner.feed(text), None, events)
         return events
@@ -175,22 +260,27 @@ class Translator:
         events: list[Event] = []
         if not self._started:
             self._start(events)
-        finish = self._finish_reason()
-        status, details = _status(finish)
-        for item in self._items:
-            self._end(item, events, status != "completed")
-        response = self._snapshot(status) | details
-        events.append(self._event(f"response.{status}", response=response))
+        first = self._choices.get(0) or next(iter(self._choices.values()), None)
+        finish = first.finish if first is not None else None
+        status, details = _ENDINGS[finish or Finish.STOPPED]  # none: [DONE] without any, a weaker proof
+        for item in self._output:
+            if not isinstance(item, dict):
+                self._end(item, events, status != "completed")
+        ending = self._event(f"response.{status}", response=self._snapshot(status) | details)
+        if finish in (Finish.UNKNOWN, Finish.FAILED) and first is not None:
+            # The API's own types have no place for the word.
+            ending["finish_reason"] = first.finish_word
+            if finish is Finish.FAILED:
+                ending["response"]["error"] = {"code": "server_error", "message": f"finish_reason {first.finish_word}"}
+        events.append(ending)
         return events
 
     def failed(self, error: Event) -> list[Event]:
-        """The events of an error: the API's own, then the response that failed of it."""
+        """The event of an error, which is the last: the API's own."""
         events: list[Event] = []
         if not self._started:
             self._start(events)
         events.append(self._event("error", **error))
-        failed = self._snapshot("failed") | {"error": {"code": error.get("code"), "message": error.get("message")}}
-        events.append(self._event("response.failed", response=failed))
         return events
 
     # What a chunk says about the whole response ------------------------------------------------------------------
@@ -224,47 +314,47 @@ class Translator:
         events.append(self._event("response.in_progress", response=snapshot))
 
     def _snapshot(self, status: str) -> Event:
-        output = [] if status == "in_progress" else [self._final_item(i) for i in range(self._next_index)]
+        output = [] if status == "in_progress" else [_final_item(item) for item in self._output]
         fields = {"status": status, "error": None, "incomplete_details": None, "output": output, "usage": self._usage}
         return self._response | fields
-
-    @property
-    def _next_index(self) -> int:
-        return len(self._items) + len(self._images)
-
-    def _final_item(self, index: int) -> Event:
-        if index in self._images:
-            return self._images[index]
-        item = next(item for item in self._items if item.index == index)
-        return item.item("completed" if item.done else "incomplete")
 
     def _event(self, kind: str, **fields: Any) -> Event:
         self._number += 1
         return {"type": kind, "sequence_number": self._number, **fields}
 
-    def _finish_reason(self) -> str | None:
-        finishes = [self._choices[number].finish for number in sorted(self._choices)]
-        return next((finish for finish in finishes if finish), None)
-
     # One choice of a chunk ---------------------------------------------------------------------------------------
 
     def _choice(self, given: Event, position: int, events: list[Event]) -> None:
+        choice = self._choice_of(given, position)
+        delta = given.get("delta")
+        if delta is None and choice.is_empty:
+            # The whole answer in one chunk: a server that ignored `stream`, or buffered it (Lemonade).
+            delta = given.get("message")
+        was_finished, before = choice.finish is not None, len(events)
+        if isinstance(delta, dict):
+            self._delta(choice, delta, given.get("logprobs"), events)
+        if isinstance(given.get("usage"), dict):
+            self._note_usage(given)  # Kimi
+        words = _finish_words(given)
+        if was_finished and len(events) > before:
+            self._content_followed = True
+        elif words:
+            self._content_followed = False
+        for word in words:
+            choice.note_finish(word)
+        if choice.finish is not None and not was_finished:
+            self._unfinished -= 1
+
+    def _choice_of(self, given: Event, position: int) -> _Choice:
+        """The choice that an entry belongs to. Foundry Local counts the index up with each chunk of the only one."""
         number = given.get("index")
         number = number if isinstance(number, int) else position
+        number = number if self._expected > 1 else 0
         choice = self._choices.get(number)
         if choice is None:
             choice = self._choices[number] = _Choice(number)
-            self.finished = False
-        delta = given.get("delta")
-        if delta is None and not choice.message and not choice.calls:
-            # The whole answer in one chunk: a server that ignored `stream`, or buffered it (Lemonade).
-            delta = given.get("message")
-        if isinstance(delta, dict):
-            self._delta(choice, delta, given.get("logprobs"), events)
-        finish = given.get("finish_reason")
-        if finish and choice.finish is None:
-            choice.finish = str(finish)
-            self.finished = len(self._choices) >= self._expected and all(c.finish for c in self._choices.values())
+            self._unfinished += 1
+        return choice
 
     def _delta(self, choice: _Choice, delta: Event, logprobs: Any, events: list[Event]) -> None:
         for kind, text in _texts(delta):
@@ -284,7 +374,7 @@ class Translator:
         item = self._message(choice, kind, events)
         part = item.parts[-1] if item.parts and item.parts[-1].kind == kind else self._part(item, kind, events)
         if kind == "output_text" and self._named:
-            self._going_on = choice.number, item, part
+            self._going_on = choice, item, part
         self._text_delta(item, part, part.joiner.feed(text), logprobs, events)
 
     def _text_delta(self, item: _Message, part: _Part, text: str, logprobs: Any, events: list[Event]) -> None:
@@ -308,16 +398,16 @@ class Translator:
     def _message(self, choice: _Choice, kind: str, events: list[Event]) -> _Message:
         if kind == "reasoning_text":
             if choice.reasoning is None:
-                choice.reasoning = _Message("reasoning", "rs", self._next_index, choice.number)
+                choice.reasoning = _Message("reasoning", "rs", len(self._output), choice.number)
                 self._add(choice.reasoning, events)
             return choice.reasoning
         if choice.message is None:
-            choice.message = _Message("message", "msg", self._next_index, choice.number)
+            choice.message = _Message("message", "msg", len(self._output), choice.number)
             self._add(choice.message, events)
         return choice.message
 
     def _add(self, item: _Message | _Call, events: list[Event]) -> None:
-        self._items.append(item)
+        self._output.append(item)
         events.append(self._event("response.output_item.added", output_index=item.index, item=item.item("in_progress")))
 
     def _part(self, item: _Message, kind: str, events: list[Event]) -> _Part:
@@ -337,24 +427,22 @@ class Translator:
         name = str(function.get("name") or "")
         call_id = str(fragment.get("id") or "")
         index = fragment.get("index") if isinstance(fragment.get("index"), int) else None
-        call = choice.call_for(index, call_id, name)
+        call = choice.find_call(index, call_id, name)
         if call is None:
             call = self._new_call(choice, custom, index, call_id, name, events)
-        else:
-            _complete(call, call_id, name)
+        elif _complete(call, call_id, name):
+            choice.register_id(call, index)
         self._arguments(call, function.get(call.payload_field), events)
 
     def _new_call(
         self, choice: _Choice, custom: bool, index: int | None, call_id: str, name: str, events: list[Event]
     ) -> _Call:
-        if choice.calls:
-            self._end(choice.calls[-1], events, False)
+        if choice.last_call is not None and _is_whole(choice.last_call):
+            self._end(choice.last_call, events, False)
         kind, prefix = ("custom_tool_call", "ctc") if custom else ("function_call", "fc")
-        call = _Call(kind, prefix, self._next_index, choice.number)
+        call = _Call(kind, prefix, len(self._output), choice.number)
         call.call_id, call.name = call_id, name
-        choice.calls.append(call)
-        if index is not None:
-            choice.by_index[index] = call
+        choice.add_call(call, index)
         self._add(call, events)
         return call
 
@@ -369,10 +457,10 @@ class Translator:
         events.append(self._event(f"response.{kind}.delta", **call.place(), delta=piece))
 
     def _image(self, image: Any, events: list[Event]) -> None:
-        index = self._next_index
+        index = len(self._output)
         url = (image.get("image_url") or {}).get("url") if isinstance(image, dict) else None
         item = {"id": f"ig_{index}", "type": "image_generation_call", "status": "completed", "result": url}
-        self._images[index] = item
+        self._output.append(item)
         events.append(self._event("response.output_item.added", output_index=index, item=item))
         events.append(self._event("response.output_item.done", output_index=index, item=item))
 
@@ -382,7 +470,7 @@ class Translator:
         if item.done:
             return
         if isinstance(item, _Call):
-            item.done = not cut or _is_object(item.payload()) or item.kind == "custom_tool_call"
+            item.done = not cut or _parsed_object(item.payload()) is not None or item.kind == "custom_tool_call"
             if item.done:
                 self._call_done(item, events)
         else:
@@ -407,25 +495,55 @@ class Translator:
         events.append(self._event("response.content_part.done", **place, part=content))
 
 
-def _complete(call: _Call, call_id: str, name: str) -> None:
-    """Take what a later fragment adds to a call's head; repeated ids and names add nothing."""
-    if call_id and not call.call_id:
+def _is_whole(call: _Call) -> bool:
+    """Whether a call may be called whole although the answer goes on: more of its arguments could still come.
+
+    Fragments of several calls may alternate (SGLang, gateways), so that `{}` and "" are only beginnings.
+    """
+    return call.kind == "function_call" and bool(_parsed_object(call.payload()))
+
+
+def _complete(call: _Call, call_id: str, name: str) -> bool:
+    """Take what a later fragment adds to a call's head, and tell whether that is an id.
+
+    Repeated ids and names add nothing; an id that changes on the way stays the first.
+    """
+    adds_id = bool(call_id and not call.call_id)
+    if adds_id:
         call.call_id = call_id
     if name and not call.name:
         call.name = name
     elif name and name != call.name and not call_id and not call.arguments:
         call.name += name  # a name that streams in pieces
+    return adds_id
 
 
-def _nothing_but_text(chunk: Event, choice: int) -> str:
-    """The text of a chunk for one choice, "" when the chunk says anything else too."""
+def _final_item(item: _Message | _Call | Event) -> Event:
+    if isinstance(item, dict):
+        return item
+    return item.item("completed" if item.done else "incomplete")
+
+
+def _finish_words(given: Event) -> list[str]:
+    """The finish_reasons that an entry of `choices` has: its own, and the provider's where that says more."""
+    word, native = given.get("finish_reason"), given.get("native_finish_reason")
+    words = [str(word)] if word and str(word).lower() != "null" else []
+    if isinstance(native, str) and finish_of(native) is Finish.CUT:
+        words.append(native)  # OpenRouter says stop where Gemini said MAX_TOKENS
+    return words
+
+
+def _nothing_but_text(chunk: Event, choice: int | None) -> str:
+    """The text of a chunk for one choice (None: for any), "" when the chunk says anything else too."""
     choices = chunk.get("choices")
     if type(choices) is not list or len(choices) != 1 or "error" in chunk or "x_groq" in chunk or chunk.get("usage"):
         return ""
     if chunk.get("object") == "error" or chunk.get("type") == "error":
         return ""
     given = choices[0]
-    if type(given) is not dict or given.get("index") != choice or given.get("finish_reason") or "error" in given:
+    if type(given) is not dict or given.get("finish_reason") or "error" in given:
+        return ""
+    if choice is not None and given.get("index") != choice:
         return ""
     delta = given.get("delta")
     if type(delta) is not dict or len(delta) != 1 or given.get("logprobs"):
@@ -469,31 +587,48 @@ def _listed(parts: list[Any]) -> Iterator[tuple[str, str]]:
             yield "output_text", part["text"]
 
 
-def _status(finish: str | None) -> tuple[str, Event]:
-    """A finish_reason as the status of a response, with its details. None is [DONE] without any: a weaker proof."""
-    reason = (finish or "stop").lower()
-    if reason in STOPPED:
-        return "completed", {}
-    if reason in FAILED:
-        return "failed", {"error": {"code": finish, "message": f"finish_reason {finish}"}}
-    if reason in CUT:
-        return "incomplete", {"incomplete_details": {"reason": "max_output_tokens"}}
-    return "incomplete", {"incomplete_details": {"reason": finish}}
+# How the answer ends by its finish: the response's status, and its details.
+_ENDINGS: dict[Finish, tuple[str, Event]] = {
+    Finish.STOPPED: ("completed", {}),
+    Finish.CUT: ("incomplete", {"incomplete_details": {"reason": "max_output_tokens"}}),
+    Finish.FILTERED: ("incomplete", {"incomplete_details": {"reason": "content_filter"}}),
+    Finish.UNKNOWN: ("incomplete", {"incomplete_details": {"reason": None}}),
+    Finish.FAILED: ("failed", {}),
+}
 
 
 def _usage(usage: Event) -> Event:
-    """Chat's usage in the names of the Responses API, with what the server counted and no more."""
-    into, out = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    translated = {"input_tokens": into, "output_tokens": out, "total_tokens": usage.get("total_tokens") or into + out}
-    for name, given in (("input_tokens_details", "prompt"), ("output_tokens_details", "completion")):
-        details = usage.get(f"{given}_tokens_details")
-        if isinstance(details, dict):
-            translated[name] = details
-    return translated
+    """Chat's usage in the names of the Responses API: what the server counted, and 0 where the type must have a number.
+
+    A number of the wrong type is not one: usage is no reason for an answer to fail.
+    """
+    into, out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    total = _count(usage.get("total_tokens")) or into + out
+    prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    return {
+        "input_tokens": into,
+        "input_tokens_details": _counts(prompt, "cached_tokens", "cache_write_tokens"),
+        "output_tokens": out,
+        "output_tokens_details": _counts(completion, "reasoning_tokens"),
+        "total_tokens": total,
+    }
 
 
-def _is_object(text: str) -> bool:
+def _counts(details: Any, *needed: str) -> Event:
+    """Details of usage: the server's own, with 0 for those that it has not counted."""
+    given = details if isinstance(details, dict) else {}
+    return {**given, **{name: _count(given.get(name)) for name in needed}}
+
+
+def _count(value: Any) -> int:
+    """A number of tokens, 0 for what is none."""
+    return value if isinstance(value, int) else 0
+
+
+def _parsed_object(text: str) -> Event | None:
+    """The object that a call's arguments are, None while they are none."""
     try:
-        return isinstance(orjson.loads(text), dict)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return False
+        return None
+    return value if isinstance(value, dict) else None

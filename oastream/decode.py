@@ -22,6 +22,7 @@ from oastream.text import one_line
 Decoded = tuple[dict[str, Any], bytes | None]
 
 _DONE = b"[DONE]"
+_BRACE = ord("{")
 
 
 def parse_json(data: bytes) -> Any:
@@ -74,7 +75,7 @@ def _malformed(what: str, data: bytes) -> Failure:
 
 
 class Decoder:
-    """Decodes one body. `settled` says that the answer is complete and only trailing data may still come."""
+    """Decodes one body. `is_settled` says that the answer is complete and only trailing data may still come."""
 
     def __init__(self, dialect: Responses | Chat, max_event_bytes: int) -> None:
         self._dialect = dialect
@@ -86,8 +87,13 @@ class Decoder:
         """Events that have come, `[DONE]` included."""
 
     @property
-    def settled(self) -> bool:
-        return self._dialect.settled
+    def is_settled(self) -> bool:
+        return self._dialect.is_settled
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer is whole, so that nothing that goes wrong from now on counts."""
+        return self._dialect.is_complete
 
     @property
     def comments(self) -> int:
@@ -102,7 +108,9 @@ class Decoder:
                 self.payloads += 1
                 yield from self._dialect.feed(kind, data)
         if self._parser.overflowed:
-            raise self._too_large()
+            if not self.is_complete:
+                raise self._too_large()
+            yield from self._dialect.close()
 
     def close(self, torn: bool = False) -> Iterator[Decoded]:
         """What the end of the body completes: an event without its blank line counts if it is whole.
@@ -164,9 +172,7 @@ class Decoder:
         if error is not None:
             raise Failure(error_verdict(error))
         if isinstance(value, dict) and isinstance(value.get("choices"), list):
-            chat = Chat(len(value["choices"]))
-            yield from chat.translated(value)
-            yield from chat.close()
+            yield from self._dialect.chat_document(len(value["choices"])).whole(value)
         elif isinstance(value, dict) and isinstance(value.get("output"), list):
             status = value.get("status")
             if status in ("queued", "in_progress"):
@@ -207,9 +213,14 @@ def page_title(page: bytes) -> str:
     return one_line(text.decode("utf-8", "replace"), 80)
 
 
+def is_done(data: bytes) -> bool:
+    """Whether the data is `[DONE]`; some servers put blanks around it."""
+    return data[0] != _BRACE and data.strip().startswith(_DONE)
+
+
 def _is_whole(data: bytes) -> bool:
     try:
-        return data.startswith(_DONE) or isinstance(parse_json(data), dict)
+        return is_done(data) or isinstance(parse_json(data), dict)
     except ValueError:
         return False
 
@@ -217,10 +228,16 @@ def _is_whole(data: bytes) -> bool:
 class Responses:
     """The Responses API's events, as they are."""
 
-    settled = False
+    is_settled = False
+    is_complete = False
+    """The terminal event itself ends the reading."""
+
+    def chat_document(self, choices: int) -> Chat:
+        """What translates an answer of the other API, from a server that has only that."""
+        return Chat(choices)
 
     def feed(self, kind: bytes, data: bytes) -> Sequence[Decoded]:
-        if data.startswith(_DONE):
+        if is_done(data):
             return ()  # Open Responses and OpenRouter end with it; it proves nothing
         event = parse_event(data)
         own = event.get("type")
@@ -238,42 +255,62 @@ class Responses:
 
 
 class Chat:
-    """Chat Completions chunks, translated."""
+    """Chat Completions chunks, translated. `asked` are the fields of a response that repeat the request."""
 
-    def __init__(self, choices: int = 1, keep_text: bool = True) -> None:
-        self._translator = Translator(choices, keep_text)
+    def __init__(self, choices: int = 1, keep_text: bool = True, asked: dict[str, Any] | None = None) -> None:
+        self._asked = asked
+        self._translator = Translator(choices, keep_text, asked)
         self._ended = False
 
     @property
-    def settled(self) -> bool:
-        return self._translator.finished
+    def is_settled(self) -> bool:
+        return self._translator.is_settled
+
+    @property
+    def is_complete(self) -> bool:
+        return self._translator.is_complete
+
+    def chat_document(self, choices: int) -> Chat:
+        """What translates an answer that came in one piece."""
+        return Chat(choices, asked=self._asked)
 
     def feed(self, kind: bytes, data: bytes) -> Sequence[Decoded]:
-        if data.startswith(_DONE):
-            return self._end()
-        chunk = parse_event(data)
-        if not kind and (events := self._translator.go_on(chunk)) is not None:
-            return _own(events)
-        error = None if self.settled else event_error(chunk, kind.decode("utf-8", "replace"))
-        if error is not None:
-            self._ended = True
-            return _own(self._translator.failed(_error_fields(error, chunk)))
-        return self.translated(chunk)
-
-    def translated(self, chunk: dict[str, Any]) -> Sequence[Decoded]:
+        """The events of one chunk. What is broken fails the answer only while it is not complete."""
+        if is_done(data):
+            return self.finish()
         try:
-            return _own(self._translator.feed(chunk))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise failure(Outcome.MALFORMED, "a chunk has a field of the wrong type", error) from error
+            chunk = parse_event(data)
+            if not kind and (events := self._translator.go_on(chunk)) is not None:
+                return _own(events)
+            error = None if self.is_complete else event_error(chunk, kind.decode("utf-8", "replace"))
+            if error is not None:
+                self._ended = True
+                return _own(self._translator.failed(_error_fields(error, chunk)))
+            return self._translated(chunk)
+        except Failure:
+            if not self.is_complete:
+                raise
+            return self.finish()
+
+    def whole(self, answer: dict[str, Any]) -> Sequence[Decoded]:
+        """The events of an answer that came in one piece, which is complete whatever its finish_reason says."""
+        return [*self._translated(answer), *self.finish()]
 
     def close(self) -> Sequence[Decoded]:
-        return self._end() if self.settled else ()
+        return self.finish() if self.is_complete else ()
 
-    def _end(self) -> Sequence[Decoded]:
+    def finish(self) -> Sequence[Decoded]:
+        """The events that end the answer, once."""
         if self._ended:
             return ()
         self._ended = True
         return _own(self._translator.close())
+
+    def _translated(self, chunk: dict[str, Any]) -> Sequence[Decoded]:
+        try:
+            return _own(self._translator.feed(chunk))
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise failure(Outcome.MALFORMED, "a chunk has a field of the wrong type", error) from error
 
 
 def _own(events: list[dict[str, Any]]) -> Sequence[Decoded]:

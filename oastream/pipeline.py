@@ -141,6 +141,7 @@ class Run:
             more,
             _choices(body),
             keep_text=options.history is not None or options.schema is not None,
+            asked=self._asked(body),
         )
         if options.list_models:
             from oastream.models import Listing
@@ -149,6 +150,14 @@ class Run:
         in_background = options.background or options.detach or options.resume
         job = Job(request, options.resume) if in_background else None
         return Attempts(session, request, self._new_sink, job)
+
+    def _asked(self, body: Body) -> dict[str, Any] | None:
+        """What a response repeats of the request, where somebody reads it and the API does not say it itself."""
+        if self._options.api != "chat" or self._options.format not in ("ndjson", "json"):
+            return None
+        from oastream.response_fields import response_fields
+
+        return response_fields(body)
 
     def _show(self, request: Request, body: Body) -> Verdict:
         assert self._output is not None

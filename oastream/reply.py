@@ -308,12 +308,14 @@ class Reply:
         if self._status() == "cancelled":
             return Verdict(Outcome.FAILED, "the answer failed", "the response was cancelled")
         error = self._error or read_error(self._final()) or ApiError("no reason given")
-        # A finish_reason that says error, with nothing more: contract 7, `error` is 42.
-        bare = error.code in ("error", "insufficient_system_resource") and error.message.startswith("finish_reason")
-        return error_verdict(error, after_output=self.output_began or bare)
+        # On Chat a finish_reason may say that it failed, without an error that would tell why: that is a failed answer.
+        by_finish_reason = "finish_reason" in (self._terminal or {})
+        return error_verdict(error, after_output=self.output_began or by_finish_reason)
 
     def _reason(self) -> str:
-        return str(_object(self._final().get("incomplete_details")).get("reason") or "")
+        """Why the answer is incomplete, in the server's word."""
+        reason = _object(self._final().get("incomplete_details")).get("reason")
+        return str(reason or (self._terminal or {}).get("finish_reason") or "")
 
     def _ending_outcome(self) -> Outcome:
         """What the terminal event says of the end: stop, length, content_filter or other."""

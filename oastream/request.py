@@ -219,7 +219,7 @@ def _tool_choice(api: str, choice: str, tools: list[Any]) -> Any:
         return choice
     stated = _json_or_text(choice)
     if isinstance(stated, dict):
-        return _stated_choice(api, stated)
+        return tool_choice_for(api, stated)
     kinds = {_tool_name(tool): tool.get("type", "function") for tool in tools if isinstance(tool, dict)}
     kind = kinds.get(choice, "function")
     if kind not in ("function", "custom"):
@@ -227,7 +227,7 @@ def _tool_choice(api: str, choice: str, tools: list[Any]) -> Any:
     return _named_tool(api, kind, choice)
 
 
-def _stated_choice(api: str, stated: Body) -> Body:
+def tool_choice_for(api: str, stated: Body) -> Body:
     """A choice given as an object of either API, in the shape of the API in use; of an unknown kind, as it is."""
     kind = stated.get("type")
     if kind == "allowed_tools":
@@ -248,7 +248,7 @@ def _allowed_tools(api: str, stated: Body) -> Body:
     inner = stated.get("allowed_tools")
     fields = dict(inner) if isinstance(inner, dict) else _without_type(stated)
     if isinstance(fields.get("tools"), list):
-        fields["tools"] = [_stated_choice(api, tool) if isinstance(tool, dict) else tool for tool in fields["tools"]]
+        fields["tools"] = [tool_choice_for(api, tool) if isinstance(tool, dict) else tool for tool in fields["tools"]]
     return {"type": "allowed_tools", "allowed_tools": fields} if api == "chat" else {"type": "allowed_tools", **fields}
 
 

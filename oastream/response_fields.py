@@ -1,0 +1,56 @@
+"""A Chat request's body → the fields of a Responses API response that repeat what was asked for.
+
+In: the body as it is sent. Out: fields for every response that Chat's chunks are translated into, so that each is a
+whole Response by the SDK's types (openai.types.responses.Response) and by the OpenAPI description. Does no I/O; what
+the body has in a form that a Response cannot hold is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oastream.exits import Failure
+from oastream.request import tool_choice_for, tools_for
+
+Fields = dict[str, Any]
+
+_NUMBERS = ("temperature", "top_p")
+
+
+def response_fields(body: Fields) -> Fields:
+    """The fields, for a body of POST /chat/completions."""
+    choice = body.get("tool_choice")
+    choice = tool_choice_for("responses", choice) if isinstance(choice, dict) else choice
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    return {
+        "background": False,
+        "instructions": _instructions(body.get("messages")),
+        "max_output_tokens": limit if isinstance(limit, int) else None,
+        "metadata": body.get("metadata") if isinstance(body.get("metadata"), dict) else {},
+        "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
+        "previous_response_id": None,
+        **{name: _number_or_none(body.get(name)) for name in _NUMBERS},
+        "tool_choice": choice if isinstance(choice, (str, dict)) else "auto",
+        "tools": _tools(body.get("tools")),
+    }
+
+
+def _instructions(messages: Any) -> str | None:
+    """The text of a system message at the beginning, which is where --system puts it on Chat."""
+    first = messages[0] if isinstance(messages, list) and messages else None
+    if not isinstance(first, dict) or first.get("role") not in ("system", "developer"):
+        return None
+    content = first.get("content")
+    return content if isinstance(content, str) else None
+
+
+def _number_or_none(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _tools(tools: Any) -> list[Fields]:
+    """The tools as Responses has them; none where --body brings something that is no list of tools."""
+    try:
+        return tools_for("responses", tools or [])
+    except Failure:
+        return []
