@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from oastream.exits import Outcome
+from oastream.lenient_json import dumps
 
 _BY_STATUS = {
     400: Outcome.BAD_REQUEST,
@@ -44,7 +45,8 @@ _TELLING = _table(
             resource_exhausted""",
         Outcome.AUTH: "invalid_api_key authentication_error invalid_authentication unauthenticated",
         Outcome.FORBIDDEN: "permission_error permission_denied unsupported_country_region_territory",
-        Outcome.NOT_FOUND: "model_not_found not_found_error previous_response_not_found deploymentnotfound",
+        Outcome.NOT_FOUND: """model_not_found not_found_error previous_response_not_found deploymentnotfound
+            invalid_model""",
         Outcome.BAD_REQUEST: "context_length_exceeded exceed_context_size_error",
         Outcome.SERVER_ERROR: "overloaded overloaded_error server_is_overloaded engine_overloaded_error",
     }
@@ -104,10 +106,11 @@ def outcome_of_status(status: int) -> Outcome:
 def event_error(event: dict[str, Any], kind: str = "") -> ApiError | None:
     """The error that an event is, if it is one; `kind` is the event's name."""
     if kind == "error" or event.get("type") == "error" or event.get("object") == "error":
-        return read_error(event) or ApiError(str(event.get("message") or "no reason given"))
-    if str(event.get("type") or "").startswith("response."):
+        return read_error(event) or ApiError(_as_text(event.get("message") or "no reason given"))
+    kind_of_event = event.get("type")
+    if isinstance(kind_of_event, str) and kind_of_event.startswith("response."):
         return None
-    if event.get("error"):
+    if event.get("error") or "base_resp" in event:
         return read_error(event)
     choices = event.get("choices")
     if isinstance(choices, list):
@@ -126,21 +129,35 @@ def read_error(body: Any) -> ApiError | None:
         return _error(inner)
     if isinstance(inner, str) and inner:
         return _error({**body, "message": body.get("message") or inner, "code": body.get("code")})
+    if isinstance(body.get("base_resp"), dict):
+        return _base_resp_error(body["base_resp"])
     if body.get("detail"):  # FastAPI, the ChatGPT backend
         return ApiError(_detail(body["detail"]))
     return _error(body) if body.get("message") else None
+
+
+_MINIMAX_STATUSES = {1002: 429, 1004: 401, 1008: 402}
+
+
+def _base_resp_error(fields: dict[str, Any]) -> ApiError | None:
+    """MiniMax says with every reply how it went: 0 is well. platform.minimax.io, error codes."""
+    code = fields.get("status_code")
+    if not code:
+        return None
+    status = _MINIMAX_STATUSES.get(code) if isinstance(code, int) else None
+    return ApiError(_as_text(fields.get("status_msg") or f"status_code {code}"), code=_as_text(code), status=status)
 
 
 def _error(fields: dict[str, Any]) -> ApiError:
     code = fields.get("code")
     kind = fields.get("type") if fields.get("type") != "error" else None
     numbers = (code, *(fields.get(name) for name in ("status_code", "status", "raw_status_code")))
-    status = next((int(n) for n in map(str, numbers) if n.isdecimal() and 400 <= int(n) < 600), None)
+    status = next((status for status in map(_http_status, numbers) if status is not None), None)
     words = [_word(code), _word(kind), _word(fields.get("status"))]
     message = fields.get("message") or next(filter(None, words), "no reason given")
     found = [word for word in words if word]
     return ApiError(
-        message if isinstance(message, str) else str(message),
+        _as_text(message),
         code=found[0] if found else None,
         type=found[1] if len(found) > 1 else None,
         param=_word(fields.get("param")),
@@ -153,9 +170,21 @@ def _word(value: Any) -> str | None:
     return value if isinstance(value, str) and value and not value.isdigit() else None
 
 
+def _http_status(value: Any) -> int | None:
+    """A number or a text that is the HTTP status of an error."""
+    text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    is_status = len(text) == 3 and text.isascii() and text.isdigit() and text[0] in "45"
+    return int(text) if is_status else None
+
+
 def _detail(detail: Any) -> str:
     if isinstance(detail, list):
-        return "; ".join(str(d.get("msg", d)) if isinstance(d, dict) else str(d) for d in detail)
+        return "; ".join(_as_text(each.get("msg", each) if isinstance(each, dict) else each) for each in detail)
     if isinstance(detail, dict):
-        return str(detail.get("message") or detail)
-    return str(detail)
+        return _as_text(detail.get("message") or detail)
+    return _as_text(detail)
+
+
+def _as_text(value: Any) -> str:
+    """Words as they are, anything else as JSON: however deep, it can be shown."""
+    return value if isinstance(value, str) else dumps(value).decode()

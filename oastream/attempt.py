@@ -68,7 +68,8 @@ class Session(NamedTuple):
 
     `more` tells whether a source can be opened again; `choices` is how many answers the request asks for;
     `keep_text` whether the answer's text is needed after it was printed; `asked` are the fields of a response that
-    repeat the request, for an API whose own chunks do not.
+    repeat the request, for an API whose own chunks do not; `offered` are the names of its tools, None when they are not
+    known.
     """
 
     options: Options
@@ -82,6 +83,7 @@ class Session(NamedTuple):
     choices: int = 1
     keep_text: bool = False
     asked: dict[str, Any] | None = None
+    offered: frozenset[str] | None = None
 
 
 class Attempt:
@@ -311,7 +313,7 @@ class Attempt:
     def _broken_off(self, why: str) -> Failure:
         if not self._decoder.payloads and not self._resumed:
             return failure(Outcome.UNREACHABLE, "no answer", "the reply ended before its first event")
-        return failure(Outcome.INTERRUPTED, "the answer broke off", why)
+        return failure(Outcome.INTERRUPTED, "the answer broke off", why, self._decoder.hint)
 
     def _late(self) -> Verdict:
         """Which deadline has passed."""

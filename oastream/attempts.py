@@ -100,7 +100,7 @@ class Attempts:
         keep_text = self.sink.assembles or self._session.keep_text
         # Of several choices nobody knows which one used the tokens up.
         limit = self._options.max_output_tokens if self._session.choices == 1 else None
-        return Reply(limit, self.sink.prints_deltas, keep_text)
+        return Reply(limit, self.sink.prints_deltas, keep_text, self._session.offered)
 
     def _count(self, progress: bool) -> None:
         """Failures count in a row: an event that arrives starts the count, and the time for it, anew."""

@@ -7,46 +7,17 @@ that need it.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
+from oastream.exits import Outcome
+from oastream.finish_reason import outcome_of_reason, outranks
 from oastream.text import Gathered, Joiner
 
 Event = dict[str, Any]
 Fragment = dict[str, Any]
-
-# What a finish_reason says, in lower case. A word that is in none of these is a reason that nobody knows.
-STOPPED = frozenset(
-    {"stop", "tool_calls", "function_call", "tool_use", "tool_call", "eos", "eos_token", "end_turn", "stop_sequence"}
-)
-CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
-FILTERED = frozenset({"content_filter", "sensitive", "safety", "recitation", "blocklist", "prohibited_content"})
-FAILED = frozenset({"error", "abort", "network_error", "insufficient_system_resource"})
-
-
-class Finish(enum.IntEnum):
-    """What the finish_reasons of a choice amount to, ordered as their exit statuses are: 10, 11, 15, 42, and last 0."""
-
-    CUT = 1
-    FILTERED = 2
-    UNKNOWN = 3
-    FAILED = 4
-    STOPPED = 5
-
-
-def finish_of(word: str) -> Finish:
-    """What one finish_reason says."""
-    word = word.lower()
-    if word in STOPPED:
-        return Finish.STOPPED
-    if word in CUT:
-        return Finish.CUT
-    if word in FILTERED:
-        return Finish.FILTERED
-    return Finish.FAILED if word in FAILED else Finish.UNKNOWN
 
 
 class _Item:
@@ -132,7 +103,7 @@ class _Choice:
         self.by_index: dict[int, _Call] = {}  # the latest at each index
         self.by_id: dict[str, _Call] = {}  # the latest of each id
         self.by_index_and_id: dict[tuple[int, str], _Call] = {}
-        self.finish: Finish | None = None
+        self.finish: Outcome | None = None
         self.finish_word = ""
 
     @property
@@ -141,8 +112,8 @@ class _Choice:
 
     def note_finish(self, word: str) -> None:
         """Take a finish_reason in; of several the one with the lowest exit status that is not 0 counts."""
-        finish = finish_of(word)
-        if self.finish is None or finish < self.finish:
+        finish = outcome_of_reason(word)
+        if self.finish is None or outranks(finish, self.finish):
             self.finish, self.finish_word = finish, word
 
     def add_call(self, call: _Call, index: int | None) -> None:
@@ -262,15 +233,15 @@ class Translator:
             self._start(events)
         first = self._choices.get(0) or next(iter(self._choices.values()), None)
         finish = first.finish if first is not None else None
-        status, details = _ENDINGS[finish or Finish.STOPPED]  # none: [DONE] without any, a weaker proof
+        status, details = _ENDINGS[finish or Outcome.STOP]  # none: [DONE] without any, a weaker proof
         for item in self._output:
             if not isinstance(item, dict):
                 self._end(item, events, status != "completed")
         ending = self._event(f"response.{status}", response=self._snapshot(status) | details)
-        if finish in (Finish.UNKNOWN, Finish.FAILED) and first is not None:
+        if finish in (Outcome.OTHER, Outcome.FAILED) and first is not None:
             # The API's own types have no place for the word.
             ending["finish_reason"] = first.finish_word
-            if finish is Finish.FAILED:
+            if finish is Outcome.FAILED:
                 ending["response"]["error"] = {"code": "server_error", "message": f"finish_reason {first.finish_word}"}
         events.append(ending)
         return events
@@ -528,7 +499,7 @@ def _finish_words(given: Event) -> list[str]:
     """The finish_reasons that an entry of `choices` has: its own, and the provider's where that says more."""
     word, native = given.get("finish_reason"), given.get("native_finish_reason")
     words = [str(word)] if word and str(word).lower() != "null" else []
-    if isinstance(native, str) and finish_of(native) is Finish.CUT:
+    if isinstance(native, str) and outcome_of_reason(native) is Outcome.LENGTH:
         words.append(native)  # OpenRouter says stop where Gemini said MAX_TOKENS
     return words
 
@@ -588,12 +559,12 @@ def _listed(parts: list[Any]) -> Iterator[tuple[str, str]]:
 
 
 # How the answer ends by its finish: the response's status, and its details.
-_ENDINGS: dict[Finish, tuple[str, Event]] = {
-    Finish.STOPPED: ("completed", {}),
-    Finish.CUT: ("incomplete", {"incomplete_details": {"reason": "max_output_tokens"}}),
-    Finish.FILTERED: ("incomplete", {"incomplete_details": {"reason": "content_filter"}}),
-    Finish.UNKNOWN: ("incomplete", {"incomplete_details": {"reason": None}}),
-    Finish.FAILED: ("failed", {}),
+_ENDINGS: dict[Outcome, tuple[str, Event]] = {
+    Outcome.STOP: ("completed", {}),
+    Outcome.LENGTH: ("incomplete", {"incomplete_details": {"reason": "max_output_tokens"}}),
+    Outcome.CONTENT_FILTER: ("incomplete", {"incomplete_details": {"reason": "content_filter"}}),
+    Outcome.OTHER: ("incomplete", {"incomplete_details": {"reason": None}}),
+    Outcome.FAILED: ("failed", {}),
 }
 
 

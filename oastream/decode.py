@@ -6,54 +6,49 @@ Finds out what the body is (an event stream, one JSON answer, HTML). Does no I/O
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-import orjson
 
 from oastream import sse
 from oastream.api_error import ApiError, event_error, read_error
 from oastream.chat import Translator
 from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.lenient_json import parse_json
 from oastream.text import one_line
 
 Decoded = tuple[dict[str, Any], bytes | None]
 
 _DONE = b"[DONE]"
 _BRACE = ord("{")
+_BOM = b"\xef\xbb\xbf"
+_SHOWN = 500
+"""So many bytes of what is no answer are kept to be shown."""
+_FIELDS = (b"data", b"event", b"id", b"retry", b"error", b":")
+"""What a line of an event stream begins with."""
 
 
-def parse_json(data: bytes) -> Any:
-    """JSON as any server may write it: bytes that are not UTF-8 become U+FFFD, lone surrogates stay for `text.Joiner`.
+def parse_event(data: bytes, name: str = "") -> tuple[dict[str, Any], bytes | None]:
+    """The payload of an event, and the server's own JSON of it if it is that.
 
-    Raises `ValueError` for what is not JSON; NaN and Infinity are not.
+    Raises `Failure` malformed when it is not a JSON object; an event that is named error may be plain words.
     """
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        try:
-            return json.loads(data.decode("utf-8", "replace"), parse_constant=_no_constant)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def parse_event(data: bytes) -> dict[str, Any]:
-    """The payload of an event. Raises `Failure` malformed when it is not a JSON object."""
     try:
         value = parse_json(data)
     except ValueError as error:
+        if name == "error":
+            return _error_event(data.decode("utf-8", "replace")), None
         raise _malformed("an event is not JSON", data) from error
     if isinstance(value, dict):
-        return value
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "error" in value[0]:
-        return value[0]  # Gemini wraps its errors in a list
+        return value, data
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and event_error(value[0]):
+        return value[0], None  # Gemini wraps its errors in a list
+    if name == "error":
+        return _error_event(value if isinstance(value, str) else data.decode("utf-8", "replace")), None
     raise _malformed("an event is not a JSON object", data)
+
+
+def _error_event(words: str) -> dict[str, Any]:
+    return {"type": "error", "code": None, "message": words, "param": None}
 
 
 def parse_document(data: bytes, name: str) -> Any:
@@ -81,8 +76,10 @@ class Decoder:
         self._dialect = dialect
         self._limit = max_event_bytes
         self._parser = sse.Parser(max_event_bytes)
-        self._document: bytearray | None = bytearray()
+        self._start = bytearray()  # blanks, and what may be a byte order mark
+        self._document: bytearray | None = None
         self._is_stream = False
+        self._opening = b""  # of a stream, while no event has come of it
         self.payloads = 0
         """Events that have come, `[DONE]` included."""
 
@@ -99,10 +96,15 @@ class Decoder:
     def comments(self) -> int:
         return self._parser.comments
 
+    @property
+    def hint(self) -> str:
+        """What may be wrong when the body ends without an answer."""
+        return self._dialect.hint
+
     def feed(self, chunk: bytes) -> Iterator[Decoded]:
         """The events that `chunk` completes."""
         if not self._is_stream:
-            chunk = self._sniffed(chunk)
+            chunk = self._hold_until_known(chunk)
         for kind, data in self._parser.feed(chunk) if chunk else ():
             if not data.isspace():
                 self.payloads += 1
@@ -117,35 +119,45 @@ class Decoder:
 
         `torn` says that the body's framing wanted more: then a document that makes no sense is only a beginning.
         """
-        if not self._is_stream and self._document:
-            yield from self._whole_document(bytes(self._document), torn)
+        if self._document is not None:
+            document, self._document = bytes(self._document), None
+            yield from self._whole_document(document, torn)
         for kind, data in self._parser.close():
             if _is_whole(data):
                 self.payloads += 1
                 yield from self._dialect.feed(kind, data)
+        if self._opening and not self.payloads and not torn and not _is_event_stream(self._opening):
+            words = one_line(self._opening.decode("utf-8", "replace"), 80)
+            raise failure(Outcome.NOT_API, "the server sent neither events nor JSON", words)
         yield from self._dialect.close()
 
-    def _sniffed(self, chunk: bytes) -> bytes:
+    def _hold_until_known(self, chunk: bytes) -> bytes:
         """Hold back a body until its first character tells what it is; returns what the event parser may have."""
-        assert self._document is not None
-        self._document += chunk
-        head = self._document.removeprefix(b"\xef\xbb\xbf").lstrip()
-        if not head or head.startswith((b"{", b"[", b"<")):
+        if self._document is not None:
+            self._document += chunk
             if len(self._document) > self._limit:
                 raise self._too_large()
             return b""
+        self._start += chunk
+        if len(self._start) < len(_BOM) and _BOM.startswith(self._start):
+            return b""
+        begun = bytes(self._start).removeprefix(_BOM).lstrip(b"\r\n")  # blank lines say nothing, however many come
+        self._start = bytearray(begun)
+        text = begun.lstrip()
+        if not text:
+            return b""
+        if text.startswith((b"{", b"[", b"<")):
+            self._document = bytearray(text)
+            return b""
         self._is_stream = True
-        held, self._document = bytes(self._document), None
-        return held
+        self._opening = text[:_SHOWN]
+        return begun
 
     def _too_large(self) -> Failure:
         return failure(Outcome.MALFORMED, "an event is too large", f"over --max-event-bytes {self._limit}")
 
     def _whole_document(self, document: bytes, torn: bool) -> Iterator[Decoded]:
         """A body that is no event stream: a JSON answer or error, a page, or events behind a stray line."""
-        document = document.removeprefix(b"\xef\xbb\xbf").strip()
-        if not document:
-            return
         try:
             value = parse_json(document)
         except ValueError:
@@ -153,7 +165,7 @@ class Decoder:
                 yield from self._not_json(document)
             return
         self.payloads += 1
-        yield from self._answer(value)
+        yield from self._answer(value, document)
 
     def _not_json(self, document: bytes) -> Iterator[Decoded]:
         events = self._parser.feed(document + b"\n\n")
@@ -165,7 +177,7 @@ class Decoder:
             self.payloads += 1
             yield from self._dialect.feed(kind, data)
 
-    def _answer(self, value: Any) -> Iterator[Decoded]:
+    def _answer(self, value: Any, document: bytes) -> Iterator[Decoded]:
         error = event_error(value) if isinstance(value, dict) else read_error(value)
         if isinstance(value, dict) and value.get("object") == "response" and value.get("status") == "failed":
             error = None  # the response itself says so
@@ -176,11 +188,13 @@ class Decoder:
         elif isinstance(value, dict) and isinstance(value.get("output"), list):
             status = value.get("status")
             if status in ("queued", "in_progress"):
+                yield {"type": f"response.{status}", "response": value}, None
                 raise failure(Outcome.INTERRUPTED, "the answer is not complete", f"the server calls it {status}")
             kind = status if status in ("incomplete", "failed") else "completed"
             yield {"type": f"response.{kind}", "response": value}, None
         else:
-            raise failure(Outcome.NOT_API, "the server sent JSON that is not an answer", one_line(str(value), 80))
+            shown = one_line(document[:_SHOWN].decode("utf-8", "replace"), 80)
+            raise failure(Outcome.NOT_API, "the server sent JSON that is not an answer", shown)
 
 
 def error_verdict(error: ApiError, http_status: int | None = None, after_output: bool = False) -> Verdict:
@@ -207,15 +221,27 @@ WHAT = {
 
 
 def page_title(page: bytes) -> str:
-    """What an HTML page calls itself, else the beginning of its text."""
-    title = re.search(rb"<title[^>]*>(.*?)</title", page, re.IGNORECASE | re.DOTALL)
-    text = title.group(1) if title else re.sub(rb"<[^>]*>", b" ", page)
+    """What an HTML page calls itself, else the beginning of its text. In time that grows with its length alone."""
+    lower = page.lower()
+    start = page.find(b">", lower.find(b"<title")) + 1 if b"<title" in lower else 0
+    end = lower.find(b"</title", start) if start else -1
+    text = page[start:end] if end >= 0 else _without_tags(page)
     return one_line(text.decode("utf-8", "replace"), 80)
+
+
+def _without_tags(page: bytes) -> bytes:
+    first, *others = page.split(b"<")
+    return b" ".join([first, *(other.partition(b">")[2] for other in others)])
 
 
 def is_done(data: bytes) -> bool:
     """Whether the data is `[DONE]`; some servers put blanks around it."""
     return data[0] != _BRACE and data.strip().startswith(_DONE)
+
+
+def _is_event_stream(opening: bytes) -> bool:
+    """Whether a body that brought no event is an event stream all the same: comments, an id, an event without data."""
+    return opening.startswith(_FIELDS) or any(field.startswith(opening) for field in _FIELDS)
 
 
 def _is_whole(data: bytes) -> bool:
@@ -225,12 +251,17 @@ def _is_whole(data: bytes) -> bool:
         return False
 
 
+OWN_RECORDS = "oastream:"
+"""What the types of our own records begin with. A server that sends one could forge the end of the run."""
+
+
 class Responses:
     """The Responses API's events, as they are."""
 
     is_settled = False
     is_complete = False
     """The terminal event itself ends the reading."""
+    hint = ""
 
     def chat_document(self, choices: int) -> Chat:
         """What translates an answer of the other API, from a server that has only that."""
@@ -239,16 +270,20 @@ class Responses:
     def feed(self, kind: bytes, data: bytes) -> Sequence[Decoded]:
         if is_done(data):
             return ()  # Open Responses and OpenRouter end with it; it proves nothing
-        event = parse_event(data)
+        name = kind.decode("utf-8", "replace") if kind else ""
+        event, raw = parse_event(data, name)
         own = event.get("type")
         if type(own) is str and own.startswith("response."):
-            return ((event, data),)
-        named = kind.decode("utf-8", "replace")
-        if event_error(event, named):
+            return ((event, raw),)
+        if event_error(event, name):
             event = {**event, "type": "error"}
-        elif named not in ("", "message") or type(own) is not str:
-            event = {**event, "type": named}
-        return ((event, data),)
+        elif name not in ("", "message") or type(own) is not str:
+            event = {**event, "type": name}
+        if event.get("object") == "chat.completion.chunk":
+            self.hint = "these are chunks of Chat Completions; try --api chat"
+        if event["type"].startswith(OWN_RECORDS):
+            return ()
+        return ((event, raw),)
 
     def close(self) -> Sequence[Decoded]:
         return ()
@@ -256,6 +291,8 @@ class Responses:
 
 class Chat:
     """Chat Completions chunks, translated. `asked` are the fields of a response that repeat the request."""
+
+    hint = ""
 
     def __init__(self, choices: int = 1, keep_text: bool = True, asked: dict[str, Any] | None = None) -> None:
         self._asked = asked
@@ -279,10 +316,11 @@ class Chat:
         if is_done(data):
             return self.finish()
         try:
-            chunk = parse_event(data)
+            name = kind.decode("utf-8", "replace") if kind else ""
+            chunk, _ = parse_event(data, name)
             if not kind and (events := self._translator.go_on(chunk)) is not None:
                 return _own(events)
-            error = None if self.is_complete else event_error(chunk, kind.decode("utf-8", "replace"))
+            error = None if self.is_complete else event_error(chunk, name)
             if error is not None:
                 self._ended = True
                 return _own(self._translator.failed(_error_fields(error, chunk)))

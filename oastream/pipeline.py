@@ -17,13 +17,14 @@ from oastream.deadlines import Deadlines
 from oastream.endpoint import Request, build_request
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure
 from oastream.job import Job
+from oastream.lenient_json import dumps
 from oastream.messages import Messages
 from oastream.options import Options
 from oastream.output import STDOUT, File, Held, Output, open_output
 from oastream.prompt import Stdin
 from oastream.question import Question
-from oastream.request import Body, encoded
-from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, dumps, end_record
+from oastream.request import Body, encoded, offered_tools
+from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, end_record
 from oastream.status_line import STDERR, TICK, StatusLine, wanted
 from oastream.watch import Watch
 
@@ -142,6 +143,7 @@ class Run:
             _choices(body),
             keep_text=options.history is not None or options.schema is not None,
             asked=self._asked(body),
+            offered=offered_tools(body) if body else None,  # nothing is known of what a recording was asked for
         )
         if options.list_models:
             from oastream.models import Listing

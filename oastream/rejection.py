@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from oastream.api_error import ApiError, read_error
-from oastream.decode import error_verdict, page_title, parse_json
+from oastream.decode import error_verdict, page_title
 from oastream.endpoint import is_loopback
 from oastream.exits import Outcome, Verdict
+from oastream.lenient_json import parse_json
 from oastream.text import one_line
 
 

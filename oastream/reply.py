@@ -3,7 +3,8 @@
 In: events of the Responses API, from any server, in order. Out: text for stdout piece by piece, finished tool calls,
 the assembled response, a `Verdict`. Does no I/O and knows nothing of formats.
 
-Items are keyed by output_index: ids rotate (GitHub Copilot) or are missing.
+Items are found by output_index, since ids rotate (GitHub Copilot) or are missing; by their ids where several share an
+index (LiteLLM) or there is none (Lemonade).
 """
 
 from __future__ import annotations
@@ -13,11 +14,24 @@ from typing import Any
 
 from oastream.api_error import ApiError, event_error, read_error
 from oastream.decode import error_verdict
-from oastream.exits import Outcome, Verdict, failure
-from oastream.items import CALLS, Event, Item, Text, arguments_of
+from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.finish_reason import outcome_of_reason
+from oastream.items import (
+    CALLS,
+    Event,
+    Item,
+    StreamedText,
+    arguments_of,
+    kind_of,
+    nonempty_str,
+    part_text,
+    streamed_items,
+    text_parts,
+)
 from oastream.text import one_line
 
-_WAITING = {
+_OUTPUTS = {
+    **{kind: f"{kind}_output" for kind in CALLS},
     "mcp_approval_request": "mcp_approval_response",
     "local_shell_call": "local_shell_call_output",
     "shell_call": "shell_call_output",
@@ -25,23 +39,40 @@ _WAITING = {
     "computer_call": "computer_call_output",
     "tool_search_call": "tool_search_output",
 }
-"""Items that wait for the client unless the server itself adds their output."""
+"""Items that wait for the client, unless the server itself adds what stands beside them here."""
+_ANSWERS = frozenset(_OUTPUTS.values())
 
 
 class Reply:
     """One response, as its events tell it. `limit` is the --max-output-tokens that was asked for.
 
     `printed` says that deltas are printed as they come, so that a final text may not contradict them. `keep_text`
-    keeps the text too, for a response that must be assembled without the server's help.
+    keeps the text too, for a response that must be assembled without the server's help. `offered` are the names of
+    the tools in the request, None when they are not known.
     """
 
-    def __init__(self, limit: int | None = None, printed: bool = True, keep_text: bool = False) -> None:
+    def __init__(
+        self,
+        limit: int | None = None,
+        printed: bool = True,
+        keep_text: bool = False,
+        offered: frozenset[str] | None = None,
+    ) -> None:
         self._limit = limit
         self._printed = printed
         self._keep_text = keep_text
+        self._offered = offered
         self._items: list[Item] = []
-        self._by_index: dict[Any, Item] = {}
-        self._texts: dict[tuple[Any, Any], Text] = {}
+        self._by_index: dict[tuple[str, Any], Item] = {}
+        self._by_name: dict[tuple[str, str, str], Item] = {}
+        """Items by kind, the field that names them, and the name."""
+        self._open: dict[str, dict[Item, None]] = {}
+        """Items by kind whose `done` has not come, in order."""
+        self._texts: dict[tuple[Any, Any], StreamedText] = {}
+        """Texts that go on, by output_index and content_index: the short way of a delta."""
+        self._finished: list[Item] = []
+        """Calls that have become whole since `finished_calls` was asked."""
+        self._final_items: list[Item] = []
         self._terminal: Event | None = None
         self.ended = False
         """Whether the terminal event has come."""
@@ -60,153 +91,192 @@ class Reply:
     @property
     def waits(self) -> bool:
         """Whether a call, or another item, waits for the client."""
-        return any(self._waits(item) for item in self._items)
+        return bool(self._waiting_items())
 
     @property
     def text(self) -> str:
         """The answer's text, as it was printed; only with `keep_text`."""
-        return "".join(text.text() for item in self._items for text in item.parts.values() if text.shown)
+        return "".join(text.text() for item in self._items for text in item.parts.values() if text.in_answer)
 
     def feed(self, event: Event) -> str:
         """Take an event in; the text that it adds to the answer. Raises `Failure` when it contradicts what was said."""
-        take = _STATES.get(event["type"])
+        take = _HANDLERS.get(event["type"])
         if take is None:
             return ""  # status of hosted tools, keep-alives, vendors' events: they change nothing of the answer
         try:
             return take(self, event) or ""
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise failure(Outcome.MALFORMED, "an event has a field of the wrong type", event["type"]) from error
 
     # The response as a whole -------------------------------------------------------------------------------------
 
-    def _lifecycle(self, event: Event) -> None:
-        response = _object(event.get("response"))
-        self.response_id = self.response_id or _word(response.get("id"))
-        self.model = self.model or _word(response.get("model"))
-        self.usage = _object(response.get("usage")) or self.usage
+    def _read_metadata(self, event: Event) -> None:
+        response = _dict_or_empty(event.get("response"))
+        self.response_id = self.response_id or nonempty_str(response.get("id"))
+        self.model = self.model or nonempty_str(response.get("model"))
+        self.usage = _dict_or_empty(response.get("usage")) or self.usage
 
     def _completed(self, event: Event) -> str:
-        self._lifecycle(event)
+        self._read_metadata(event)
         self._terminal, self.ended = event, True
-        output = enumerate(_object(event.get("response")).get("output") or ())
-        text = "".join([self._reconcile(place, fields) for place, fields in output if isinstance(fields, dict)])
-        for item in self._items if self._ending_outcome() is Outcome.STOP else ():
-            item.whole = item.whole or item.fields.get("status") != "incomplete"
-        return text
+        finals = self._final_output()
+        self._final_items = []
+        text = []
+        for place, (fields, item) in enumerate(zip(finals, streamed_items(finals, self._items), strict=True)):
+            found = item or self._new(kind_of(fields), fields, ("final", place))
+            found.final = True
+            self._final_items.append(found)
+            text.append(self._complete_item(found, fields))
+            if fields.get("status") in ("completed", "incomplete"):
+                self._set_whole(found, fields)
+        if self._ending_outcome() is Outcome.STOP:
+            for item in self._items:
+                self._set_whole(item, item.fields)
+        return "".join(text)
 
     def _failed(self, event: Event) -> None:
-        self._lifecycle(event)
+        self._read_metadata(event)
         self._terminal, self.ended = event, True
         self._error = event_error(event) if event["type"] == "error" else read_error(event.get("response"))
-
-    def _reconcile(self, position: int, fields: Event) -> str:
-        """An item of the final output: it completes the one that was streamed, or was never streamed at all."""
-        kind = _word(fields.get("type")) or ""
-        same = [item for item in self._items if item.kind == kind]
-        nth = sum(1 for earlier in self._final_kinds(position) if earlier == kind)
-        item = same[nth] if nth < len(same) else self._new(kind, fields, ("final", position))
-        return self._fill(item, fields)
-
-    def _final_kinds(self, position: int) -> Iterator[Any]:
-        response = self._final()
-        return (fields.get("type") for fields in response["output"][:position] if isinstance(fields, dict))
 
     # Items -------------------------------------------------------------------------------------------------------
 
     def _new(self, kind: str, fields: Event, index: Any) -> Item:
         item = Item(kind, fields)
         self._items.append(item)
-        self._by_index[index] = item
-        for key in [key for key in self._texts if key[0] == index]:
-            del self._texts[key]
+        displaced = self._by_index.get((kind, index))
+        for part in displaced.parts if displaced is not None else ():
+            self._texts.pop((index, part), None)
+        self._by_index[kind, index] = item
+        self._open.setdefault(kind, {})[item] = None
+        self._learn_names(item, fields)
         return item
 
+    def _learn_names(self, item: Item, fields: Event) -> None:
+        for field in ("id", "call_id"):
+            name = nonempty_str(fields.get(field))
+            if name is not None:
+                self._by_name[item.kind, field, name] = item
+
+    def _named(self, kind: str, fields: Event) -> Item | None:
+        """The item that has the call_id or the id of `fields`; ids that rotate name nothing."""
+        for field in ("call_id", "id"):
+            item = self._by_name.get((kind, field, nonempty_str(fields.get(field)) or ""))
+            if item is not None and (not item.closed or item.is_named_in(fields)):
+                return item
+        return None
+
+    def _last_open(self, kind: str) -> Item | None:
+        items = self._open.get(kind)
+        return next(reversed(items)) if items else None
+
     def _added(self, event: Event) -> None:
-        fields = _object(event.get("item"))
+        fields = _dict_or_empty(event.get("item"))
         index = _index(event, fields)
-        known = self._by_index.get(index)
+        known = self._by_index.get((kind_of(fields), index))
         # LiteLLM gives several items one output_index; a repeated `added` of an empty item is the same item.
-        if known is None or known.kind != fields.get("type") or known.whole or known.parts or known.arguments:
-            self._new(_word(fields.get("type")) or "", fields, index)
+        if known is None or known.whole or known.parts or known.arguments or not known.is_named_in(fields):
+            self._new(kind_of(fields), fields, index)
 
     def _item_done(self, event: Event) -> str:
-        fields = _object(event.get("item"))
+        fields = _dict_or_empty(event.get("item"))
         index = _index(event, fields)
-        item = self._by_index.get(index)
-        if item is None or item.kind != fields.get("type"):
-            item = self._match(fields) or self._new(_word(fields.get("type")) or "", fields, index)
-        text = self._fill(item, fields)
-        item.whole = fields.get("status") != "incomplete"
+        kind = kind_of(fields)
+        item = self._done_item(kind, index, fields) or self._new(kind, fields, index)
+        text = self._complete_item(item, fields)
+        self._close(item, index)
+        self._set_whole(item, fields)
         return text
 
-    def _match(self, fields: Event) -> Item | None:
-        """The open item that a `done` under another index means: same type and id, or the last one of its type."""
-        same = [item for item in self._items if item.kind == fields.get("type") and not item.whole]
-        by_id = [item for item in same if item.fields.get("id") == fields.get("id")]
-        candidates = by_id or same
-        return candidates[-1] if candidates else None
+    def _done_item(self, kind: str, index: Any, fields: Event) -> Item | None:
+        """The item that a `done` is of: at its index, by its name, or the last open one that it agrees with."""
+        item = self._by_index.get((kind, index))
+        if item is not None and item.is_named_in(fields):
+            return item
+        named = self._named(kind, fields)
+        if named is not None or (item is not None and not item.closed):
+            return named or item
+        last = self._last_open(kind)
+        return last if last is not None and (last.is_named_in(fields) or last.agrees_with(fields)) else None
 
-    def _fill(self, item: Item, fields: Event) -> str:
+    def _event_item(self, event: Event, kind: str) -> Item:
+        """The item that an event is part of; it may come without its `added`."""
+        names = {"type": kind, "id": event.get("item_id")}
+        index = _index(event, names)
+        item = self._by_index.get((kind, index))
+        if item is not None and item.is_named_in(names):
+            return item
+        named = self._named(kind, names)
+        if named is not None or (item is not None and not item.closed):
+            return named or item or self._new(kind, names, index)
+        last = self._last_open(kind) if event.get("output_index") is None else None
+        return last if last is not None and last.is_named_in(names) else self._new(kind, names, index)
+
+    def _close(self, item: Item, index: Any) -> None:
+        item.closed = True
+        self._open[item.kind].pop(item, None)
+        for part in item.parts:
+            self._texts.pop((index, part), None)
+
+    def _set_whole(self, item: Item, fields: Event) -> None:
+        whole = fields.get("status") != "incomplete"
+        if whole and not item.whole and item.kind in CALLS:
+            self._finished.append(item)
+        item.whole = whole
+
+    def _complete_item(self, item: Item, fields: Event) -> str:
+        """Take in what the server says of a whole item; the text that was missing."""
         item.replace(fields)
+        self._learn_names(item, fields)
         if item.kind != "message":
             return ""
-        contents = [part for part in fields.get("content") or () if isinstance(part, dict)]
-        texts = list(item.parts.values())
-        texts += [self._text(item, ("final", position)) for position in range(len(texts), len(contents))]
-        return "".join([self._complete(text, part) for text, part in zip(texts, contents, strict=False)])
+        parts = text_parts(fields)
+        texts = list(item.parts.values())  # in order: Bedrock Mantle counts the first of them as 1
+        texts += [self._new_text(item, ("final", place)) for place in range(len(texts), len(parts))]
+        return "".join([self._complete_text(text, part) for text, part in zip(texts, parts, strict=False)])
 
     # Text --------------------------------------------------------------------------------------------------------
 
-    def _text_of(self, event: Event) -> Text:
-        key = (event.get("output_index"), event.get("content_index"))
-        text = self._texts.get(key)
-        if text is None:
-            item = self._open_item(event, "message")
-            text = self._texts[key] = item.parts.get(key[1]) or self._text(item, key[1])
+    def _text_of(self, event: Event) -> StreamedText:
+        item = self._event_item(event, "message")
+        part = event.get("content_index")
+        text = item.parts.get(part) or self._new_text(item, part)
+        if event.get("output_index") is not None and not item.closed:
+            self._texts[event["output_index"], part] = text
         return text
 
-    def _text(self, item: Item, part: Any) -> Text:
-        text = item.parts[part] = Text(item.text_shown, self._printed, self._keep_text)
+    def _new_text(self, item: Item, part: Any) -> StreamedText:
+        text = item.parts[part] = StreamedText(item.in_answer, self._printed, self._keep_text)
         return text
-
-    def _open_item(self, event: Event, kind: str) -> Item:
-        """The item that an event without its `added` belongs to: at its index, by its id, the last of its kind."""
-        index = _index(event, {"id": event.get("item_id")})
-        item = self._by_index.get(index)
-        if item is not None and item.kind == kind:
-            return item
-        if "output_index" not in event:
-            same = [item for item in self._items if item.kind == kind and not item.whole]
-            if same:
-                return same[-1]
-        return self._new(kind, {"type": kind, "id": event.get("item_id")}, index)
 
     def _text_delta(self, event: Event) -> str:
+        delta = event["delta"]
+        if delta is None:
+            return ""
         text = self._texts.get((event.get("output_index"), event.get("content_index"))) or self._text_of(event)
-        return self._shown(text, text.add(event["delta"]))
+        return self._shown(text, text.add(delta))
 
     def _refusal_delta(self, event: Event) -> str:
-        self.has_refusal = self.has_refusal or bool(event["delta"])
-        return self._text_delta(event)
+        refused = self._text_delta(event)
+        self.has_refusal = self.has_refusal or bool(refused)
+        return refused
 
     def _text_done(self, event: Event) -> str:
-        return self._complete(self._text_of(event), event)
+        return self._complete_text(self._text_of(event), event)
 
     def _part_done(self, event: Event) -> str:
-        part = _object(event.get("part"))
-        if part.get("type") not in ("output_text", "text", "refusal"):
-            return ""
-        return self._complete(self._text_of(event), part)
+        part = _dict_or_empty(event.get("part"))
+        return self._complete_text(self._text_of(event), part) if text_parts({"content": [part]}) else ""
 
-    def _complete(self, text: Text, part: Event) -> str:
-        refusal = part.get("refusal")
-        full = refusal if isinstance(refusal, str) and refusal else part.get("text")
-        self.has_refusal = self.has_refusal or bool(refusal)
-        return self._shown(text, text.complete(full)) if isinstance(full, str) else ""
+    def _complete_text(self, text: StreamedText, part: Event) -> str:
+        full = part_text(part)
+        if part.get("refusal") and text.in_answer:
+            self.has_refusal = True
+        return self._shown(text, text.complete(full)) if full else ""
 
-    def _shown(self, text: Text, piece: str) -> str:
+    def _shown(self, text: StreamedText, piece: str) -> str:
         """What of a piece is the answer's text."""
-        if not (piece and text.shown):
+        if not (piece and text.in_answer):
             return ""
         self.has_text = True
         return piece
@@ -214,55 +284,76 @@ class Reply:
     # Tool calls --------------------------------------------------------------------------------------------------
 
     def _arguments_delta(self, event: Event) -> None:
-        if not isinstance(event["delta"], str):
+        delta = event["delta"]
+        if delta is None:
+            return
+        if not isinstance(delta, str):
             raise TypeError("a delta is a text")
-        self._open_item(event, _call_kind(event)).arguments.append(event["delta"])
+        self._event_item(event, _call_kind(event)).arguments.append(delta)
 
     def _arguments_done(self, event: Event) -> None:
-        item = self._open_item(event, _call_kind(event))
-        item.call_with(event)
+        item = self._event_item(event, _call_kind(event))
+        item.set_arguments(event)
         if event.get("name"):
             item.fields = {**item.fields, "name": event["name"]}
-        item.whole = True
+        self._set_whole(item, event)
 
-    def _waits(self, item: Item) -> bool:
-        """Whether an item is a call, or waits for the client in another way."""
-        if item.kind in CALLS:
-            return not self._answered(item, f"{item.kind}_output")
-        if item.kind == "tool_search_call" and item.fields.get("execution") != "client":
-            return False
-        return item.kind in _WAITING and not self._answered(item, _WAITING[item.kind])
+    def _waiting_items(self) -> list[Item]:
+        """The items of the answer that wait for the client: it must run something, and answer."""
+        answered: set[tuple[str, str | None]] = set()
+        last_message = -1
+        for place, item in enumerate(self._items):
+            if item.kind in _ANSWERS:
+                answered.add((item.kind, _answered_name(item)))
+            elif item.kind == "message" and item.in_answer:
+                last_message = place
+        return [
+            item
+            for place, item in enumerate(self._items)
+            if item.in_answer
+            and _needs_an_answer(item, answered)
+            and not (place < last_message and self._is_servers_own(item))
+        ]
 
-    def _answered(self, item: Item, output: str) -> bool:
-        """Whether the server itself ran it: its output is among the items."""
-        outputs = [other for other in self._items if other.kind == output]
-        call_id = item.fields.get("call_id")
-        return any(other.fields.get("call_id") in (call_id, None) for other in outputs)
+    def _is_servers_own(self, item: Item) -> bool:
+        """Whether a call is of a tool that the request did not offer: xAI calls its x_search so, and goes on."""
+        return item.kind in CALLS and self._offered is not None and item.fields.get("name") not in self._offered
 
     def calls(self) -> Iterator[Event]:
         """Every call, in order, as --format tools prints it. Raises `Failure` when one is not whole."""
-        for item in self._items:
-            if self._waits(item):
-                yield self.call(item)
+        return (self.call(item) for item in self._waiting_items())
 
     def finished_calls(self) -> Iterator[Event]:
-        """The calls that have become whole since the last time this was asked."""
-        for item in self._items:
-            if item.whole and not item.printed and item.kind in CALLS:
-                item.printed = True
-                yield self.call(item)
+        """The calls that have become whole since the last time this was asked.
+
+        One that is broken is left for the end, when it is known why. One of a tool that was not offered among others
+        that were may be the server's own: the end tells.
+        """
+        finished, self._finished = self._finished, []
+        for item in finished:
+            if item.printed or not item.whole or not item.in_answer or (self._offered and self._is_servers_own(item)):
+                continue
+            try:
+                call = self.call(item)
+            except Failure:
+                continue
+            item.printed = True
+            yield call
 
     def unprinted_calls(self) -> Iterator[Event]:
         """The calls that `finished_calls` has not given."""
-        return (self.call(item) for item in self._items if self._waits(item) and not item.printed)
+        return (self.call(item) for item in self._waiting_items() if not item.printed)
 
     def call(self, item: Item) -> Event:
         """One call as --format tools prints it."""
+        if not item.whole or self._is_cut(item):
+            raise self._broken_call(item, "it is not whole")
         if item.kind not in CALLS:
             return item.fields
-        head = {"type": item.kind, "call_id": item.fields.get("call_id") or "", "name": item.fields.get("name") or ""}
-        if not item.whole:
-            raise self._broken_call(item, "it is not whole")
+        name = nonempty_str(item.fields.get("name"))
+        if name is None:
+            raise self._broken_call(item, "it has no name")
+        head = {"type": item.kind, "call_id": item.fields.get("call_id") or "", "name": name}
         if item.kind == "custom_tool_call":
             return {**head, "input": item.payload()}
         try:
@@ -270,10 +361,20 @@ class Reply:
         except ValueError as error:
             raise self._broken_call(item, "its arguments are not a JSON object") from error
 
+    def _is_cut(self, item: Item) -> bool:
+        """Whether the length limit cut a call before its arguments: nothing is not `{}` then.
+
+        vLLM calls a cut call complete, and so do servers whose answer used all of its tokens.
+        """
+        if self._terminal is None or item.kind not in CALLS or item is not self._items[-1] or item.payload():
+            return False
+        cut = self._ending_outcome() is Outcome.LENGTH and item.fields.get("status") != "completed"
+        return cut or self._used_all_tokens()
+
     def _broken_call(self, item: Item, why: str) -> Exception:
-        name = one_line(str(item.fields.get("name") or "?"), 80)
+        name = one_line(nonempty_str(item.fields.get("name")) or item.kind, 80)
         ending = self._ending_outcome()
-        if ending is Outcome.LENGTH or self._spent():
+        if ending is Outcome.LENGTH or self._used_all_tokens():
             return failure(Outcome.LENGTH, "cut at the maximum number of tokens", f"within a call of {name}")
         if ending is Outcome.CONTENT_FILTER:
             return failure(ending, "cut by the content filter", f"within a call of {name}")
@@ -282,10 +383,12 @@ class Reply:
     # The whole ---------------------------------------------------------------------------------------------------
 
     def response(self) -> Event:
-        """The assembled response: the server's last word, with the items that it left out of it."""
+        """The assembled response: the server's last word, with what it left out of it."""
         response = dict(self._final())
-        if not response.get("output"):
-            response["output"] = [item.assembled() for item in self._items]
+        is_full = len(self._final_items) == len(self._items)
+        output = [item.assembled() for item in (self._final_items if is_full else self._items)]
+        if output != self._final_output() or "output" not in response:
+            response["output"] = output
         return response
 
     def verdict(self, tools_wanted: bool) -> Verdict:
@@ -294,15 +397,21 @@ class Reply:
             return Verdict(Outcome.INTERRUPTED, "the answer broke off", "the stream ended without a terminal event")
         if self._terminal["type"] in ("error", "response.failed") or self._status() in ("failed", "cancelled"):
             return self._failure()
-        held = [verdict for verdict in self._holding(tools_wanted) if verdict is not None]
-        return held[0] if held else Verdict(Outcome.STOP)
+        if self._ending_outcome() is Outcome.FAILED:
+            return Verdict(Outcome.FAILED, "the answer failed", f"the server names the reason {self._reason()}")
+        held = next(self._applicable_verdicts(tools_wanted), None)
+        return held or Verdict(Outcome.STOP)
 
     def _status(self) -> str | None:
-        return _word(self._final().get("status"))
+        return nonempty_str(self._final().get("status"))
 
     def _final(self) -> Event:
         """The response as the terminal event has it."""
-        return _object((self._terminal or {}).get("response"))
+        return _dict_or_empty((self._terminal or {}).get("response"))
+
+    def _final_output(self) -> list[Event]:
+        output = self._final().get("output")
+        return [fields for fields in output if isinstance(fields, dict)] if isinstance(output, list) else []
 
     def _failure(self) -> Verdict:
         if self._status() == "cancelled":
@@ -313,66 +422,62 @@ class Reply:
         return error_verdict(error, after_output=self.output_began or by_finish_reason)
 
     def _reason(self) -> str:
-        """Why the answer is incomplete, in the server's word."""
-        reason = _object(self._final().get("incomplete_details")).get("reason")
-        return str(reason or (self._terminal or {}).get("finish_reason") or "")
+        """Why the answer is incomplete, in the server's word; "" where it gives none."""
+        details = _dict_or_empty(self._final().get("incomplete_details"))
+        reason = nonempty_str(details.get("reason")) or nonempty_str((self._terminal or {}).get("finish_reason"))
+        return "" if reason is None or reason.lower() == "null" else one_line(reason, 80)
 
     def _ending_outcome(self) -> Outcome:
-        """What the terminal event says of the end: stop, length, content_filter or other."""
+        """What the terminal event says of the end: stop, length, content_filter, failed or other."""
         if self._terminal is None or (
             self._terminal["type"] != "response.incomplete" and self._status() != "incomplete"
         ):
             return Outcome.STOP
-        return _REASONS.get(self._reason().lower(), Outcome.OTHER)
+        return outcome_of_reason(self._reason())
 
-    def _spent(self) -> bool:
+    def _used_all_tokens(self) -> bool:
         """Whether the answer took every token it was allowed."""
         used = (self.usage or {}).get("output_tokens")
         return self._limit is not None and isinstance(used, int) and used >= self._limit
 
-    def _holding(self, tools_wanted: bool) -> Iterator[Verdict | None]:
+    def _applicable_verdicts(self, tools_wanted: bool) -> Iterator[Verdict]:
         """The 1x outcomes that hold, lowest number first."""
         ending = self._ending_outcome()
         if ending is Outcome.LENGTH:
             yield Verdict(ending, "cut at the maximum number of tokens")
-        elif ending is Outcome.STOP and self._spent():
+        elif ending is Outcome.STOP and self._used_all_tokens():
             why = f"the server calls it complete, but it used all {self._limit} tokens"
             yield Verdict(Outcome.LENGTH, "probably cut at the maximum number of tokens", why)
         if ending is Outcome.CONTENT_FILTER:
             yield Verdict(ending, "cut by the content filter")
         if self.has_refusal:
             yield Verdict(Outcome.REFUSAL, "the model declined")
-        waiting = [item for item in self._items if self._waits(item)]
+        waiting = self._waiting_items()
         if waiting and not tools_wanted:
             yield Verdict(
                 Outcome.TOOL_CALLS, "the model wants a tool", _names(waiting), "--format tools prints its calls"
             )
         if ending is Outcome.OTHER:
-            reason = one_line(self._reason(), 80) or "no reason given"
-            yield Verdict(ending, "the answer ended for an unknown reason", reason)
+            yield Verdict(ending, "the answer ended for an unknown reason", self._reason() or "no reason given")
         if not waiting and not self._has_content():
             yield Verdict(Outcome.EMPTY, "the answer is empty", "nothing but reasoning" if self._items else "")
         if tools_wanted and not waiting:
             yield Verdict(Outcome.NO_TOOL_CALLS, "no tool calls", "the model answered in text")
 
     def _has_content(self) -> bool:
-        done = [item for item in self._items if item.whole and item.kind not in ("reasoning", "message", "compaction")]
-        return self.has_text or self.has_refusal or bool(done)
+        finished = (item.kind for item in self._items if item.whole and item.in_answer)
+        return self.has_text or self.has_refusal or any(kind not in _NO_CONTENT for kind in finished)
 
 
-_REASONS = {
-    "max_output_tokens": Outcome.LENGTH,
-    "max_tokens": Outcome.LENGTH,
-    "model_length": Outcome.LENGTH,
-    "length": Outcome.LENGTH,
-    "content_filter": Outcome.CONTENT_FILTER,
-}
+_NO_CONTENT = frozenset({"reasoning", "message", "compaction"})
+"""Items that leave an answer empty, however whole they are."""
+
 
 # What each event does to the reply, and the text that it adds. Types that are not here change nothing of the answer.
-_STATES: dict[str, Callable[[Reply, Event], str | None]] = {
-    "response.created": Reply._lifecycle,
-    "response.queued": Reply._lifecycle,
-    "response.in_progress": Reply._lifecycle,
+_HANDLERS: dict[str, Callable[[Reply, Event], str | None]] = {
+    "response.created": Reply._read_metadata,
+    "response.queued": Reply._read_metadata,
+    "response.in_progress": Reply._read_metadata,
     "response.completed": Reply._completed,
     "response.incomplete": Reply._completed,
     "response.failed": Reply._failed,
@@ -392,25 +497,33 @@ _STATES: dict[str, Callable[[Reply, Event], str | None]] = {
 }
 
 
-def _object(value: Any) -> Event:
-    """A field that should be an object, empty when it is something else."""
+def _dict_or_empty(value: Any) -> Event:
     return value if isinstance(value, dict) else {}
-
-
-def _word(value: Any) -> str | None:
-    """A field that should be a name, None when it is empty or something else."""
-    return value if isinstance(value, str) and value else None
 
 
 def _index(event: Event, fields: Event) -> Any:
     """What ties an event to its item: the output_index, else the id (Lemonade sends no indices)."""
     index = event.get("output_index")
-    return index if index is not None else _word(fields.get("id"))
+    return index if index is not None else nonempty_str(fields.get("id"))
 
 
 def _call_kind(event: Event) -> str:
     return "custom_tool_call" if "custom_tool_call" in event["type"] else "function_call"
 
 
+def _needs_an_answer(item: Item, answered: set[tuple[str, str | None]]) -> bool:
+    """Whether an item is a call, or waits for the client in another way, and the server itself has not run it."""
+    output = _OUTPUTS.get(item.kind)
+    if output is None or (item.kind == "tool_search_call" and item.fields.get("execution") != "client"):
+        return False
+    name = nonempty_str(item.fields.get("call_id")) or nonempty_str(item.fields.get("id"))
+    return (output, name) not in answered and (output, None) not in answered
+
+
+def _answered_name(item: Item) -> str | None:
+    """What an output calls the item that it answers; None when it does not say."""
+    return nonempty_str(item.fields.get("call_id")) or nonempty_str(item.fields.get("approval_request_id"))
+
+
 def _names(items: list[Item]) -> str:
-    return ", ".join(one_line(str(item.fields.get("name") or item.kind), 80) for item in items)
+    return ", ".join(one_line(nonempty_str(item.fields.get("name")) or item.kind, 80) for item in items)

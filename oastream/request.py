@@ -181,6 +181,18 @@ def tools_for(api: str, given: Any) -> list[Body]:
     return [_tool(api, entry, number) for number, entry in enumerate(given, 1)]
 
 
+def offered_tools(body: Body) -> frozenset[str] | None:
+    """The names of the tools that a request offers; None where a stored prompt may bring more of them."""
+    if body.get("prompt"):
+        return None
+    tools = body.get("tools")
+    return (
+        frozenset(_tool_name(tool) for tool in tools if isinstance(tool, dict))
+        if isinstance(tools, list)
+        else frozenset()
+    )
+
+
 def _tool(api: str, entry: Any, number: int) -> Body:
     if not isinstance(entry, dict):
         raise _no_tool(f"entry {number} is {_kind(entry)}")

@@ -6,16 +6,15 @@ mode will not like about it, and each place where an answer does not fit. Nothin
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from oastream.decode import parse_json
 from oastream.exits import Outcome, Verdict, failure
+from oastream.lenient_json import dumps, parse_json
 from oastream.request import Body, ReadText, object_in, read_json
-from oastream.text import one_line, whole
+from oastream.text import one_line
 
 Path = tuple[str | int, ...]
 """The steps from the root of a document to a place in it."""
@@ -89,10 +88,7 @@ def _parse_answer(text: str) -> Any:
     value = parse_json(text.encode())
     if "\\ud" not in text.lower():
         return value
-    try:
-        return parse_json(whole(json.dumps(value, ensure_ascii=False)).encode())
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    return parse_json(dumps(value))
 
 
 def read_schema(value: str, read: ReadText) -> Schema:

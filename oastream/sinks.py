@@ -1,18 +1,16 @@
 """Events → the bytes of one format. One small class a format.
 
-In: events, the text they add, the body's raw bytes. Out: bytes in `pending`, for the pipeline to write.
+In: events, the text they add, the body's raw bytes. Out: bytes that `take` gives, for the attempt to write.
 Where events come from, and where bytes go, is not known here.
 """
 
 from __future__ import annotations
 
 import codecs
-import json
 from typing import Any
 
-import orjson
-
 from oastream.exits import Verdict
+from oastream.lenient_json import dumps
 from oastream.reply import Reply
 from oastream.text import escaped, visible
 
@@ -192,14 +190,6 @@ def verbatim(data: bytes) -> bytes:
     if not data.isascii():
         data = data.decode("utf-8", "replace").encode()
     return data.replace(b"\n", b" ") if b"\n" in data else data
-
-
-def dumps(value: Any) -> bytes:
-    """JSON on one line. Lone surrogates and integers over 64 bits are beyond orjson."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def end_record(verdict: Verdict, exit_status: int, figures: Event) -> Event:

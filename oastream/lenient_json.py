@@ -1,0 +1,121 @@
+"""JSON as servers and models write it: read whatever it holds, write whatever was read.
+
+In: bytes or text → Python values, or `ValueError`. Out: values → JSON on one line. Does no I/O.
+orjson does nearly all of it; what it refuses (bytes that are not UTF-8, lone surrogates, integers over 64 bits, deep
+nesting) goes the slow way round, so that nothing from outside ends in an exception that nobody expects.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+
+from oastream.text import whole
+
+_LONG_NUMBER = re.compile(r"\d{16}")
+
+
+def parse_json(data: bytes) -> Any:
+    """JSON as any server may write it: bytes that are not UTF-8 become U+FFFD, lone surrogates stay for `text.Joiner`.
+
+    Raises `ValueError` for what is not JSON; NaN and Infinity are not.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return _parse_slowly(data.decode("utf-8", "replace"))
+
+
+def parse_exactly(text: str) -> Any:
+    """JSON with every digit of its integers: orjson rounds those over 64 bits.
+
+    Raises `ValueError` for what is not JSON, and for what could not be written again as it is.
+    """
+    if _LONG_NUMBER.search(text):
+        return _parse_slowly(text, _finite)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return _parse_slowly(text, _finite)
+
+
+def dumps(value: Any) -> bytes:
+    """JSON on one line, of any depth; a lone surrogate becomes U+FFFD."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return whole(_dump_slowly(value)).encode()
+
+
+def _parse_slowly(text: str, parse_float: Callable[[str], float] = float) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=parse_float)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    """A float that can be written again: 1e400 would come back as null."""
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _dump_slowly(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (RecursionError, ValueError):
+        return "".join(_pieces(value))
+
+
+class _Piece(str):
+    """JSON that is written already, among values that are not."""
+
+    __slots__ = ()
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    """JSON without recursion: orjson reads 1,024 levels, and Python's own encoder goes down less than 1,000."""
+    todo = [value]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, _Piece):
+            yield each
+        elif isinstance(each, dict):
+            todo += reversed(_members(each))
+        elif isinstance(each, list):
+            todo += reversed(_elements(each))
+        elif isinstance(each, float) and not math.isfinite(each):
+            yield "null"  # as orjson writes 1e400
+        else:
+            yield json.dumps(each, ensure_ascii=False)
+
+
+def _members(value: dict[str, Any]) -> list[Any]:
+    inner: list[Any] = [_Piece("{")]
+    for name, member in value.items():
+        inner += (_Piece(f"{json.dumps(name, ensure_ascii=False)}:"), member, _Piece(","))
+    return _closed(inner, "}")
+
+
+def _elements(value: list[Any]) -> list[Any]:
+    inner: list[Any] = [_Piece("[")]
+    for element in value:
+        inner += (element, _Piece(","))
+    return _closed(inner, "]")
+
+
+def _closed(inner: list[Any], bracket: str) -> list[Any]:
+    if len(inner) > 1:
+        inner.pop()  # no comma after the last
+    return [*inner, _Piece(bracket)]
