@@ -364,4 +364,5 @@ def _error_fields(error: ApiError, chunk: dict[str, Any]) -> dict[str, Any]:
     choices = chunk.get("choices")
     if not chunk.get("error") and isinstance(choices, list):
         inner = next((c["error"] for c in choices if isinstance(c, dict) and isinstance(c.get("error"), dict)), inner)
+    inner = inner or {"message": error.message, "code": error.code, "status": error.status}
     return {"code": error.name, "message": error.message, "param": error.param, "error": inner}

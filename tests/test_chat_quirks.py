@@ -18,16 +18,16 @@ from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from oastream.decode import Chat, Decoder
-from oastream.exits import Failure, Outcome
+from oastream.exits import Outcome
 from oastream.reply import Reply
 from oastream.response_fields import response_fields
-from oastream.sinks import EagerTools, Sink, Text, Tools
+from oastream.sinks import EagerTools, Text, Tools
 from tests.program import oastream
+from tests.reading import LIMIT, read
 from tests.streams import Event, chat_chunks, chunk, sse
 from tests.wire import head, send, serve, sleep, sse_response
 
 STREAM_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-LIMIT = 1 << 20
 
 
 class Read(NamedTuple):
@@ -38,30 +38,11 @@ class Read(NamedTuple):
     calls: list[tuple[str, str, Any]]
 
 
-def read(body: bytes, sink: Sink, choices: int = 1, limit: int | None = None) -> tuple[Outcome, list[bytes]]:
-    """The outcome of a body, and what the sink has printed after each event."""
-    decoder = Decoder(Chat(choices), LIMIT)
-    reply = Reply(limit, sink.prints_deltas)
-    printed = []
-    try:
-        for event, raw in [*decoder.feed(body), *decoder.close()]:
-            if not reply.ended:
-                sink.event(event, raw, reply.feed(event), reply)
-                printed.append(sink.take())
-        verdict = reply.verdict(isinstance(sink, Tools))
-        if verdict.answered:
-            sink.complete(reply)
-            printed.append(sink.take())
-    except Failure as failed:
-        return failed.verdict.outcome, printed
-    return verdict.outcome, printed
-
-
 def said(chunks: Sequence[Event | str], choices: int = 1, done: bool = True, limit: int | None = None) -> Read:
     """What a stream of chunks says."""
     body = sse(chunks, done=done)
-    outcome, text = read(body, Text(False), choices, limit)
-    with_calls, lines = read(body, Tools(False), choices, limit)
+    outcome, text = read(body, Text(False), Chat(choices), limit)
+    with_calls, lines = read(body, Tools(False), Chat(choices), limit)
     calls = [json.loads(line) for line in b"".join(lines).splitlines()]
     found = [(call["call_id"], call["name"], call.get("arguments", call.get("input"))) for call in calls]
     return Read(with_calls if found else outcome, b"".join(text).decode(), found)
@@ -193,13 +174,13 @@ def test_calls_are_put_together(quirk: str) -> None:
 
 @pytest.mark.parametrize("arguments", ["", "{}", '{"x":1}'])
 def test_a_call_without_a_name_is_broken(arguments: str) -> None:
-    outcome, printed = read(sse([piece(0, "a", None, arguments), END], done=True), Tools(False))
+    outcome, printed = read(sse([piece(0, "a", None, arguments), END], done=True), Tools(False), Chat())
     assert (outcome, b"".join(printed)) == (Outcome.MALFORMED, b"")
 
 
 def eager(*chunks: Event) -> tuple[Outcome, list[Any]]:
     """What --eager prints, in order, and how it ends."""
-    outcome, printed = read(sse(chunks, done=True), EagerTools(False))
+    outcome, printed = read(sse(chunks, done=True), EagerTools(False), Chat())
     return outcome, [json.loads(line) for line in b"".join(printed).splitlines()]
 
 
@@ -356,7 +337,7 @@ def test_a_complete_answer_stays_complete_whatever_follows(noise: str) -> None:
 def test_a_complete_answer_stays_complete_whatever_bytes_follow(noise: list[bytes]) -> None:
     body = sse([TEXT, FINISH]) + b"".join(b"data: %b\n\n" % data for data in noise)
     for end in (body, body + b"".join(noise)):
-        outcome, printed = read(end, Text(False))
+        outcome, printed = read(end, Text(False), Chat())
         assert outcome in (Outcome.STOP, Outcome.LENGTH, Outcome.CONTENT_FILTER, Outcome.TOOL_CALLS, Outcome.OTHER)
         assert b"".join(printed).startswith(b"x")
 
@@ -428,7 +409,7 @@ def test_when_one_choice_was_asked_for_every_choice_is_that_one() -> None:
 def test_a_whole_json_answer_is_complete(finish: str | None) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": finish}
     body = json.dumps({**chunk(None), "object": "chat.completion", "choices": [choice]}).encode()
-    assert read(body, Text(False)) == (Outcome.STOP, [b""] * 4 + [b"Hi"] + [b""] * 4 + [b"\n"])
+    assert read(body, Text(False), Chat()) == (Outcome.STOP, [b""] * 4 + [b"Hi"] + [b""] * 4 + [b"\n"])
 
 
 def test_a_delta_may_be_null() -> None:
@@ -514,7 +495,7 @@ def seconds_for(chunks: Sequence[Event], choices: int = 1) -> float:
     """CPU time of reading a stream."""
     body = sse(chunks, done=True)
     began = time.process_time()
-    read(body, Tools(False), choices)
+    read(body, Tools(False), Chat(choices))
     return time.process_time() - began
 
 
