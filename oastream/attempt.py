@@ -248,7 +248,6 @@ class Attempt:
             self.committed = True
             self._session.messages.begin_text()
             self._session.output.write(data, self._session.deadlines.run)
-            self._session.messages.wrote(data)
 
     def _rest(self, source: Source) -> None:
         """The body's bytes after the terminal event, as far as they come at once."""

@@ -162,7 +162,7 @@ class Attempts:
         for each in self._records if taken_back else [record]:
             self.sink.record(each)
         if data := self.sink.take():
-            self._session.output.write(data)
+            self._session.output.write(data, self._session.deadlines.run)
 
     # The end -----------------------------------------------------------------------------------------------------
 

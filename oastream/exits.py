@@ -84,7 +84,7 @@ TABLE: dict[Outcome, tuple[int, str]] = {
 }
 
 ANSWERED = frozenset(o for o, (number, _) in TABLE.items() if number == 0 or 10 <= number < 20)
-"""Outcomes that bring an answer: stdout holds it, and `-o` renames it into place."""
+"""Outcomes that bring a whole answer, plain or not."""
 
 TRANSIENT = frozenset(o for o, (number, _) in TABLE.items() if 30 <= number < 44)
 """Outcomes after which the same request may do better."""
@@ -120,11 +120,6 @@ class Verdict(NamedTuple):
         return self.outcome in ANSWERED
 
     @property
-    def delivered(self) -> bool:
-        """Whether held output is let out and -o renames: for a whole answer, unless it is not what was asked for."""
-        return self.answered and self.outcome is not Outcome.SCHEMA
-
-    @property
     def retryable(self) -> bool:
         """Whether the same request may do better later, by the outcome and by the server's own word."""
         if self.should_retry is not None and self._retry_is_the_servers_to_say():
@@ -154,6 +149,12 @@ class Failure(Exception):
 def failure(outcome: Outcome, what: str, why: object = "", hint: str = "") -> Failure:
     """A `Failure` from its words alone."""
     return Failure(Verdict(outcome, what, str(why), hint))
+
+
+def internal_error(error: Exception) -> Failure:
+    """What no part of the program expects."""
+    why = f"{type(error).__name__}: {error}"
+    return failure(Outcome.INTERNAL, "internal error", why, "this is a bug in oastream; please report it")
 
 
 def exit_status(verdict: Verdict, accepted: Collection[Outcome] = ()) -> int:

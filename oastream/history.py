@@ -3,7 +3,7 @@
 In: a path; later what was said and the items of the answer. Out: the items so far; a file that holds the old
 conversation or the whole new one, never half of it. Runs on one file take turns. Knows nothing of APIs but the items.
 
-The new file is written beside the old one and renamed over it: a crash within `write` may tear a line, a rename cannot.
+The new file is written beside the old one and renamed over it, see `files`.
 So the lock is on a file that may have been replaced by the time it is ours; then the lock is taken again.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -21,13 +20,17 @@ from typing import Any
 import orjson
 
 from oastream.exits import Failure, Outcome, failure
-from oastream.output import sync_folder, unwritable
-from oastream.text import one_line, whole
+from oastream.files import Replacement, reason
+from oastream.lenient_json import dumps
+from oastream.output import unwritable
+from oastream.text import one_line
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 
 MAX_HISTORY_BYTES = 256 * 1024 * 1024
 """Largest conversation; attachments are in it, in base64."""
+_NEW_MODE = 0o600
+"""A conversation is private; one that its owner has opened to others stays open."""
 _OUTPUT_ONLY = frozenset({"choice_index", "created_by", "parsed_arguments"})
 """Fields that a server sends but takes back from nobody."""
 _CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
@@ -44,7 +47,7 @@ class History:
         self._path = os.path.realpath(path)
         self._fd: int | None = None
         self._created = False
-        self._beside: str | None = None
+        self._staged: Replacement | None = None
 
     def look(self) -> None:
         """Read the items and change nothing, not even by creating the file."""
@@ -81,33 +84,28 @@ class History:
         The file is read once more: someone who knows no lock, an editor, may have added to it.
         """
         with self._as_output_error():
-            old, mode = self._present()
+            old = self._present()
             if old and not old.endswith(b"\n"):
                 old += b"\n"
             new = b"".join(_line(item) for item in (*said, *answer_items(output)))
-            folder, base = os.path.split(self._path)
-            self._beside = os.path.join(folder, f".{base}.oastream-{os.urandom(4).hex()}")
-            _write_file(self._beside, old + new, mode)
+            self._staged = Replacement(self._path, _NEW_MODE)
+            self._staged.write(old + new)
+            self._staged.seal()
 
     def commit(self) -> None:
-        """Put what was staged in the file's place, if anything was."""
-        if self._beside is None:
-            return
-        with self._as_output_error():
-            os.replace(self._beside, self._path)
-            self._beside = None
-            sync_folder(os.path.dirname(self._path))
+        """Put what was staged in the file's place, if all of it was."""
+        if self._staged is not None:
+            with self._as_output_error():
+                self._staged.put()
 
     def close(self) -> None:
         """Give the file back: nothing staged stays, nor an empty file that was not there before."""
+        if self._staged is not None:
+            self._staged.discard()
         with contextlib.suppress(OSError):
-            if self._beside is not None:
-                os.unlink(self._beside)
             if self._created and self._is_ours() and os.stat(self._path).st_size == 0:
                 os.unlink(self._path)
-        if self._fd is not None:
-            os.close(self._fd)
-        self._fd = None
+        self._close()
 
     # The lock ----------------------------------------------------------------------------------------------------
 
@@ -128,16 +126,20 @@ class History:
         except FileNotFoundError:
             return False
 
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with contextlib.suppress(OSError):  # it was only read
+                os.close(fd)
+
     def _reopen(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        self._close()
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         self._created = False
         try:
             self._fd = os.open(self._path, flags)
         except FileNotFoundError:
-            self._fd = os.open(self._path, flags | os.O_CREAT, 0o666)
+            self._fd = os.open(self._path, flags | os.O_CREAT, _NEW_MODE)
             self._created = True
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
@@ -161,13 +163,13 @@ class History:
             file.seek(0)
             return file.read()
 
-    def _present(self) -> tuple[bytes, int | None]:
-        """What the file holds now, and its permissions."""
+    def _present(self) -> bytes:
+        """What the file holds now."""
         try:
             with open(self._path, "rb") as file:
-                return file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                return file.read()
         except FileNotFoundError:
-            return b"", None
+            return b""
 
     @contextlib.contextmanager
     def _as_input_error(self) -> Iterator[None]:
@@ -178,25 +180,18 @@ class History:
 
     @contextlib.contextmanager
     def _as_output_error(self) -> Iterator[None]:
+        """Nothing may be put in place after an error: a part of a conversation is none."""
         try:
             yield
         except OSError as error:
+            if self._staged is not None:
+                self._staged.discard()
+            self._staged = None
             raise unwritable(self._name, error) from error
 
 
 def _unusable(name: str, error: OSError | ValueError) -> Failure:
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return failure(Outcome.INPUT, f"cannot use {name} as a history", why[:1].lower() + why[1:])
-
-
-def _write_file(path: str, data: bytes, mode: int | None) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    with open(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        if mode is not None:
-            os.fchmod(fd, mode)
-        os.fsync(fd)
+    return failure(Outcome.INPUT, f"cannot use {name} as a history", reason(error))
 
 
 def _lock_in_time(fd: int, watch: Watch, deadline: float) -> bool:
@@ -246,12 +241,9 @@ def _is_item(item: Item) -> bool:
     return isinstance(role, str) and isinstance(content, str)
 
 
-def _line(item: Item) -> bytes:
-    """An item as a line that can be read again: lone surrogates become U+FFFD."""
-    try:
-        return orjson.dumps(item) + b"\n"
-    except TypeError:  # a lone surrogate, an integer over 64 bits
-        return whole(json.dumps(item, ensure_ascii=False, separators=(",", ":"))).encode() + b"\n"
+def _line(item: Any) -> bytes:
+    """An item as a line that can be read again."""
+    return dumps(item) + b"\n"
 
 
 def waiting_calls(items: Iterable[Item]) -> dict[str, str]:
@@ -295,10 +287,12 @@ def answer_items(output: Iterable[Item]) -> list[Item]:
     return kept
 
 
-def _as_input(item: Item) -> Item | None:
+def _as_input(item: Any) -> Item | None:
+    """None for what could not be read again: servers send items without a type, and things that are no items."""
+    if not isinstance(item, dict) or not isinstance(kind := item.get("type"), str):
+        return None
     if item.get("choice_index"):
         return None  # a further choice: the conversation goes on with the first
-    kind = item.get("type")
     fields = {name: value for name, value in item.items() if value is not None and name not in _OUTPUT_ONLY}
     if kind == "message":
         return _message(fields)
@@ -313,10 +307,17 @@ def _as_input(item: Item) -> Item | None:
 
 def _message(fields: Item) -> Item | None:
     """What was said, as text: content in parts needs an id and a status (vLLM, openai-python #3544)."""
-    parts = fields.get("content") or ()
-    text = "".join(part.get("text") or part.get("refusal") or "" for part in parts)
+    text = _text(fields.get("content"))
     phase = {"phase": fields["phase"]} if "phase" in fields else {}
     return {"type": "message", "role": "assistant", "content": text} | phase if text else None
+
+
+def _text(content: Any) -> str:
+    """The words of a message's content, which some servers send as one string."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    words = (part.get("text") or part.get("refusal") for part in content if isinstance(part, dict))
+    return "".join(word for word in words if isinstance(word, str))
 
 
 def _call(fields: Item) -> Item | None:
@@ -326,7 +327,7 @@ def _call(fields: Item) -> Item | None:
     if fields["type"] != "function_call":
         return fields
     arguments = fields.get("arguments") or "{}"
-    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    text = arguments if isinstance(arguments, str) else dumps(arguments).decode()
     return fields | {"arguments": text} if _is_json(text) else None
 
 

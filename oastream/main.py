@@ -22,7 +22,8 @@ from oastream.deferred import defer
 
 defer("inspect", "ipaddress")
 
-from oastream.exits import Failure, Outcome, Verdict, exit_status
+from oastream.exits import Failure, Outcome, Verdict, exit_status, internal_error
+from oastream.watch import Watch, die_of, release_signals
 
 
 def main() -> None:
@@ -31,14 +32,15 @@ def main() -> None:
     for fd in range(3):
         if not is_open[fd]:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, so that no socket becomes stdout
-    _end(*_run(sys.argv[1:], is_open[0], is_open[1]))
+    watch = Watch()
+    _end(_run(sys.argv[1:], is_open[0], is_open[1], watch), watch)
 
 
-def _run(words: list[str], stdin_open: bool, stdout_open: bool) -> tuple[Verdict, frozenset[Outcome]]:
+def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) -> tuple[Verdict, frozenset[Outcome]]:
     from oastream.cli import Shown, parse
     from oastream.messages import Messages
 
-    messages = Messages()
+    messages = Messages(watch)
     accepted: frozenset[Outcome] = frozenset()
     try:
         options = parse(words)
@@ -46,30 +48,26 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool) -> tuple[Verdict
         from oastream.pipeline import Run
         from oastream.prompt import stdin_kind
 
-        run = Run(options, os.environ, stdin_kind(stdin_open), stdout_open, messages)
+        run = Run(options, os.environ, stdin_kind(stdin_open), stdout_open, watch, messages)
         gc.freeze()
         gc.enable()
         return run.run(), accepted
     except Shown as shown:
-        verdict = _show(str(shown), stdout_open)
+        verdict = _show(str(shown), stdout_open, watch)
     except Failure as failed:
         verdict = failed.verdict
     except Exception as error:
-        verdict = Verdict(Outcome.INTERNAL, "internal error", f"{type(error).__name__}: {error}", _REPORT)
+        verdict = internal_error(error).verdict
     messages.verdict(verdict)
     return verdict, accepted
 
 
-_REPORT = "this is a bug in oastream; please report it"
-
-
-def _show(text: str, stdout_open: bool) -> Verdict:
+def _show(text: str, stdout_open: bool, watch: Watch) -> Verdict:
     """Print a text that was asked for, --help or --version: it must arrive like an answer."""
     from oastream.output import open_output
-    from oastream.watch import Watch
 
     try:
-        output = open_output(None, False, False, stdout_open, Watch())
+        output = open_output(None, False, False, stdout_open, watch)
         output.write(f"{text}\n".encode())
         output.finish(True)
     except Failure as failed:
@@ -77,11 +75,12 @@ def _show(text: str, stdout_open: bool) -> Verdict:
     return Verdict(Outcome.STOP)
 
 
-def _end(verdict: Verdict, accepted: frozenset[Outcome]) -> None:
-    if verdict.signal is not None:
-        from oastream.watch import die_of
-
-        die_of(verdict.signal)
+def _end(ending: tuple[Verdict, frozenset[Outcome]], watch: Watch) -> None:
+    verdict, accepted = ending
+    release_signals()
+    late = None if verdict.outcome is Outcome.OUTPUT else watch.caught  # one that came within the last fsync or rename
+    if number := verdict.signal or late:
+        die_of(number)
     # Not sys.exit: its last flush may turn 0 into 120, and threads that still connect would be waited for.
     os._exit(exit_status(verdict, accepted))
 

@@ -1,45 +1,59 @@
 """What stderr gets: one line an error, notices, reasoning, figures. Always sanitised, never with a secret.
 
-In: words from anywhere. Out: lines on stderr; a stderr that is closed or full is no reason to stop.
+In: words from anywhere. Out: lines on stderr; a stderr that is closed or full is no reason to stop, and one that blocks
+keeps nobody beyond the deadline, a signal, or the end of stdout's reader: those end the run in its next wait.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+from typing import Protocol
 
-from oastream.exits import Outcome, Verdict
+from oastream.exits import Failure, Outcome, Verdict
 from oastream.status_line import StatusLine
 from oastream.text import Joiner, redacted, visible, whole
+from oastream.watch import Watch
+from oastream.writer import Writer
 
 STDERR = 2
 PROGRAM = "oastream"
 
 
+class Answer(Protocol):
+    """Where the answer goes, as far as messages stand between its lines."""
+
+    in_line: bool
+
+
 class Messages:
     """Writes to stderr. `secrets` may be added to while the run learns them."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch) -> None:
         self.verbose = 0
         self.status: StatusLine | None = None
         """The line that waits are shown in, where somebody watches."""
         self.secrets: tuple[str, ...] = ()
-        self.shares_terminal = False
-        """Whether the answer goes to the terminal that stderr is."""
+        self.deadline = math.inf
+        """When to give up a stderr that blocks."""
+        self.answer: Answer | None = None
+        """The output, where it goes to the same file as stderr: no message runs on in a line of it."""
+        self._watch = watch
+        self._stderr: Writer | None = None
         self._joiner = Joiner()
         self._in_line = False
-        self._in_answer = False
         self._withheld: list[str] = []
 
     def line(self, text: str) -> None:
         """One line, with the program's name."""
         self._end_line()
-        self._write(f"{PROGRAM}: {text}\n")
+        self._write(f"{PROGRAM}: {_on_one_line(text)}\n")
 
     def raw(self, text: str) -> None:
         """One line for a program to read, without the program's name."""
         self._end_line()
-        self._write(f"{text}\n")
+        self._write(f"{_on_one_line(text)}\n")
 
     def trace(self, mark: str, text: str, level: int = 1) -> None:
         """A line for those who asked with -v, marked as curl does: > sent, < received, * what goes on."""
@@ -62,11 +76,6 @@ class Messages:
         if self.status is not None:
             self.status.erase()
             self.status = None
-
-    def wrote(self, data: bytes) -> None:
-        """What stdout got: where it shares a terminal with stderr, a message must not run on in the answer's line."""
-        if self.shares_terminal:
-            self._in_answer = not data.endswith(b"\n")
 
     def progress(self, text: str) -> None:
         """A line for those who asked with -v or who watch, and for all if the run ends badly."""
@@ -91,6 +100,8 @@ class Messages:
         """A piece of the model's reasoning, as it comes."""
         text = self._joiner.feed(delta)
         if text:
+            if not self._in_line:
+                self._end_line()
             self._write(text)
             self._in_line = not text.endswith("\n")
 
@@ -100,10 +111,15 @@ class Messages:
             self._in_line = False
             self._write("\n")
 
+    def offer(self, data: bytes) -> None:
+        """Something to look at that is not worth waiting for."""
+        with contextlib.suppress(Failure, OSError):
+            self._writer().offer(data)
+
     def _end_line(self) -> None:
         self.end_reasoning()
-        if self._in_answer:
-            self._in_answer = False
+        if self.answer is not None and self.answer.in_line:
+            self.answer.in_line = False
             self._write("\n")
 
     def _write(self, text: str) -> None:
@@ -111,8 +127,18 @@ class Messages:
         text = redacted(text, self.secrets)
         if self.status is not None:
             self.status.erase()
-        with contextlib.suppress(OSError):
-            os.write(STDERR, visible(text).encode())
+        with contextlib.suppress(Failure, OSError):  # a signal or a deadline is still there for the next wait
+            self._writer().write(visible(text).encode(), self.deadline)
+
+    def _writer(self) -> Writer:
+        if self._stderr is None:
+            self._stderr = Writer(STDERR, self._watch)
+        return self._stderr
+
+
+def _on_one_line(text: str) -> str:
+    """What a server says may not look like another message."""
+    return text.replace("\n", " ") if "\n" in text else text
 
 
 def _hides_bytes(text: str) -> bool:

@@ -1,6 +1,6 @@
 """Where the answer's bytes go: stdout, a file that appears whole or not at all, or nowhere yet.
 
-In: bytes that are ready, and at the end whether the answer is complete. Out: the same bytes, each exactly once.
+In: bytes that are ready, and at the end whether the run delivers them. Out: the same bytes, each exactly once.
 Knows nothing of formats. A write that fails is a `Failure` with outcome output; a reader that has gone, SIGPIPE.
 """
 
@@ -13,9 +13,14 @@ import os
 import signal
 import stat
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from oastream.exits import Failure, Outcome, failure
-from oastream.watch import WRITE, Watch, signalled
+from oastream.watch import Watch, signalled
+from oastream.writer import Writer
+
+if TYPE_CHECKING:
+    from oastream.files import Replacement
 
 STDOUT = 1
 
@@ -28,57 +33,68 @@ class Direct:
     def __init__(self, fd: int, name: str, watch: Watch) -> None:
         self._fd = fd
         self._name = name
-        self._watch = watch
-        self._left = b""
+        self._writer = Writer(fd, watch)
+        self.is_terminal = os.isatty(fd)
+        self.in_line = False
+        """Whether what was written may have ended within a line."""
         watch.watch_reader(fd)
 
-    def write(self, data: bytes, deadline: float = math.inf) -> None:
-        """Hand `data` to the system, all of it, in as few writes as it takes.
+    def shares(self, fd: int) -> bool:
+        """Whether what is written to `fd` stands between what is written here."""
+        return os.path.sameopenfile(self._fd, fd) or (self.is_terminal and os.isatty(fd))
 
-        What a signal kept from being written goes out first with the next write, so that no line is torn.
+    def write(self, data: bytes, deadline: float = math.inf) -> None:
+        """Hand `data` to the system, all of it; what a signal interrupts goes out first with the next write.
+
         Raises `TimeoutError` when the deadline passes first.
         """
-        data = self._left + data if self._left else data
-        written = 0
+        self.in_line = True
         try:
-            while written < len(data):
-                written += self._write_some(memoryview(data)[written:] if written else data, deadline)
-        finally:
-            self._left = data[written:]
-
-    def _write_some(self, data: bytes | memoryview, deadline: float) -> int:
-        # Ready means room for at least a page: a signal ends the write, never leaves it blocked with nothing done.
-        if not self._watch.ready(self._fd, WRITE, deadline):
-            raise TimeoutError
-        try:
-            return os.write(self._fd, data)
-        except BlockingIOError:
-            return 0
+            self._writer.write(data, deadline)
         except BrokenPipeError as error:
             raise signalled(signal.SIGPIPE) from error
         except OSError as error:
+            if isinstance(error, TimeoutError) and error.errno is None:  # the deadline's, not the system's
+                raise
             raise unwritable(self._name, error) from error
+        self.in_line = not data.endswith(b"\n")
 
     def reset(self) -> None:
         """Forget what was written: nothing to forget here, a run that has written does not try again."""
 
-    def finish(self, complete: bool, deadline: float = math.inf) -> None:
+    def finish(self, delivers: bool, deadline: float = math.inf) -> None:
         """Make sure that what was written has arrived: some file systems report that only on close."""
-        del complete, deadline
+        del delivers, deadline
+        self._writer.close()
         try:
             os.close(self._fd)
         except OSError as error:
             raise unwritable(self._name, error) from error
 
+    def discard(self) -> None:
+        """Leave nothing half-done behind: what was written is written."""
+
 
 class Held:
-    """Bytes wait in memory until the answer is complete; then they go to `inner`."""
+    """Bytes wait in memory until the run has succeeded; then they go to `inner`."""
 
     held = True
 
     def __init__(self, inner: Direct) -> None:
         self._inner = inner
         self._data = bytearray()
+        self.is_terminal = inner.is_terminal
+
+    @property
+    def in_line(self) -> bool:
+        return self._inner.in_line
+
+    @in_line.setter
+    def in_line(self, within: bool) -> None:
+        self._inner.in_line = within
+
+    def shares(self, fd: int) -> bool:
+        return self._inner.shares(fd)
 
     def write(self, data: bytes, deadline: float = math.inf) -> None:
         self._data += data
@@ -86,57 +102,28 @@ class Held:
     def reset(self) -> None:
         self._data.clear()
 
-    def finish(self, complete: bool, deadline: float = math.inf) -> None:
+    def finish(self, delivers: bool, deadline: float = math.inf) -> None:
         """Write what is there; a run that failed has reset it first, but for what it still wants to say."""
-        self._inner.write(bytes(self._data), deadline)
-        self._inner.finish(complete)
-
-
-class File:
-    """Bytes go beside the target, and over it in one step when the answer is complete."""
-
-    held = True
-
-    def __init__(self, path: str, keep_partial: bool) -> None:
-        self._target = os.path.realpath(path)
-        self._name = path
-        self._keep_partial = keep_partial
-        folder, base = os.path.split(self._target)
-        self._beside = os.path.join(folder, f".{base}.oastream-{os.urandom(4).hex()}")
-        try:
-            self._mode = _writable_mode(self._target)
-            self._fd = os.open(self._beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise unwritable(path, error) from error
-
-    def write(self, data: bytes, deadline: float = math.inf) -> None:
-        left = memoryview(data)
-        with self._as_output_error():
-            while left:
-                left = left[os.write(self._fd, left) :]
-
-    def reset(self) -> None:
-        with self._as_output_error():
-            os.ftruncate(self._fd, 0)
-            os.lseek(self._fd, 0, os.SEEK_SET)
-
-    def finish(self, complete: bool, deadline: float = math.inf) -> None:
-        """Rename into place when complete; else leave the target as it was."""
-        if not complete and not self._keep_partial:
-            self.discard()
-            return
-        with self._as_output_error():
-            if self._mode is not None:
-                os.fchmod(self._fd, self._mode)
-            os.fsync(self._fd)
-            os.close(self._fd)
-            os.replace(self._beside, self._target if complete else f"{self._target}.part")
-            sync_folder(os.path.dirname(self._target))
+        if self._data:
+            self._inner.write(bytes(self._data), deadline)
+        self._inner.finish(delivers)
 
     def discard(self) -> None:
-        """Leave nothing behind."""
-        with contextlib.suppress(OSError):
-            os.unlink(self._beside)
+        self._data.clear()
+
+
+class ToFile:
+    """What the two ways to a regular file have in common: nothing of it is there before the end."""
+
+    held = True
+    is_terminal = False
+    in_line = False
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def shares(self, fd: int) -> bool:
+        return False
 
     @contextlib.contextmanager
     def _as_output_error(self) -> Iterator[None]:
@@ -146,28 +133,125 @@ class File:
             self.discard()
             raise unwritable(self._name, error) from error
 
+    def discard(self) -> None:
+        """Leave nothing behind."""
 
-Output = Direct | Held | File
+
+class File(ToFile):
+    """Bytes go beside the target, and over it in one step when the run has succeeded."""
+
+    def __init__(self, name: str, target: str, part: str | None, replacement: Replacement) -> None:
+        super().__init__(name)
+        self._target = target
+        self._part = part
+        self._replacement = replacement
+
+    def write(self, data: bytes, deadline: float = math.inf) -> None:
+        with self._as_output_error():
+            self._replacement.write(data)
+
+    def reset(self) -> None:
+        with self._as_output_error():
+            self._replacement.reset()
+
+    def finish(self, delivers: bool, deadline: float = math.inf) -> None:
+        """Put the new content in place when the run delivers it; else leave the target as it was."""
+        if not delivers and self._part is None:
+            self.discard()
+            return
+        with self._as_output_error():
+            self._replacement.seal()
+            if delivers:
+                self._deliver()
+            else:
+                self._replacement.put(self._part)
+
+    def discard(self) -> None:
+        self._replacement.discard()
+
+    def _deliver(self) -> None:
+        if self._replacement.keeps_owner:
+            try:
+                self._replacement.put()
+                return
+            except OSError as error:
+                if error.errno != errno.EBUSY:  # a mount point, as a file that a container was given is
+                    raise
+        _overwrite(self._target, self._replacement.content())
+        self._replacement.discard()
+
+
+class InPlace(ToFile):
+    """Bytes wait in memory, and are written over the target's own: nothing can be put beside it.
+
+    As curl does, but not before the run has succeeded. A crash in that moment may leave a part of it.
+    """
+
+    def __init__(self, name: str, target: str) -> None:
+        super().__init__(name)
+        self._target = target
+        self._data = bytearray()
+
+    def write(self, data: bytes, deadline: float = math.inf) -> None:
+        self._data += data
+
+    def reset(self) -> None:
+        self._data.clear()
+
+    def finish(self, delivers: bool, deadline: float = math.inf) -> None:
+        if delivers:
+            with self._as_output_error():
+                _overwrite(self._target, bytes(self._data))
+
+
+Output = Direct | Held | File | InPlace
 
 
 def open_output(path: str | None, hold: bool, keep_partial: bool, stdout_open: bool, watch: Watch) -> Output:
     """The output that the options ask for, opened before anything is sent. Raises `Failure` with outcome output."""
-    if path is not None and path != "-":
-        if _is_special(path):
-            return Direct(_opened(path), path, watch)
-        return File(path, keep_partial)
+    if path is None or path == "-":
+        return _opened_stdout(hold, stdout_open, watch)
+    number = descriptor(path)
+    if number is None and not is_special(path):
+        return _opened_file(path, keep_partial)
+    direct = Direct(_opened(path) if number is None else _inherited(path, number), path, watch)
+    return Held(direct) if hold else direct
+
+
+def _opened_stdout(hold: bool, stdout_open: bool, watch: Watch) -> Output:
     if not stdout_open:
         raise failure(Outcome.OUTPUT, "cannot write to stdout", "it is closed")
     direct = Direct(STDOUT, "stdout", watch)
     return Held(direct) if hold else direct
 
 
+def _opened_file(path: str, keep_partial: bool) -> Output:
+    from oastream.files import Replacement, longest_name  # not for stdout
+
+    target = os.path.realpath(path)
+    part = f"{target}.part" if keep_partial else None
+    try:
+        _check_target(path, target)
+        if part is not None and len(os.fsencode(os.path.basename(part))) > longest_name(os.path.dirname(target)):
+            raise OSError(errno.ENAMETOOLONG, f"{os.strerror(errno.ENAMETOOLONG)} for --keep-partial")
+        return File(path, target, part, Replacement(target))
+    except OSError as error:
+        can_stay = error.errno in _FOLDER_REFUSES and os.path.isfile(target) and os.access(target, os.W_OK)
+        if can_stay and part is None:
+            return InPlace(path, target)
+        raise unwritable(f"{path}.part" if can_stay else path, error) from error
+
+
+_FOLDER_REFUSES = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
 def unwritable(name: str, error: OSError) -> Failure:
-    why = (error.strerror or str(error)).lower()
-    return failure(Outcome.OUTPUT, f"cannot write to {name}", why)
+    from oastream.files import reason  # not for stdout, unless it fails
+
+    return failure(Outcome.OUTPUT, f"cannot write to {name}", reason(error))
 
 
-def _is_special(path: str) -> bool:
+def is_special(path: str) -> bool:
     """Whether the path is a FIFO, device or socket, which nothing can be renamed over."""
     try:
         mode = os.stat(path).st_mode
@@ -183,24 +267,52 @@ def _opened(path: str) -> int:
         raise unwritable(path, error) from error
 
 
-def _writable_mode(target: str) -> int | None:
-    """The permissions of the file that will be replaced, None when there is none."""
+def descriptor(path: str) -> int | None:
+    """The number of the open file that a path stands for: /dev/stdout, /dev/fd/3, /proc/self/fd/3, or a link to one."""
+    own = {os.path.realpath(folder) for folder in ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")}
+    for _ in range(_MOST_LINKS):
+        folder, name = os.path.split(path)
+        if name.isdecimal() and os.path.realpath(folder) in own:
+            return int(name)
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(folder, os.readlink(path))
+    return None
+
+
+_MOST_LINKS = 40
+"""Links that Linux follows in one path."""
+
+
+def _inherited(path: str, number: int) -> int:
+    """A copy of a file that whoever started this process has opened for it, with its place and its flags.
+
+    To open the path anew would begin at the first byte, and cut a log that the shell opened to append to.
+    """
+    import fcntl
+
     try:
-        status = os.stat(target)
-    except FileNotFoundError:
-        return None
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not os.access(target, os.W_OK):
+        only_read = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        if only_read or not os.get_inheritable(number):  # the second are our own
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return os.dup(number)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _check_target(path: str, target: str) -> None:
+    """Raises `OSError` for what no answer could be renamed over."""
+    if path.endswith("/") or os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, "it names a directory")
+    if os.path.exists(target) and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    return stat.S_IMODE(status.st_mode)
 
 
-def sync_folder(folder: str) -> None:
-    """Make the rename survive a power loss, where the file system can."""
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+def _overwrite(target: str, data: bytes) -> None:
+    from oastream.files import overwrite
+
+    fd = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        overwrite(fd, data)
+    finally:
+        os.close(fd)

@@ -6,8 +6,8 @@ Someone who reads only `run` knows the program. Failures of any part end here as
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,69 +15,90 @@ from oastream.attempt import Figures, Open, Session, Source
 from oastream.attempts import Attempts
 from oastream.deadlines import Deadlines
 from oastream.endpoint import Request, build_request
-from oastream.exits import Failure, Outcome, Verdict, exit_status, failure
+from oastream.exits import Failure, Outcome, Verdict, exit_status, failure, internal_error
 from oastream.job import Job
 from oastream.lenient_json import dumps
-from oastream.messages import Messages
+from oastream.messages import STDERR, Messages
 from oastream.options import Options
-from oastream.output import STDOUT, File, Held, Output, open_output
+from oastream.output import Held, Output, is_special, open_output
 from oastream.prompt import Stdin
 from oastream.question import Question
 from oastream.request import Body, encoded, offered_tools
 from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, end_record
-from oastream.status_line import STDERR, TICK, StatusLine, wanted
-from oastream.watch import Watch
+from oastream.status_line import TICK, StatusLine, wanted
+from oastream.watch import Watch, signalled
 
 if TYPE_CHECKING:
     from oastream.provider import Cloud
 
 LAST_WORDS = 1.0
-"""Seconds that the end record may take to be written when a signal or --max-time ends the run and nobody reads."""
+"""Seconds that the end record, or the message, may take when a signal or --max-time ends the run and nobody reads."""
+SHORTEST_RATE = 0.05
+"""Seconds below which an answer came in one piece: tokens per second would be a figure of the clock."""
 
 
 class Run:
     """One run of the program. `stdin` and `stdout_open` are what main found when it started."""
 
     def __init__(
-        self, options: Options, environ: Mapping[str, str], stdin: Stdin, stdout_open: bool, messages: Messages
+        self,
+        options: Options,
+        environ: Mapping[str, str],
+        stdin: Stdin,
+        stdout_open: bool,
+        watch: Watch,
+        messages: Messages,
     ) -> None:
         self._options = options
         self._environ = environ
         self._stdin = stdin
         self._stdout_open = stdout_open
         self._messages = messages
-        self._watch = Watch()
-        self._figures = Figures(self._watch.now())
+        self._watch = watch
+        self._figures = Figures(watch.now())
+        self._deadline = self._figures.started + options.max_time if options.max_time else math.inf
         self._output: Output | None = None
         self._attempts: Attempts | None = None
         self._cloud: Cloud | None = None
-        self._question = Question(options, self._watch, messages)
+        self._question = Question(options, watch, messages)
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
         self._watch.catch_signals()
-        self._show_waits()
+        self._messages.deadline = self._deadline
         try:
-            self._output = self._open_output()
-            if self._options.misconfigured is not None:
-                raise Failure(self._options.misconfigured)
-            body = self._body()
-            with server_for(self._options) as base_url, self._opener() as (open_source, more):
-                request = self._request(base_url, encoded(body))
-                if self._options.dry_run:
-                    return self._show(request, body)
-                self._attempts = self._new_attempts(request, body, open_source, more)
-                return self._finish(self._attempts.run())
+            verdict = self._answer()
         except Failure as failed:
-            return self._finish(failed.verdict)
+            verdict = failed.verdict
+        except TimeoutError:
+            verdict = self._late()
+        except Exception as error:
+            verdict = internal_error(error).verdict
+        return self._finish(verdict)
+
+    def _answer(self) -> Verdict:
+        """What the options ask for, as far as it is written while it comes."""
+        check_files(self._options)
+        self._output = self._open_output()
+        if self._output.shares(STDERR):
+            self._messages.answer = self._output
+        if self._options.misconfigured is not None:
+            raise Failure(self._options.misconfigured)
+        body = self._body()
+        with server_for(self._options) as base_url, self._opener() as (open_source, more):
+            request = self._request(base_url, encoded(body))
+            if self._options.dry_run:
+                return self._show(request, body)
+            self._show_waits()
+            self._attempts = self._new_attempts(request, body, open_source, more)
+            return self._attempts.run()
 
     def _show_waits(self) -> None:
+        """From here on the terminal is ours: until now stdin and the command that tells the key may have used it."""
         options = self._options
-        if wanted(self._environ, options.quiet, options.verbose) and not options.dry_run:
-            self._messages.status = StatusLine(self._watch.now)
+        if wanted(self._environ, options.quiet, options.verbose):
+            self._messages.status = StatusLine(self._watch.now, self._messages.offer)
             self._watch.on_tick, self._watch.tick = self._messages.tick, TICK
-        to_stdout = options.output is None and not options.hold
-        self._messages.shares_terminal = to_stdout and os.isatty(STDOUT) and os.isatty(STDERR)
 
     # The parts ---------------------------------------------------------------------------------------------------
 
@@ -88,8 +109,7 @@ class Run:
         return open_output(options.output, options.hold, options.keep_partial, self._stdout_open, self._watch)
 
     def _body(self) -> Body:
-        limit = self._options.max_time
-        return self._question.body(self._stdin, self._figures.started + limit if limit else math.inf)
+        return self._question.body(self._stdin, self._deadline)
 
     @contextlib.contextmanager
     def _opener(self) -> Iterator[tuple[Open, Callable[[], bool]]]:
@@ -164,18 +184,19 @@ class Run:
     def _show(self, request: Request, body: Body) -> Verdict:
         assert self._output is not None
         shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
-        self._output.write(dumps({**shown, "body": body or None}) + b"\n")
-        self._output.finish(True)
+        self._output.write(dumps({**shown, "body": body or None}) + b"\n", self._deadline)
         return Verdict(Outcome.STOP)
 
     def _new_sink(self) -> Sink:
         options = self._options
-        on_terminal = options.output is None and os.isatty(STDOUT)
+        on_terminal = self._output is not None and self._output.is_terminal
         sanitized = options.sanitize == "always" or (options.sanitize == "auto" and on_terminal)
         if options.list_models:
             from oastream.models import ModelList
 
             return ModelList(sanitized, options.format)
+        if options.dry_run:
+            return Sink(sanitized)
         if options.detach:
             return ResponseId(sanitized)
         if options.format == "tools" and options.eager:
@@ -188,6 +209,8 @@ class Run:
 
     def _finish(self, verdict: Verdict) -> Verdict:
         """Complete the output, or take it back; write the end record; say on stderr how it ended."""
+        if self._watch.caught and verdict.signal is None and verdict.outcome is not Outcome.OUTPUT:
+            verdict = signalled(self._watch.caught).verdict  # it came after the last wait
         self._watch.heed()
         self._messages.begin_text()
         try:
@@ -197,14 +220,36 @@ class Run:
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
-            pass  # the run is over, and nobody reads its last words
-        self._question.close()
-        if isinstance(self._output, File) and verdict.outcome is Outcome.OUTPUT:
+            verdict = self._late() if verdict.answered else verdict
+        if self._output is not None:
             self._output.discard()
-        self._messages.end_reasoning()
-        self._messages.verdict(verdict)
-        self._show_stats(verdict)
+        self._question.close()
+        self._say(verdict)
         return verdict
+
+    def _late(self) -> Verdict:
+        """--max-time has passed, in a wait that has no limit of its own: somebody does not read."""
+        began = self._attempts is not None and self._attempts.reply.output_began
+        why = f"--max-time {self._options.max_time:g} s passed"
+        if began:
+            return Verdict(Outcome.DEADLINE, "the answer broke off", why)
+        return Verdict(Outcome.TIMEOUT, "no answer in time", why)
+
+    def _last_words(self, verdict: Verdict) -> float:
+        """Until when what is left to say may be said."""
+        soon = self._watch.now() + LAST_WORDS
+        return soon if verdict.signal is not None else max(soon, self._deadline)
+
+    def _delivers(self, verdict: Verdict) -> bool:
+        """Whether -o renames and --hold lets out, and nothing is said of how it ended."""
+        return exit_status(verdict, self._options.ok) == 0
+
+    def _say(self, verdict: Verdict) -> None:
+        self._messages.deadline = self._last_words(verdict)
+        self._messages.end_reasoning()
+        if self._messages.verbose or not self._delivers(verdict):
+            self._messages.verdict(verdict)
+        self._show_stats(verdict)
 
     def _completed(self, verdict: Verdict) -> Verdict:
         """What the format prints once the answer is complete; that may show that it is not, or that it is wrong."""
@@ -224,16 +269,15 @@ class Run:
         if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
             return
         sink = self._attempts.sink if self._attempts is not None else self._new_sink()
-        if isinstance(output, Held) and not verdict.delivered:
+        delivers = self._delivers(verdict)
+        if isinstance(output, Held) and not delivers:
             output.reset()
             sink.take()
         sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._shown_figures()))
-        in_haste = verdict.signal is not None or verdict.outcome is Outcome.DEADLINE
-        deadline = self._watch.now() + LAST_WORDS if in_haste else math.inf
+        deadline = self._last_words(verdict)
         if data := sink.take():
             output.write(data, deadline)
-            self._messages.wrote(data)
-        output.finish(verdict.delivered, deadline)
+        output.finish(delivers, deadline)
 
     def _shown_figures(self) -> dict[str, Any]:
         reply = self._attempts.reply if self._attempts is not None else None
@@ -268,12 +312,33 @@ def stats_line(figures: dict[str, Any]) -> str:
     first, total = figures["first_text_ms"], figures["elapsed_ms"]
     parts = [f"first token {first / 1000:.2f} s" if first is not None else "no text", f"total {total / 1000:.2f} s"]
     if isinstance(tokens, int):
+        parts.append(counted(tokens, "token"))
         taken = (total - (first or 0)) / 1000
-        parts += [f"{tokens} tokens", f"{tokens / taken:.1f} tokens/s"] if taken > 0 else [f"{tokens} tokens"]
-    parts.append(f"{figures['attempts']} attempt{'s' if figures['attempts'] != 1 else ''}")
+        if taken >= SHORTEST_RATE:
+            parts.append(f"{tokens / taken:.1f} tokens/s")
+    parts.append(counted(figures["attempts"], "attempt"))
     if figures["request_id"]:
         parts.append(figures["request_id"])
     return ", ".join(parts)
+
+
+def counted(number: int, what: str) -> str:
+    """1 token, 2 tokens."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def check_files(options: Options) -> None:
+    """A file has one use. Raises `Failure` with outcome usage, before any of them is touched."""
+    given = (("-o", options.output), ("--history", options.history), ("--record", options.record))
+    named = [(option, path) for option, path in given if path is not None]
+    for option, path in named:
+        if not path:
+            raise failure(Outcome.USAGE, "bad usage", f"{option} needs the name of a file")
+    for (one, first), (other, second) in itertools.combinations(named, 2):
+        from oastream.files import is_same  # one file is not the same as another
+
+        if is_same(first, second) and not is_special(first):
+            raise failure(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The line that a person at a terminal sees while nothing comes: how long, and what for. Gone when text starts.
 
-In: ticks and phases. Out: one line on stderr that overwrites itself. Exists only where somebody watches.
+In: ticks and phases. Out: one line that overwrites itself, for whoever writes to stderr. Exists only where somebody
+watches, and only once nobody types any more: others use the terminal too while stdin is read.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ def wanted(environ: Mapping[str, str], quiet: bool, verbose: int) -> bool:
 class StatusLine:
     """Elapsed time and phase; times in seconds of `now`."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], show: Callable[[bytes], object]) -> None:
         self._now = now
+        self._show = show
         self._since = now()
         self._phase = "waiting"
         self._until: float | None = None
@@ -51,10 +53,8 @@ class StatusLine:
         """Leave no trace."""
         if self._drawn:
             self._drawn = False
-            with contextlib.suppress(OSError):
-                os.write(STDERR, _ERASE)
+            self._show(_ERASE)
 
     def _draw(self, text: str) -> None:
         self._drawn = True
-        with contextlib.suppress(OSError):
-            os.write(STDERR, _ERASE + text.encode())
+        self._show(_ERASE + text.encode())

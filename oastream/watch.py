@@ -87,6 +87,11 @@ class Watch:
                 raise signalled(signal.SIGPIPE)
         return is_ready
 
+    @property
+    def caught(self) -> int | None:
+        """The signal that has come and was not heeded yet."""
+        return self._signal
+
     def heed(self) -> None:
         """The signal that came has been taken note of: what is left to say may be said."""
         self._signal = None
@@ -123,6 +128,15 @@ class Watch:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signal = number
         signal.signal(number, signal.SIG_DFL)
+
+
+def release_signals() -> None:
+    """From here on the ending signals kill at once again. One that came before has been caught, none falls between."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    for number in ENDING_SIGNALS:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def die_of(number: int) -> None:

@@ -138,15 +138,21 @@ def test_usage_errors_print_no_record() -> None:
         ("rate_limited", "30"),
     ],
 )
-def test_ok_changes_the_exit_and_nothing_else(name: str, ok: str) -> None:
+def test_ok_changes_the_exit_and_takes_the_message_away(name: str, ok: str) -> None:
     reply, args, status, outcome = ENDINGS[name]
     result = run(reply, *args, "--ok", ok, "hi")
     plain = run(reply, *args, "hi")
     assert (result.status, plain.status) == (0, status)
     assert (result.end["exit"], result.end["outcome"]) == (0, outcome)
     assert result.end["error"] == plain.end["error"]
-    assert result.err == plain.err
+    assert (result.err, plain.err != "") == ("", True)
     assert [record["type"] for record in result.records] == [record["type"] for record in plain.records]
+    assert plain.err in run(reply, *args, "--ok", ok, "-v", "hi").err
+
+
+def test_a_dry_run_that_fails_prints_no_record() -> None:
+    result = oastream("--dry-run", "--format", "ndjson", "--body", "{", "hi")
+    assert (result.status, result.out) == (8, b"")
 
 
 def test_ok_of_another_name_changes_nothing() -> None:

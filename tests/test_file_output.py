@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -14,18 +15,44 @@ from pathlib import Path
 
 import pytest
 
-from tests.program import Result, finish, oastream, start
+from tests import forked
+from tests.program import NOTHING, Environment, Result, finish, oastream, start
 from tests.streams import chat_body, chat_start, message, responses_body, responses_start
 from tests.wire import Reply, mark, send, serve, sse_response, stall, wait
 
 WHOLE = sse_response(responses_body(message("Hello")))
 CUT = sse_response(responses_start("Hello"))
+LENGTH = sse_response(
+    responses_body(message("Hello"), status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+)
+REFUSED = b"HTTP/1.1 500 Oops\r\n\r\n"
 SOON = 10.0
+NOBODY = 65534
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away and mount")
 
 
 def run(reply: Reply, *args: str, shell: str | None = None) -> Result:
     with serve(reply) as server:
         return oastream("--base-url", server.url, "--retry", "0", *args, "hi", shell=shell)
+
+
+@contextlib.contextmanager
+def begun(target: Path) -> Iterator[tuple[subprocess.Popen[bytes], threading.Event]]:
+    """A run that has got something for the file, until it is told to go on."""
+    arrived, go_on = threading.Event(), threading.Event()
+    body = responses_body(message("Hello"), piece=1000)
+    far = len(responses_start("Hello"))
+    reply = sse_response(body[:far], framing="close", ending=[mark(arrived), wait(go_on), send(body[far:])])
+    with serve(reply) as server, start("--base-url", server.url, "-o", str(target), "hi") as process:
+        assert arrived.wait(SOON)
+        yield process, go_on
+
+
+def quick(reply: Reply, *args: str, env: Environment = NOTHING, cwd: Path | None = None) -> Result:
+    """The same without a shell, and without the start of a process."""
+    with serve(reply) as server:
+        return forked.oastream("--base-url", server.url, "--retry", "0", *args, "hi", env=env, cwd=cwd)
 
 
 @pytest.fixture
@@ -61,19 +88,43 @@ def test_a_relative_name_is_relative_to_the_working_directory(tmp_path: Path) ->
     assert (tmp_path / "answer").read_text() == "Hello\n"
 
 
-def test_an_answer_that_is_not_plain_replaces_the_file_too(target: Path) -> None:
-    result = run(sse_response(chat_body("Hello", finish="length")), "--api", "chat", "-o", str(target))
-    assert result.status == 10
+@pytest.mark.parametrize(
+    ("reply", "status"), [(LENGTH, 10), (CUT, 40), (REFUSED, 31)], ids=["length", "interrupted", "server_error"]
+)
+@pytest.mark.parametrize("form", ["text", "ndjson", "json"])
+def test_a_run_that_does_not_exit_0_leaves_the_file_alone(target: Path, reply: Reply, status: int, form: str) -> None:
+    result = quick(reply, "--format", form, "-o", str(target))
+    assert (result.status, result.out) == (status, b"")
+    assert target.read_text() == "old\n"
+    assert os.listdir(target.parent) == [target.name]
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"), [(LENGTH, "Hello\n"), (CUT, "Hello"), (REFUSED, "")], ids=["length", "interrupted", "nothing"]
+)
+def test_an_outcome_that_is_accepted_is_delivered(target: Path, reply: Reply, text: str) -> None:
+    result = quick(reply, "--ok", "length,interrupted,server_error", "-o", str(target))
+    assert (result.status, result.out, result.err) == (0, b"", "")
+    assert target.read_text() == text
+    assert os.listdir(target.parent) == [target.name]
+
+
+def test_an_answer_that_does_not_fit_its_schema_is_delivered_if_that_is_accepted(target: Path) -> None:
+    args = ("--schema", '{"type":"object"}', "-o", str(target))
+    assert quick(WHOLE, *args).status == 14
+    assert target.read_text() == "old\n"
+    assert quick(WHOLE, *args, "--ok", "schema").status == 0
     assert target.read_text() == "Hello\n"
 
 
-@pytest.mark.parametrize("reply", [CUT, b"HTTP/1.1 500 Oops\r\n\r\n"], ids=["cut", "refused"])
-@pytest.mark.parametrize("ok", [[], ["--ok", "interrupted,server_error"]], ids=["plain", "ok"])
-def test_a_failed_run_leaves_the_file_alone(target: Path, reply: Reply, ok: list[str]) -> None:
-    result = run(reply, *ok, "-o", str(target))
-    assert result.status in ((0,) if ok else (40, 31))
-    assert target.read_text() == "old\n"
-    assert os.listdir(target.parent) == [target.name]
+def test_make_has_no_target_of_an_answer_that_was_cut(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("answer:\n\t@$(RUN) -o $@\n")
+    with serve(LENGTH, WHOLE) as server:
+        make = f'cd {tmp_path} && make -s answer RUN="$* --base-url {server.url} hi"'
+        assert oastream(shell=make).status == 2
+        assert not (tmp_path / "answer").exists()
+        assert oastream(shell=make).status == 0
+    assert (tmp_path / "answer").read_text() == "Hello\n"
 
 
 def test_a_failed_run_makes_no_file(tmp_path: Path) -> None:
@@ -81,10 +132,13 @@ def test_a_failed_run_makes_no_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_keep_partial_keeps_what_came(target: Path) -> None:
-    assert run(CUT, "-o", str(target), "--keep-partial").status == 40
-    assert target.read_text() == "old\n"
-    assert (target.parent / "answer.txt.part").read_text() == "Hello"
+@pytest.mark.parametrize(("reply", "status", "text"), [(CUT, 40, "Hello"), (LENGTH, 10, "Hello\n")])
+def test_keep_partial_keeps_what_came(target: Path, reply: Reply, status: int, text: str) -> None:
+    target.chmod(0o600)
+    assert quick(reply, "-o", str(target), "--keep-partial").status == status
+    part = target.parent / "answer.txt.part"
+    assert (target.read_text(), part.read_text()) == ("old\n", text)
+    assert stat.S_IMODE(part.stat().st_mode) == 0o600
     assert sorted(os.listdir(target.parent)) == ["answer.txt", "answer.txt.part"]
 
 
@@ -151,6 +205,44 @@ def test_a_device_is_written_directly() -> None:
     assert run(WHOLE, "-o", "/dev/stderr", shell='exec "$@" 2>&1').out == b"Hello\n"
 
 
+OPEN_FILES = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/dev/stderr", "/dev/fd/2", "/dev/fd/7", "link"]
+
+
+@pytest.mark.parametrize("name", OPEN_FILES)
+def test_a_file_that_the_shell_has_opened_is_written_where_it_is(tmp_path: Path, name: str) -> None:
+    """To open it anew would begin at its first byte; to replace it would lose what is there."""
+    log = tmp_path / "log"
+    log.write_text("first\n")
+    before = log.stat().st_ino
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    path = str(tmp_path / "link") if name == "link" else name
+    number = {"/dev/stderr": 2, "/dev/fd/2": 2, "/dev/fd/7": 7}.get(name, 1)
+    shell = f'exec {number}>>{log}; echo second >&{number}; "$@" && echo third >&{number}'
+    result = run(WHOLE, "-o", path, shell=shell)
+    assert (result.status, result.out, result.err) == (0, b"", "")
+    assert log.read_text() == "first\nsecond\nHello\nthird\n"
+    assert log.stat().st_ino == before
+    assert sorted(os.listdir(tmp_path)) == ["link", "log"]
+
+
+def test_an_open_file_is_written_at_once_unless_it_is_held() -> None:
+    assert quick(CUT, "-o", "/dev/stdout").out == b"Hello"
+    assert quick(CUT, "-o", "/dev/stdout", "--hold").out == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "redirection"),
+    [("/dev/fd/3", ""), ("/dev/fd/4", ""), ("/dev/fd/999", ""), ("/dev/stdout", ">&-"), ("/dev/fd/5", "5</dev/null")],
+)
+def test_a_number_that_nobody_opened_for_writing_exits_9_and_nothing_is_sent(path: str, redirection: str) -> None:
+    """The first numbers are those of oastream's own pipes."""
+    with serve(WHOLE) as server:
+        result = oastream("--base-url", server.url, "-o", path, "hi", shell=f'exec "$@" {redirection}')
+        assert server.connections == 0
+    assert (result.status, result.out) == (9, b"")
+    assert result.message == f"oastream: cannot write to {path}: bad file descriptor"
+
+
 def test_a_full_device_exits_9() -> None:
     result = run(WHOLE, "-o", "/dev/full")
     assert result.status == 9
@@ -165,6 +257,247 @@ def test_a_file_that_cannot_be_made_exits_9_and_nothing_is_sent(tmp_path: Path, 
         assert server.connections == 0
     assert result.status == 9
     assert str(tmp_path) in result.message
+
+
+def test_a_folder_is_named_as_such(tmp_path: Path) -> None:
+    for name in (f"{tmp_path}/new/", str(tmp_path)):
+        result = quick(WHOLE, "-o", name)
+        assert (result.status, result.message) == (9, f"oastream: cannot write to {name}: it names a directory")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "é" * 120 + "x"], ids=["ascii", "odd", "even"])
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path, name: str) -> None:
+    assert quick(WHOLE, "-o", str(tmp_path / name)).status == 0
+    assert os.listdir(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == "Hello\n"
+
+
+def test_a_name_that_leaves_no_room_for_part_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    with serve(WHOLE) as server:
+        args = ("--keep-partial", "-o", str(tmp_path / ("x" * 251)))
+        result = forked.oastream("--base-url", server.url, *args, "hi")
+        assert server.connections == 0
+    assert result.status == 9
+    assert "file name too long for --keep-partial" in result.message
+
+
+# One file, one use
+
+
+@pytest.mark.parametrize("options", [("--history", "-o"), ("--record", "-o"), ("--history", "--record")])
+@pytest.mark.parametrize("how", ["same", "link", "hard-link", "not-there"])
+def test_one_file_for_two_uses_exits_2(tmp_path: Path, options: tuple[str, str], how: str) -> None:
+    file, other = tmp_path / "file", tmp_path / "other"
+    if how != "not-there":
+        file.write_text("")
+    if how == "link":
+        other.symlink_to(file)
+    if how == "hard-link":
+        os.link(file, other)
+    second = other if "link" in how else tmp_path / "." / "file"
+    before = sorted(os.listdir(tmp_path))
+    result = forked.oastream(options[0], str(file), options[1], str(second), "hi")
+    assert (result.status, result.out) == (2, b"")
+    assert "name the same file" in result.message
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_device_may_have_many_uses() -> None:
+    assert quick(WHOLE, "-o", "/dev/null", "--record", "/dev/null").status == 0
+
+
+@pytest.mark.parametrize("option", ["-o", "--history", "--record"])
+def test_a_file_without_a_name_exits_2(option: str) -> None:
+    result = forked.oastream(option, "", "--format", "ndjson", "hi")
+    assert (result.status, result.out) == (2, b"")
+    assert result.message == f"oastream: bad usage: {option} needs the name of a file"
+
+
+# Modes and owners
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_what_is_being_written_is_as_private_as_what_it_replaces(target: Path, mode: int) -> None:
+    target.chmod(mode)
+    with begun(target) as (process, go_on):
+        beside = [file for file in target.parent.iterdir() if file != target]
+        assert [stat.S_IMODE(file.stat().st_mode) for file in beside] == [mode]
+        go_on.set()
+        assert finish(process, SOON).status == 0
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+
+
+@as_root
+def test_the_owner_is_kept(target: Path) -> None:
+    os.chown(target, NOBODY, NOBODY)
+    target.chmod(0o640)
+    assert quick(WHOLE, "-o", str(target)).status == 0
+    after = target.stat()
+    assert (after.st_uid, after.st_gid, stat.S_IMODE(after.st_mode)) == (NOBODY, NOBODY, 0o640)
+    assert target.read_text() == "Hello\n"
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Iterator[str]:
+    """The beginning of a shell script that goes on as a user who owns nothing here."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may become somebody else")
+    folders = [tmp_path, *list(tmp_path.parents)[:-2]]
+    before = {folder: folder.stat().st_mode for folder in folders}
+    for folder in folders:
+        folder.chmod(before[folder] | 0o005)
+    yield f"exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "
+    for folder in folders:
+        folder.chmod(before[folder])
+
+
+def test_a_file_in_a_folder_that_cannot_be_written_is_written_in_place(target: Path, as_nobody: str) -> None:
+    target.chmod(0o666)
+    before = target.stat()
+    assert run(CUT, "-o", str(target), shell=f'{as_nobody} "$@"').status == 40
+    assert target.read_text() == "old\n"
+    result = run(WHOLE, "-o", str(target), shell=f'{as_nobody} "$@"')
+    assert (result.status, result.err) == (0, "")
+    assert target.read_text() == "Hello\n"
+    after = target.stat()
+    assert (after.st_ino, after.st_uid) == (before.st_ino, before.st_uid)
+    target.write_text("something longer than the answer\n")
+    assert run(WHOLE, "-o", str(target), shell=f'{as_nobody} "$@"').status == 0
+    assert target.read_text() == "Hello\n"
+
+
+def test_no_part_can_be_kept_in_a_folder_that_cannot_be_written(target: Path, as_nobody: str) -> None:
+    target.chmod(0o666)
+    result = run(WHOLE, "-o", str(target), "--keep-partial", shell=f'{as_nobody} "$@"')
+    assert (result.status, result.message) == (9, f"oastream: cannot write to {target}.part: permission denied")
+    assert target.read_text() == "old\n"
+
+
+def test_somebody_elses_file_stays_theirs(target: Path, as_nobody: str) -> None:
+    """Whoever may write the folder could rename; then the file would be ours."""
+    target.chmod(0o666)
+    target.parent.chmod(0o777)
+    before = target.stat()
+    assert run(WHOLE, "-o", str(target), shell=f'{as_nobody} "$@"').status == 0
+    after = target.stat()
+    assert (after.st_ino, after.st_uid) == (before.st_ino, before.st_uid)
+    assert target.read_text() == "Hello\n"
+    assert os.listdir(target.parent) == [target.name]
+
+
+@contextlib.contextmanager
+def mounted(*args: str) -> Iterator[None]:
+    """A file system for the length of a test; the last argument is where it is."""
+    done = subprocess.run(["mount", *args], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", args[-1]], check=True)
+
+
+@as_root
+def test_a_file_that_a_container_was_given_is_written_in_place(target: Path, tmp_path: Path) -> None:
+    """Nothing can be renamed over a mount point."""
+    given = tmp_path / "given"
+    given.write_text("old\n")
+    with mounted("--bind", str(given), str(target)):
+        assert quick(WHOLE, "-o", str(target)).status == 0
+        assert target.read_text() == "Hello\n"
+    assert given.read_text() == "Hello\n"
+    assert sorted(os.listdir(tmp_path)) == ["answer.txt", "given"]
+
+
+@as_root
+@pytest.mark.parametrize("in_place", [False, True], ids=["beside", "in-place"])
+def test_a_full_disk_leaves_the_file_alone(tmp_path: Path, in_place: bool) -> None:
+    long = sse_response(responses_body(message("x" * 200_000), piece=50_000))
+    with mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)):
+        target = tmp_path / "answer.txt"
+        target.write_text("old\n")
+        with mounted("--bind", str(target), str(target)) if in_place else contextlib.nullcontext():
+            result = quick(long, "-o", str(target))
+            assert target.read_text() == "old\n"
+        assert (result.status, result.message) == (9, f"oastream: cannot write to {target}: no space left on device")
+        assert os.listdir(tmp_path) == ["answer.txt"]
+
+
+# Left-overs of runs that were killed
+
+
+@pytest.mark.parametrize("name", ["answer.txt", "x" * 255])
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+    for _ in range(2):
+        with begun(target) as (process, _go_on):
+            process.kill()
+            process.wait()
+        assert len(os.listdir(tmp_path)) == 1, "what the one before left is gone"
+    assert quick(CUT, "-o", str(target)).status == 40
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_run_that_is_alive_writes_stays(target: Path) -> None:
+    with begun(target) as (process, go_on):
+        assert quick(CUT, "-o", str(target)).status == 40
+        assert quick(sse_response(chat_body("other")), "--api", "chat", "-o", str(target)).status == 0
+        assert target.read_text() == "other\n"
+        go_on.set()
+        assert finish(process, SOON).status == 0
+    assert target.read_text() == "Hello\n"
+    assert os.listdir(target.parent) == [target.name]
+
+
+def test_only_left_overs_of_the_same_file_are_removed(target: Path) -> None:
+    others = [".answer.txt", ".answer.oastream-12345678", ".other.txt.oastream-12345678", "answer.txt.oastream-1"]
+    for name in [*others, ".answer.txt.oastream-12345678"]:
+        (target.parent / name).write_text("x")
+    (target.parent / ".answer.txt.oastream-folder").mkdir()
+    assert quick(WHOLE, "-o", str(target)).status == 0
+    expected = [*others, ".answer.txt.oastream-folder", "answer.txt"]
+    assert sorted(os.listdir(target.parent)) == sorted(expected)
+
+
+def test_a_left_over_that_is_locked_by_somebody_else_stays(target: Path) -> None:
+    beside = target.parent / ".answer.txt.oastream-12345678"
+    with beside.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert quick(WHOLE, "-o", str(target)).status == 0
+        assert beside.exists()
+
+
+# A signal at the very end
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "close"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_within_the_last_calls_kills_and_the_file_is_whole(
+    target: Path, tmp_path: Path, call: str, number: signal.Signals
+) -> None:
+    env = {
+        "FAIL": f"{call}:1:once:{number.name}",
+        "FAIL_LOG": str(tmp_path / "log"),
+        "TESTS_PRELOAD": "tests.failing.sitecustomize",
+    }
+    result = quick(WHOLE, "-o", str(target), env=env)
+    assert f"{call}!" in (tmp_path / "log").read_text().split()
+    assert (result.status, result.err) == (-number, "")
+    assert target.read_text() == "Hello\n"
+    assert sorted(os.listdir(tmp_path)) == ["answer.txt", "log"]
+
+
+@pytest.mark.parametrize("error", ["EINVAL", "ENOTSUP", "EROFS", "ENOSYS"])
+def test_a_file_system_without_fsync_is_no_failure(target: Path, tmp_path: Path, error: str) -> None:
+    env = {
+        "FAIL": f"fsync:1:always:{error}",
+        "FAIL_LOG": str(tmp_path / "log"),
+        "TESTS_PRELOAD": "tests.failing.sitecustomize",
+    }
+    result = quick(WHOLE, "-o", str(target), env=env)
+    assert (result.status, result.err) == (0, "")
+    assert target.read_text() == "Hello\n"
 
 
 def test_stdout_is_not_needed(target: Path) -> None:
@@ -228,9 +561,22 @@ def test_hold_prints_all_records_of_a_whole_answer() -> None:
     assert result.end["exit"] == 0
 
 
-def test_hold_prints_an_answer_that_is_not_plain() -> None:
-    result = run(sse_response(chat_body("Hello", finish="length")), "--api", "chat", "--hold")
-    assert (result.status, result.out) == (10, b"Hello\n")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_hold_prints_an_answer_that_is_not_plain_only_if_that_is_accepted(form: str) -> None:
+    args = ("--hold", "--format", form)
+    refused = quick(LENGTH, *args)
+    assert (refused.status, refused.out) == (10, b"")
+    assert refused.message
+    accepted = quick(LENGTH, *args, "--ok", "length")
+    assert (accepted.status, accepted.err) == (0, "")
+    assert b"Hello" in accepted.out
+
+
+def test_hold_leaves_the_end_record_alone_of_an_answer_that_is_not_plain() -> None:
+    result = quick(LENGTH, "--hold", "--format", "ndjson")
+    assert result.status == 10
+    assert [record["type"] for record in result.records] == ["oastream:end"]
+    assert result.end["error"] is None
 
 
 def test_hold_holds_until_the_end() -> None:

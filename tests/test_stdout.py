@@ -6,18 +6,33 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.program import Result, finish, oastream, start
-from tests.streams import Event, call, dumps, message, responses_body, responses_events, responses_start, sse
+from tests.program import ROOT, Environment, Result, finish, oastream, start
+from tests.streams import (
+    Event,
+    call,
+    dumps,
+    is_ending,
+    message,
+    reasoning,
+    response_object,
+    responses_body,
+    responses_events,
+    responses_start,
+    sse,
+)
 from tests.wire import (
     Server,
     Step,
@@ -254,6 +269,209 @@ def test_a_stderr_without_reader_changes_nothing() -> None:
     finally:
         os.close(write_end)
     assert (result.status, result.out) == (21, b"")
+
+
+# Nobody reads
+
+
+HUGE = 300_000
+"""More than a pipe or a socket holds."""
+KINDS = ["pipe", "terminal", "socket", "other-users-pipe"]
+
+
+@contextlib.contextmanager
+def unread(kind: str) -> Iterator[tuple[int, int, Environment]]:
+    """Two ends of something that nobody reads, and the environment that a run needs to meet it so."""
+    env: Environment = {}
+    if kind == "terminal":
+        ours, theirs = os.openpty()
+    elif kind == "socket":
+        ours, theirs = (end.detach() for end in socket.socketpair())
+    else:
+        ours, theirs = os.pipe()
+    with tempfile.TemporaryDirectory() as folder:
+        if kind == "other-users-pipe":  # which cannot be opened a second time
+            path = f"{ROOT / 'tests' / 'failing'}:{ROOT}"
+            env = {"PYTHONPATH": path, "FAIL": "open:1:always:EACCES", "FAIL_LOG": f"{folder}/log"}
+        try:
+            yield ours, theirs, env
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+
+def huge() -> Any:
+    return serve(sse_response(responses_body(message("x" * HUGE), piece=HUGE)))
+
+
+def huge_reasoning() -> Any:
+    body = responses_body(reasoning("x" * HUGE), message("Hello"), piece=HUGE)
+    return serve(sse_response(body))
+
+
+FORMS = {"text": [], "ndjson": ["--format", "ndjson"], "json": ["--format", "json"], "held": ["--hold"]}
+blocked_forms = pytest.mark.parametrize(
+    ("kind", "args"),
+    [*((kind, FORMS["text"]) for kind in KINDS), *(("pipe", args) for args in list(FORMS.values())[1:])],
+)
+
+
+@blocked_forms
+def test_max_time_holds_while_stdout_blocks(kind: str, args: list[str]) -> None:
+    with huge() as server, unread(kind) as (_ours, theirs, env):
+        result = oastream("--base-url", server.url, "--max-time", "1", *args, "hi", stdout=theirs, env=env)
+    assert (result.status, result.err) == (44, "oastream: the answer broke off: --max-time 1 s passed\n")
+    assert result.seconds < 5
+
+
+def until_full(fd: int) -> None:
+    """Wait until something was written here that nobody reads."""
+    assert select.select([fd], [], [], SOON)[0]
+    time.sleep(0.05)
+
+
+@blocked_forms
+def test_a_signal_ends_a_run_whose_stdout_blocks(kind: str, args: list[str]) -> None:
+    with (
+        huge() as server,
+        unread(kind) as (ours, theirs, env),
+        start("--base-url", server.url, *args, "hi", stdout=theirs, env=env) as process,
+    ):
+        until_full(ours)
+        process.send_signal(signal.SIGTERM)
+        in_time(process, 5)
+    assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_max_time_holds_while_stderr_blocks(kind: str) -> None:
+    with huge_reasoning() as server, unread(kind) as (_ours, theirs, env):
+        args = ("--base-url", server.url, "--reasoning", "--max-time", "1")
+        result = oastream(*args, "hi", stderr=theirs, env=env)
+    assert result.status in (33, 44)
+    assert result.seconds < 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_signal_ends_a_run_whose_stderr_blocks(kind: str) -> None:
+    with (
+        huge_reasoning() as server,
+        unread(kind) as (ours, theirs, env),
+        start("--base-url", server.url, "--reasoning", "hi", stderr=theirs, env=env) as process,
+    ):
+        until_full(ours)
+        process.send_signal(signal.SIGINT)
+        in_time(process, 5)
+    assert process.returncode == -signal.SIGINT
+
+
+def test_max_time_holds_while_a_fifo_blocks(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with huge() as server:
+            result = oastream("--base-url", server.url, "--max-time", "1", "-o", str(fifo), "hi")
+    finally:
+        os.close(reader)
+    assert (result.status, result.out) == (44, b"")
+    assert result.seconds < 5
+
+
+def test_a_pipe_that_others_fill_too_does_not_block_the_run() -> None:
+    """Where several write, room that poll has seen may be gone: each must still heed its deadline."""
+    with huge() as server, unread("pipe") as (_ours, theirs, _env), contextlib.ExitStack() as stack:
+        args = ("--base-url", server.url, "--max-time", "1.5", "hi")
+        runs = [stack.enter_context(start(*args, stdout=theirs)) for _ in range(4)]
+        assert [run.wait(SOON) for run in runs] == [44] * 4
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal", "socket"])
+def test_what_the_shell_opened_keeps_its_flags(kind: str) -> None:
+    """They belong to every process that has it: with O_NONBLOCK the next one would meet EAGAIN."""
+    with (
+        huge() as server,
+        unread(kind) as (ours, theirs, _env),
+        start("--base-url", server.url, "hi", stdout=theirs, stderr=theirs) as process,
+    ):
+        before = fcntl.fcntl(theirs, fcntl.F_GETFL)
+        until_full(ours)
+        assert fcntl.fcntl(theirs, fcntl.F_GETFL) == before
+        process.kill()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slow_reader_gets_a_huge_delta_whole(kind: str) -> None:
+    with (
+        huge() as server,
+        unread(kind) as (ours, theirs, env),
+        start("--base-url", server.url, "hi", stdout=theirs, env=env) as process,
+    ):
+        until_full(ours)
+        out = b""
+        while out.count(b"x") < HUGE:
+            out += os.read(ours, 1000 + len(out) // 50)
+        assert finish(process).status == 0
+        out += os.read(ours, 1000)
+    assert out.replace(b"\r\n", b"\n") == b"x" * HUGE + b"\n"
+
+
+def short_events() -> list[Event]:
+    """A long answer of which no event is long."""
+    events = [event for event in responses_events(message("Hello, world. " * 200), piece=3) if not is_ending(event)]
+    return [*events, {"type": "response.completed", "response": response_object(output=[])}]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "other-users-pipe"])
+def test_lines_of_several_runs_into_one_pipe_are_whole(kind: str) -> None:
+    """A line that fits into PIPE_BUF is one write, and so one piece, however many come at once."""
+    events = short_events()
+    with (
+        serve(sse_response(sse(events))) as server,
+        unread(kind) as (ours, theirs, env),
+        contextlib.ExitStack() as stack,
+    ):
+        args = ("--base-url", server.url, "--format", "ndjson", "hi")
+        runs = [stack.enter_context(start(*args, stdout=theirs, env=env)) for _ in range(3)]
+        out = bytearray()
+        while select.select([ours], [], [], 0.05)[0] or any(run.poll() is None for run in runs):
+            if select.select([ours], [], [], 0)[0]:
+                out += os.read(ours, 2000)
+    lines = bytes(out).splitlines()
+    assert len(lines) == 3 * (len(events) + 1)
+    assert [json.loads(line)["type"] for line in lines].count("oastream:end") == 3
+
+
+# stdout and stderr are one file
+
+
+BOTH = pytest.mark.parametrize("redirection", ["2>&1 | cat", ">both 2>&1; cat both", ">>both 2>>both; cat both"])
+
+
+@BOTH
+def test_a_message_does_not_run_on_in_a_line_of_the_answer(tmp_path: Path, redirection: str) -> None:
+    with serve(sse_response(responses_start("Hello"))) as server:
+        args = ("--base-url", server.url, "--retry", "0", "hi")
+        result = oastream(*args, shell=f'"$@" {redirection}', cwd=tmp_path)
+    assert result.text == "Hello\noastream: the answer broke off: the connection was closed\n"
+
+
+@BOTH
+def test_reasoning_does_not_run_on_in_a_line_of_the_answer(tmp_path: Path, redirection: str) -> None:
+    body = responses_body(message("Hello"), reasoning("hm"), message(" again"))
+    with serve(sse_response(body)) as server:
+        result = oastream("--base-url", server.url, "--reasoning", "hi", shell=f'"$@" {redirection}', cwd=tmp_path)
+    assert result.text == "Hello\nhm\n again\n"
+
+
+def test_a_whole_line_is_not_followed_by_an_empty_one(server: Server) -> None:
+    lines = run(server, "--stats", shell='"$@" 2>&1').text.splitlines()
+    assert (lines[0], len(lines)) == ("Hello", 2)
+
+
+def test_a_message_in_a_file_of_its_own_has_no_empty_line_before_it() -> None:
+    with serve(sse_response(responses_start("Hello"))) as server:
+        assert run(server, "--retry", "0", shell='exec "$@"').err.startswith("oastream: ")
 
 
 # Slow, exact, at once

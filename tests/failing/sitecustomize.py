@@ -1,8 +1,9 @@
 """Makes the N-th I/O call of a process fail: a fault injector around the real program, which knows nothing of it.
 
 In: FAIL, `CALL:N:HOW:ERROR`, as in `write:3:once:ENOSPC`; FAIL_LOG, the name of a file. Out: the N-th call (`once`), or
-each from the N-th on (`always`), raises the error; with `short` it does as little as a system call may. The file gets a
-line for every call that was counted: `write`, and `write!` for one that failed.
+each from the N-th on (`always`), raises the error; with `short` it does as little as a system call may, with the name
+of a signal it succeeds and the signal comes meanwhile. The file gets a line for every call that was counted: `write`,
+and `write!` for one that failed.
 Python loads it by its name when its folder is on PYTHONPATH.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import stat
 from collections.abc import Callable
@@ -48,6 +50,9 @@ def install(fault: str, log: str) -> None:
                 return do(*args, **more)
             if error == "short" and short is not None:
                 return short(do, *args)
+            if error.startswith("SIG"):
+                os.kill(os.getpid(), getattr(signal, error))
+                return do(*args, **more)
             if name == "close":
                 do(*args)  # Linux: the descriptor is gone, whatever close says
             if name == "send":

@@ -1,0 +1,230 @@
+"""A file replaced whole, and what to call an error of the system.
+
+In: a path, bytes. Out: the old file or the whole new one under that name, whatever happens in between; no left-overs of
+runs that were killed. Knows nothing of what is in the file, nor of how a run ends: it raises `OSError`.
+
+The new content is written beside the old one and renamed over it. Each such file is locked for as long as its run
+lives, so that the next run on the same name can tell one that is being written from one that was left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+
+MARK = ".oastream-"
+"""What the name of a file that is being written has after the name it will get."""
+_SUFFIX_BYTES = len(MARK) + 8
+_NAME_MAX = 255
+_WITHOUT_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS})
+"""What fsync(2) says where it does not exist: some FUSE and network file systems, which are no worse for it."""
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Replacement:
+    """The next content of the file `path`, beside it until `put`. Opened at once, so that what can fail fails early.
+
+    It has the mode and the owner of the file that it will replace, or `keeps_owner` is false; a new one has `new_mode`
+    less the umask. Raises `OSError`, here and in every method but `discard`; nothing is put in place after a write,
+    fsync or close that failed.
+    """
+
+    def __init__(self, path: str, new_mode: int = 0o666) -> None:
+        self._path = path
+        self._folder, base = os.path.split(path)
+        stem = _stem(self._folder, base)
+        _remove_leftovers(self._folder, stem)
+        self._name, self._fd = _create_beside(self._folder, stem, 0o600 if os.path.exists(path) else new_mode)
+        self._is_whole = False
+        self.keeps_owner = True
+        try:
+            self._take_after(path)
+        except OSError:
+            self.discard()
+            raise
+
+    def write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._fd, left) :]
+
+    def reset(self) -> None:
+        """Begin anew."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+
+    def seal(self) -> None:
+        """Nothing more will be written: let it be safe on the disk before it gets the name."""
+        _sync(self._fd)
+        written, self._fd = self._fd, os.dup(self._fd)  # close tells of late errors; the lock lives on in the copy
+        os.close(written)
+        self._is_whole = True
+
+    def put(self, path: str | None = None) -> None:
+        """Rename what was sealed over the file, or to another name in the same folder."""
+        if not self._is_whole:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        os.replace(self._name, path or self._path)
+        self._name = ""
+        self._close()
+        _sync_folder(self._folder)
+
+    def content(self) -> bytes:
+        """What was written, once it is sealed."""
+        with open(self._name, "rb") as file:
+            return file.read()
+
+    def discard(self) -> None:
+        """Leave nothing behind, unless it was put in place."""
+        with contextlib.suppress(OSError):
+            if self._name:
+                os.unlink(self._name)
+        self._name, self._is_whole = "", False
+        self._close()
+
+    def _take_after(self, path: str) -> None:
+        """The owner and mode of the file that is there: before the first byte, or others could read a private file."""
+        try:
+            old = os.stat(path)
+        except FileNotFoundError:
+            return
+        mode, own = stat.S_IMODE(old.st_mode), os.fstat(self._fd)
+        if (old.st_uid, old.st_gid) != (own.st_uid, own.st_gid):
+            self.keeps_owner = self._give_to(old.st_uid, old.st_gid)
+        if not self.keeps_owner:  # another group gets no more than anyone
+            mode = mode & 0o707 | (mode & 0o007) << 3
+        os.fchmod(self._fd, mode)
+
+    def _give_to(self, user: int, group: int) -> bool:
+        """Whether the file has this owner now. Only root may give files away, to a group of one's own anyone."""
+        try:
+            os.fchown(self._fd, user, group)
+        except PermissionError:
+            return False
+        return True
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        with contextlib.suppress(OSError):
+            if fd >= 0:
+                os.close(fd)
+
+
+def overwrite(fd: int, data: bytes) -> None:
+    """Give an open file this content, in place: not in one step, but all of it or an `OSError`.
+
+    Room for it is found before the old content is touched.
+    """
+    _reserve(fd, len(data))
+    at = 0
+    while at < len(data):
+        at += os.pwrite(fd, memoryview(data)[at:], at)
+    os.ftruncate(fd, len(data))
+    _sync(fd)
+
+
+def _reserve(fd: int, size: int) -> None:
+    old = os.fstat(fd).st_size
+    if size <= old or not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno in _FULL:  # else the file system cannot reserve
+            os.ftruncate(fd, old)
+            raise
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why the system refuses, as the end of a message. A path with a null byte is a ValueError of Python's."""
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return words[:1].lower() + words[1:]
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two paths name the same file, there already or not."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    with contextlib.suppress(OSError):
+        return os.path.samefile(one, other)
+    return False
+
+
+def longest_name(folder: str) -> int:
+    """How many bytes a name in the folder may have."""
+    try:
+        return os.pathconf(folder or ".", "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return _NAME_MAX
+
+
+def _stem(folder: str, base: str) -> str:
+    """What the names beside the file begin with: a dot, and as much of its own name as leaves room for the rest."""
+    room = longest_name(folder) - _SUFFIX_BYTES - 1
+    while len(os.fsencode(base)) > room:
+        base = base[:-1]
+    return f".{base}{MARK}"
+
+
+def _create_beside(folder: str, stem: str, mode: int) -> tuple[str, int]:
+    """A new file that is locked, and its path. One that another run took for a left-over is given up for the next."""
+    while True:
+        name = os.path.join(folder, f"{stem}{os.urandom(4).hex()}")
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        if _lock(fd) is not False and os.path.exists(name):
+            return name, fd
+        os.close(fd)
+
+
+def _remove_leftovers(folder: str, stem: str) -> None:
+    """Remove the files of runs that are no more: nobody holds their lock. What cannot be removed stays."""
+    for name in _left_beside(folder, stem):
+        with contextlib.suppress(OSError):
+            fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if stat.S_ISREG(os.fstat(fd).st_mode) and _lock(fd):
+                    os.unlink(name)
+            finally:
+                os.close(fd)
+
+
+def _left_beside(folder: str, stem: str) -> Iterator[str]:
+    with contextlib.suppress(OSError):  # a folder may be searched and written, and yet not be read
+        for name in os.listdir(folder or "."):
+            if name.startswith(stem):
+                yield os.path.join(folder, name)
+
+
+def _lock(fd: int) -> bool | None:
+    """Whether the lock of the file is ours now; None on a file system that has no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _sync(fd: int) -> None:
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _WITHOUT_FSYNC:
+            raise
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename survive a power loss, where the file system can."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder or ".", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,131 @@
+"""Writing to a file whose reader may be slow: no write blocks the process beyond its deadlines and signals.
+
+In: bytes, a deadline. Out: the same bytes, all of them and in order, as few system calls as that allows. What a signal
+or a deadline kept from being written goes out first with the next write, so that no line is torn.
+Knows nothing of what the bytes mean, but that a newline ends a line.
+
+write(2) of more than fits blocks until the rest fits too, whatever poll(2) has said. O_NONBLOCK on the descriptor that
+the shell gave us would be a way out, but it belongs to the open file, not to us: every process that shares it would
+meet EAGAIN, and after kill -9 for ever. So a pipe or terminal is opened once more, through /proc, and the flag set on
+that. Where there is no /proc, or the pipe is another user's, a write is no longer than what poll promises room for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import stat
+from collections.abc import Callable
+
+from oastream.watch import WRITE, Watch
+
+PIPE_BUF = select.PIPE_BUF
+"""So many bytes go into a pipe in one piece (POSIX), and into one that poll calls writable at once (Linux: a page)."""
+LONGEST = 1 << 20
+"""Bytes of a line that are offered in one write: to look for its end again after each must not take long."""
+PAUSE = 0.01
+"""Seconds until the next try where poll sees room and write finds none: another process was quicker."""
+
+
+class Writer:
+    """Writes to one file. `fd` stays open, and stays as it is."""
+
+    def __init__(self, fd: int, watch: Watch) -> None:
+        self._fd = fd
+        self._watch = watch
+        self._left = b""
+        self._into = fd
+        self._blocks = False
+        self._put: Callable[[bytes, int], int] = self._put_all
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and os.isatty(fd)):
+            self._into = _opened_again(fd)
+            self._blocks = os.get_blocking(self._into)
+            self._put = self._put_lines
+        elif stat.S_ISSOCK(mode):
+            self._put = _socket_put(fd)
+
+    def write(self, data: bytes, deadline: float = math.inf) -> None:
+        """Write all of `data`.
+
+        Raises `TimeoutError` when the deadline passes first, `Failure` for a signal or for a reader of stdout that has
+        gone, `OSError` for what the system says.
+        """
+        data = self._left + data if self._left else data
+        written = 0
+        try:
+            while written < len(data):
+                if not self._watch.ready(self._fd, WRITE, deadline):
+                    raise TimeoutError
+                put = self._put(data, written)
+                written += put
+                if not put:
+                    self._watch.sleep(self._watch.now() + PAUSE)
+        finally:
+            self._left = data[written:]
+
+    def offer(self, data: bytes) -> None:
+        """Write `data` if there is room for it now and nothing waits before it; else it is dropped."""
+        if self._left or not self._watch.ready(self._fd, WRITE, 0.0):
+            return
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._into, data)
+
+    def close(self) -> None:
+        """Give up what was opened beside `fd`."""
+        if self._into != self._fd:
+            os.close(self._into)
+            self._into = self._fd
+
+    def _put_all(self, data: bytes, at: int) -> int:
+        """Into a file that takes everything, or into a device that nobody knows."""
+        try:
+            return os.write(self._fd, data[at:] if at else data)
+        except BlockingIOError:
+            return 0
+
+    def _put_lines(self, data: bytes, at: int) -> int:
+        """Into a pipe or terminal: as much as fits, whole lines in one write where a pipe takes them in one piece."""
+        began = at
+        with contextlib.suppress(BlockingIOError):
+            while at < len(data):
+                end = self._piece_end(data, at)
+                at += os.write(self._into, data if end - at == len(data) else memoryview(data)[at:end])
+                if self._blocks:
+                    break
+        return at - began
+
+    def _piece_end(self, data: bytes, at: int) -> int:
+        """Where the next write ends: after the last line that fits, or after a line that is longer."""
+        if len(data) - at <= PIPE_BUF:
+            return len(data)
+        if after := data.rfind(b"\n", at, at + PIPE_BUF) + 1:
+            return after
+        if self._blocks:
+            return at + PIPE_BUF
+        return data.find(b"\n", at, at + LONGEST) + 1 or min(at + LONGEST, len(data))
+
+
+def _opened_again(fd: int) -> int:
+    """The same pipe or terminal as an open file of our own that never blocks; where that cannot be had, `fd`."""
+    if os.get_blocking(fd):
+        with contextlib.suppress(OSError):
+            return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    return fd
+
+
+def _socket_put(fd: int) -> Callable[[bytes, int], int]:
+    """A socket cannot be opened twice; a send can be asked not to wait."""
+    import socket  # stdout is hardly ever one, and --help has no other use for it
+
+    connected = socket.socket(fileno=os.dup(fd))
+
+    def put(data: bytes, at: int) -> int:
+        try:
+            return connected.send(memoryview(data)[at:], socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
+    return put
