@@ -127,13 +127,13 @@ class Outcomes(click.ParamType[frozenset[Outcome]]):
 
 
 class ResponseId(click.ParamType[str]):
-    """The id of a stored response: it becomes a part of a URL."""
+    """The id of a stored response, whatever characters its server uses."""
 
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not value or not all(c.isascii() and (c.isalnum() or c in "-_.:") for c in value):
-            self.fail(f"{value!r} is not the id of a response", param, ctx)
+        if not value:
+            self.fail("it is empty", param, ctx)
         return str(value)
 
 
@@ -368,11 +368,9 @@ OPTIONS: dict[str, list[click.Option]] = {
         _flag("--list-models", help="Print the models that the server has; --format text, json or ndjson."),
     ],
     "Background": [
-        _flag(
-            "--background", help="Let the server work in the background: a stream that breaks off is taken up again."
-        ),
-        _flag("--detach", help="Start in the background, print the response's id, and leave."),
-        _value("--resume", type=ResponseId(), metavar="ID", help="Take up the response that --detach left."),
+        _flag("--background", help="Run the response in background mode; a dropped stream is resumed."),
+        _flag("--detach", help="Start in the background, print the id of the response, and exit once it runs."),
+        _value("--resume", type=ResponseId(), metavar="ID", help="Resume a response started with --detach."),
     ],
     "Output": [
         _value("--format", type=click.Choice(FORMATS), default="text", show_default=True, help="What stdout gets."),
