@@ -347,16 +347,8 @@ def test_a_profile_has_no_effect_without_the_file(home: Home, order: tuple[str, 
 
 
 SWITCHES = [option for group in cli.OPTIONS.values() for option in group if option.is_flag or option.count]
-ACTIONS = {
-    "--help",
-    "--help-all",
-    "--version",
-    "--show-config",
-    "--list-models",
-    "--no-stdin",
-    "--no-wait",
-    "--no-config",
-}
+ACTIONS = {"--help", "--help-all", "--version", "--show-config", "--list-models"}
+NEGATIONS = {"--no-stdin", "--no-wait", "--no-config"}
 
 
 def test_every_flag_but_an_action_can_be_taken_back() -> None:
