@@ -240,6 +240,7 @@ class Attempt:
         if event["type"] in _REASONING:
             messages.phase("thinking")
             if self._session.options.reasoning:
+                self._write()  # stdout and stderr may be one terminal or file: in the order in which they came
                 messages.reasoning(str(event.get("delta") or ""))
 
     def _write(self) -> None:

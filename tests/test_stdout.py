@@ -453,7 +453,7 @@ def test_a_message_does_not_run_on_in_a_line_of_the_answer(tmp_path: Path, redir
     with serve(sse_response(responses_start("Hello"))) as server:
         args = ("--base-url", server.url, "--retry", "0", "hi")
         result = oastream(*args, shell=f'"$@" {redirection}', cwd=tmp_path)
-    assert result.text == "Hello\noastream: the answer broke off: the connection was closed\n"
+    assert result.text == "Hello\noastream: the answer broke off: it ended without a terminal event\n"
 
 
 @BOTH
