@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -84,7 +84,7 @@ PACKED = {
     "Deflate": raw_deflate(BODY),
     "identity, gzip": gzip.compress(BODY[:1]) + gzip.compress(b"") + gzip.compress(BODY[1:]) + bytes(9),
 }
-FRAMED = {
+FRAMED: dict[str, Callable[[bytes], bytes]] = {
     "length": lambda body: response(f"Content-Length: {len(body)}", body),
     "chunked": lambda body: response("Transfer-Encoding: chunked", chunked(body)),
     "Chunked": lambda body: response("Transfer-Encoding: Chunked", chunked(body)),

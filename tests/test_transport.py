@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import gzip
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,9 +19,9 @@ from oastream.exits import Failure, Outcome
 from oastream.http1 import Cut
 from oastream.transport import Response
 from oastream.watch import Watch
-from tests.program import Result, environment, finish, oastream, start
+from tests.program import Result, environment, oastream
 from tests.streams import dumps, message, responses_body, responses_events, sse
-from tests.wire import chunk, fin, forever, head, http_response, listening, mark, send, serve, sse_response, stall
+from tests.wire import chunk, fin, forever, head, http_response, listening, send, serve, sse_response, stall, wait
 
 LARGE = b"x" * (24 << 20)
 """More than the buffers of both ends hold."""
@@ -84,7 +83,7 @@ def test_an_answer_may_begin_before_the_whole_request_has_come() -> None:
 
 def test_a_server_that_reads_nothing_and_says_nothing_meets_the_deadline() -> None:
     done = threading.Event()
-    with listening(lambda connection: bool(done.wait(20)) and None) as url:
+    with listening(wait(done)) as url:
         result = ask(url, "--first-event-timeout", "1", "--retry", "0")
         done.set()
     assert result.status == 33
@@ -151,23 +150,51 @@ def test_what_inflates_without_end_meets_max_time() -> None:
     assert result.seconds < 10
 
 
-def test_what_inflates_without_end_does_not_hide_a_signal() -> None:
-    began = threading.Event()
-    opening = send(head("length", len(BOMB), headers={"Content-Encoding": "gzip"}) + BOMB[: 1 << 20])
-    with (
-        serve([opening, mark(began), send(BOMB[1 << 20 :]), stall]) as server,
-        start("--base-url", server.url, "hi") as process,
-    ):
-        assert began.wait(20)
-        process.send_signal(signal.SIGTERM)
-        assert finish(process, timeout=10).status == -signal.SIGTERM
+INFLATING = """
+import gzip, os, signal, socket, sys
+from urllib.parse import urlsplit
+from oastream.connect import Line
+from oastream.exits import Failure
+from oastream.transport import Response
+from oastream.watch import Watch
+
+ours, theirs = socket.socketpair()
+ours.setblocking(False)
+theirs.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Encoding: gzip\\r\\n\\r\\n" + gzip.compress(bytes(16 << 20)))
+watch = Watch()
+watch.catch_signals()
+response = Response(Line(ours), urlsplit("http://host.example/"), watch, b"")
+response.read_head(watch.now() + 20)
+assert response.read(watch.now() + 20)  # from here on no byte is awaited: all of it is here
+try:
+    if sys.argv[1] == "signal":
+        os.kill(os.getpid(), signal.SIGTERM)
+        response.read(watch.now() + 20)
+    else:
+        response.read(0)
+        response.read(0)
+except TimeoutError:
+    print("deadline")
+except Failure as failed:
+    print(failed.verdict.why)
+else:
+    print("deaf")
+"""
+
+
+@pytest.mark.parametrize(("what", "said"), [("signal", "SIGTERM"), ("deadline", "deadline")])
+def test_what_inflates_comes_back_to_signals_and_deadlines_after_every_piece(what: str, said: str) -> None:
+    command = [sys.executable, "-c", INFLATING, what]
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == said
 
 
 # Framing
 
 
 def test_a_second_response_in_the_same_packet_is_not_looked_at() -> None:
-    first = http_response(dumps({"object": "response", "status": "completed", "output": [message("Hello")]}))
+    body = dumps({"object": "response", "status": "completed", "output": [message("Hello")]})
+    first = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     with serve([send(first + http_response("{}", "500 Oops")), fin]) as server:
         result = oastream("--base-url", server.url, "--retry", "0", "hi")
     assert (result.status, result.out) == (0, b"Hello\n")

@@ -314,7 +314,7 @@ def serve(*replies: Reply, tls: ssl.SSLContext | None = None) -> Iterator[Server
 
 
 @contextlib.contextmanager
-def listening(play: Callable[[socket.socket], None]) -> Iterator[str]:
+def listening(play: Step) -> Iterator[str]:
     """The base URL of a server that does with each connection what `play` does, and reads nothing by itself."""
 
     def serve_one(connection: socket.socket) -> None:
