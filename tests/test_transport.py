@@ -21,7 +21,7 @@ from oastream.transport import Response
 from oastream.watch import Watch
 from tests.program import Result, environment, oastream
 from tests.streams import dumps, message, responses_body, responses_events, sse
-from tests.wire import chunk, fin, forever, head, http_response, listening, send, serve, sse_response, stall, wait
+from tests.wire import chunk, fin, forever, head, http_response, listening, send, serve, sse_response, wait
 
 LARGE = b"x" * (24 << 20)
 """More than the buffers of both ends hold."""
