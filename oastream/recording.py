@@ -22,10 +22,10 @@ import orjson
 from oastream.attempt import Open, Source
 from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.http1 import Cut
 from oastream.output import unwritable
 from oastream.prompt import unreadable
 from oastream.text import REDACTED, redacted
-from oastream.transport import Cut
 from oastream.watch import Watch
 
 _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "location")
