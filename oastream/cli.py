@@ -362,7 +362,6 @@ OPTIONS: dict[str, list[click.Option]] = {
             help="Where the API is; mock: is a server inside oastream.",
         ),
         _value("--api-key-file", metavar="FILE", help="Read the key from a file."),
-        _value("--api-key-cmd", metavar="COMMAND", help="Read the key from a command's output."),
         _value("--provider", type=click.Choice(PROVIDERS), help="A cloud with a sign-in of its own."),
         _flag("--insecure-http", help="Let a key travel over plain http to another machine."),
         _flag("--list-models", help="Print the models that the server has; --format text, json or ndjson."),
@@ -503,8 +502,21 @@ OPTIONS: dict[str, list[click.Option]] = {
     ],
 }
 
+
+class Configured(Option):
+    """A setting of the configuration file or its variable that is no option: no word of a command line sets it."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """The parser does not know it."""
+
+
+CONFIGURED: list[click.Option] = [Configured(["--api-key-cmd"], help="Read the key from a command's output.")]
+"""A command line may hold text that others wrote (a prompt that begins with a dash): it never names a command."""
+
 COMMON = ("model", "system", "file", "no_stdin", "api", "base_url", "format", "output", "ok", "verbose")
 """What --help shows first: the options that most command lines are made of."""
+
+AFTER_DASHES = "try 'oastream --help'; a prompt that begins with a dash stands after --, as in oastream -- '- item'"
 
 OPTIONAL_VALUE = {"--stats": "text"}
 """Options that may stand without their value, and what that means; a value needs the equals sign."""
@@ -545,6 +557,8 @@ def parse(words: list[str]) -> Options:
     try:
         with command().make_context("oastream", _spelled_out(words), auto_envvar_prefix="OASTREAM") as context:
             return _checked(_options(context))
+    except click.NoSuchOption as error:
+        raise failure(Outcome.USAGE, "bad usage", _one_line(error), AFTER_DASHES) from error
     except click.UsageError as error:
         raise failure(Outcome.USAGE, "bad usage", _one_line(error), "try 'oastream --help'") from error
 
@@ -562,6 +576,7 @@ def settings() -> dict[str, Setting]:
     from oastream.config import Setting
 
     options = [o for heading, group in OPTIONS.items() if heading != "Configuration" for o in group if o.expose_value]
+    options += CONFIGURED
     return {
         name.removeprefix("--").replace("-", "_"): Setting(option.name, _kind(option), "FILE" in (option.metavar or ""))
         for option in options
@@ -643,7 +658,7 @@ def _shown_config(context: click.Context, params: Mapping[str, Any]) -> str:
             without_secrets(_as_typed(option, params[option.name]), os.environ),
             origin_of(context, option.name),
         )
-        for group in OPTIONS.values()
+        for group in (*OPTIONS.values(), CONFIGURED)
         for option in group
         if option.name in params
     ]
@@ -654,7 +669,7 @@ def command() -> click.Command:
     """The Click command: it parses, and does nothing else."""
     words = click.Argument(["prompt"], nargs=-1, metavar="[PROMPT]...")
     declared = [option for group in OPTIONS.values() for option in group]
-    return click.Command("oastream", params=[words, *declared], help=USAGE, add_help_option=False)
+    return click.Command("oastream", params=[words, *declared, *CONFIGURED], help=USAGE, add_help_option=False)
 
 
 def _checked(options: Options) -> Options:
