@@ -123,7 +123,7 @@ def _unknown(key: str, where: str, settings: Mapping[str, Setting]) -> Failure:
         return bad(f"bad {key} in {where}", why, "api_key_file names a file that holds it, api_key_cmd a command")
     import difflib  # for the message only
 
-    near = difflib.get_close_matches(key.replace("-", "_"), settings, 1)
+    near = difflib.get_close_matches(key.replace("-", "_"), [PROFILES, *settings], 1)
     return bad(f"unknown key {key!r} in {where}", f"is it {_spelled(near[0])}?" if near else "no option has this name")
 
 

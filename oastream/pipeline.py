@@ -351,9 +351,6 @@ def check_files(options: Options) -> None:
     """A file has one use. Raises `Failure` with outcome usage, before any of them is touched."""
     given = (("-o", options.output), ("--history", options.history), ("--record", options.record))
     named = [(option, path) for option, path in given if path is not None]
-    for option, path in named:
-        if not path:
-            raise failure(Outcome.USAGE, "bad usage", f"{option} needs the name of a file")
     for (one, first), (other, second) in itertools.combinations(named, 2):
         from oastream.files import is_same  # one file is not the same as another
 

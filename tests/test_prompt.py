@@ -171,6 +171,29 @@ def test_words_after_two_dashes_are_no_options(server: Server) -> None:
     assert prompt(server, "--", "--help", "me") == "--help me"
 
 
+@pytest.mark.parametrize("word", ["- item", "-- item", "--- x", "-5 degrees", "--frobnicate"])
+def test_a_prompt_that_begins_with_a_dash_is_told_of_two_dashes(server: Server, word: str) -> None:
+    result = refused(server, 2, run(server, word))
+    assert "no such option" in result.message
+    assert "oastream -- '" in result.err.splitlines()[1]
+    assert prompt(server, "--", word) == word
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--max", "--max-output-tokens, --max-tokens, --max-time or --max-event-bytes"),
+        ("--temp", "--temperature"),
+        ("--temp=0.5", "--temperature"),
+        ("--instr", "--instructions"),
+        ("--max_tokens", "--max-tokens"),
+        ("--modle", "--model"),
+    ],
+)
+def test_an_option_that_there_is_not_is_answered_with_those_it_may_mean(server: Server, typed: str, meant: str) -> None:
+    assert refused(server, 2, run(server, typed, "hi")).message.split("is it ")[1].startswith(meant)
+
+
 def test_an_empty_word_exits_8(server: Server) -> None:
     refused(server, 8, run(server, ""))
 
