@@ -14,6 +14,7 @@ from oastream.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.decode import Chat, Decoded, Decoder, Responses, parse_document
 from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.http1 import Cut
 from oastream.job import Job, final_event
 from oastream.messages import Messages
 from oastream.options import Options
@@ -22,7 +23,6 @@ from oastream.rejection import rejection
 from oastream.reply import Reply
 from oastream.sinks import Sink
 from oastream.text import REDACTED, one_line, redacted
-from oastream.transport import Cut
 from oastream.watch import Watch
 
 ERROR_BODY_BYTES = 1 << 20
@@ -240,6 +240,7 @@ class Attempt:
         if event["type"] in _REASONING:
             messages.phase("thinking")
             if self._session.options.reasoning:
+                self._write()  # stdout and stderr may be one terminal or file: in the order in which they came
                 messages.reasoning(str(event.get("delta") or ""))
 
     def _write(self) -> None:

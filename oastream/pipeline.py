@@ -232,10 +232,11 @@ class Run:
         if self._watch.caught and verdict.signal is None and verdict.outcome is not Outcome.OUTPUT:
             verdict = signalled(self._watch.caught).verdict  # it came after the last wait
         self._watch.heed()
+        deadline = self._messages.deadline = self._last_words(verdict)
         self._messages.begin_text()
         try:
             verdict = self._completed(verdict)
-            self._write_end(verdict)
+            self._write_end(verdict, deadline)
             self._question.commit()
         except Failure as failed:
             verdict = failed.verdict
@@ -256,7 +257,7 @@ class Run:
         return Verdict(Outcome.TIMEOUT, "no answer in time", why)
 
     def _last_words(self, verdict: Verdict) -> float:
-        """Until when what is left to say may be said."""
+        """Until when what is left to say may be said, on stdout and stderr together."""
         soon = self._watch.now() + LAST_WORDS
         return soon if verdict.signal is not None else max(soon, self._deadline)
 
@@ -265,7 +266,7 @@ class Run:
         return exit_status(verdict, self._options.ok) == 0
 
     def _say(self, verdict: Verdict) -> None:
-        self._messages.deadline = self._last_words(verdict)
+        self._messages.deadline = min(self._messages.deadline, self._last_words(verdict))
         self._messages.end_reasoning()
         if self._messages.verbose or not self._delivers(verdict):
             self._messages.verdict(verdict)
@@ -284,7 +285,7 @@ class Run:
             return failed.verdict
         return verdict
 
-    def _write_end(self, verdict: Verdict) -> None:
+    def _write_end(self, verdict: Verdict, deadline: float) -> None:
         output = self._output
         if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
             return
@@ -294,7 +295,6 @@ class Run:
             output.reset()
             sink.take()
         sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._shown_figures()))
-        deadline = self._last_words(verdict)
         if data := sink.take():
             output.write(data, deadline)
         output.finish(delivers, deadline)

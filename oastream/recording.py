@@ -24,11 +24,11 @@ import orjson
 from oastream.attempt import Open, Source
 from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.http1 import Cut
 from oastream.output import unwritable
 from oastream.prompt import Reader
 from oastream.reading import open_file
 from oastream.text import REDACTED, redacted
-from oastream.transport import Cut
 from oastream.watch import Watch
 from oastream.writer import Writer
 
