@@ -399,7 +399,6 @@ OPTIONS: dict[str, list[Option]] = {
             help="Where the API is; mock: is a server inside oastream.",
         ),
         _value("--api-key-file", metavar="FILE", help="Read the key from a file."),
-        _value("--api-key-cmd", metavar="COMMAND", help="Read the key from a command's output."),
         _value("--provider", type=click.Choice(PROVIDERS), help="A cloud with a sign-in of its own."),
         _flag("--insecure-http", help="Let a key travel over plain http to another machine."),
         Option(
@@ -530,6 +529,17 @@ OPTIONS: dict[str, list[Option]] = {
     ],
 }
 
+
+class Configured(Option):
+    """A setting of the configuration file or its variable that is no option: no word of a command line sets it."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """The parser does not know it."""
+
+
+CONFIGURED: list[Option] = [Configured(["--api-key-cmd"], help="Read the key from a command's output.")]
+"""A command line may hold text that others wrote (a prompt that begins with a dash): it never names a command."""
+
 COMMON = ("model", "system", "file", "no_stdin", "api", "base_url", "format", "output", "ok", "verbose")
 """What --help shows first: the options that most command lines are made of."""
 
@@ -630,6 +640,7 @@ def settings() -> dict[str, Setting]:
     from oastream.config import Setting
 
     options = [o for heading, group in OPTIONS.items() if heading != "Configuration" for o in group if o.expose_value]
+    options += CONFIGURED
     return {
         name.removeprefix("--").replace("-", "_"): Setting(option.name, _kind(option), "FILE" in (option.metavar or ""))
         for option in options
@@ -731,7 +742,8 @@ def _shown_config(context: click.Context, params: Mapping[str, Any]) -> str:
         shown = without_secrets(_as_typed(declared[name], value), os.environ)
         return name.replace("_", "-"), shown, origin_of(context, name)
 
-    declared = {option.name: option for group in OPTIONS.values() for option in group if option.name in params}
+    groups = (*OPTIONS.values(), CONFIGURED)
+    declared = {option.name: option for group in groups for option in group if option.name in params}
     rows = [*map(row, declared), _key_row(context, params)]
     return (listing_json if params["format"] == "json" else listing)(rows)
 
@@ -752,7 +764,7 @@ def command() -> click.Command:
     """The Click command: it parses, and does nothing else."""
     words = click.Argument(["prompt"], nargs=-1, metavar="[PROMPT]...")
     declared = [option for group in OPTIONS.values() for option in group]
-    return click.Command("oastream", params=[words, *declared], help=USAGE, add_help_option=False)
+    return click.Command("oastream", params=[words, *declared, *CONFIGURED], help=USAGE, add_help_option=False)
 
 
 def _checked(options: Options) -> Options:
