@@ -320,10 +320,10 @@ def test_keep_partial_leaves_the_wrong_answer_beside(tmp_path: Path) -> None:
     assert not target.exists()
 
 
-def test_ok_schema_changes_the_status_alone(tmp_path: Path) -> None:
+def test_ok_schema_writes_the_file_and_says_nothing(tmp_path: Path) -> None:
     result, _ = ask("responses", BAD, "--ok", "schema", "-o", str(tmp_path / "answer"))
-    assert result.status == 0
-    assert not (tmp_path / "answer").exists()
+    assert (result.status, result.err) == (0, "")
+    assert (tmp_path / "answer").read_text() == BAD + "\n"
 
 
 @pytest.mark.parametrize(
