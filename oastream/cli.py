@@ -17,6 +17,7 @@ import click
 from oastream import __version__
 from oastream.clashes import COMMAND_LINE as ON_COMMAND_LINE
 from oastream.clashes import settle, weaker
+from oastream.companions import PLACES, companion
 from oastream.exits import TABLE, Failure, Outcome, failure
 from oastream.options import Options
 
@@ -256,6 +257,11 @@ def _help(context: click.Context, groups: Mapping[str, Iterable[click.Option]], 
 def _show_version(_context: click.Context, _option: click.Parameter, asked: bool) -> None:
     if asked:
         raise Shown(f"oastream {__version__}")
+
+
+def _generate(_context: click.Context, _option: click.Parameter, kind: str | None) -> None:
+    if kind is not None:
+        raise Shown(companion("oastream", kind).removesuffix("\n"))
 
 
 def _load_profile(context: click.Context, _option: click.Parameter, profile: str | None) -> str | None:
@@ -528,6 +534,15 @@ OPTIONS: dict[str, list[Option]] = {
             callback=_show_help,
         ),
         _action("--help-all", help="Show all options.", is_eager=True, expose_value=False, callback=_show_all_help),
+        _value(
+            "--generate",
+            type=click.Choice(tuple(PLACES)),
+            help="Print the man page, or the completions of a shell.",
+            is_eager=True,
+            expose_value=False,
+            callback=_generate,
+            allow_from_autoenv=False,
+        ),
         _action("--version", help="Show the version.", is_eager=True, expose_value=False, callback=_show_version),
     ],
 }
@@ -560,7 +575,7 @@ DASH_HINT = "a prompt that begins with a dash stands after --, as in: oastream -
 
 
 class Shown(Exception):
-    """Ends parsing with a text for stdout: --help or --version."""
+    """Ends parsing with a text for stdout: --help, --version, a man page."""
 
 
 def common_options() -> list[Option]:
@@ -572,7 +587,7 @@ def common_options() -> list[Option]:
 def parse(words: list[str]) -> Options:
     """The words of the command line, without the program's name, as `Options`.
 
-    Raises `Shown` for --help and --version, and `Failure` with outcome usage for words that are off.
+    Raises `Shown` for --help and its like, and `Failure` with outcome usage for words that are off.
     """
     try:
         with command().make_context("oastream", _spelled_out(words), auto_envvar_prefix="OASTREAM") as context:
