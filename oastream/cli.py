@@ -131,13 +131,13 @@ class Outcomes(click.ParamType[frozenset[Outcome]]):
 
 
 class ResponseId(click.ParamType[str]):
-    """The id of a stored response: it becomes a part of a URL."""
+    """The id of a stored response, whatever characters its server uses."""
 
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not value or not all(c.isascii() and (c.isalnum() or c in "-_.:") for c in value):
-            self.fail(f"{value!r} is not the id of a response", param, ctx)
+        if not value:
+            self.fail("it is empty", param, ctx)
         return str(value)
 
 
@@ -405,7 +405,6 @@ OPTIONS: dict[str, list[Option]] = {
             help="Where the API is; mock: is a server inside oastream.",
         ),
         _value("--api-key-file", metavar="FILE", help="Read the key from a file."),
-        _value("--api-key-cmd", metavar="COMMAND", help="Read the key from a command's output."),
         _value("--provider", type=click.Choice(PROVIDERS), help="A cloud with a sign-in of its own."),
         _flag("--insecure-http", help="Let a key travel over plain http to another machine."),
         Option(
@@ -417,11 +416,9 @@ OPTIONS: dict[str, list[Option]] = {
         ),
     ],
     "Background": [
-        _flag(
-            "--background", help="Let the server work in the background: a stream that breaks off is taken up again."
-        ),
-        _flag("--detach", help="Start in the background, print the response's id, and leave."),
-        _value("--resume", type=ResponseId(), metavar="ID", help="Take up the response that --detach left."),
+        _flag("--background", help="Run the response in background mode; a dropped stream is resumed."),
+        _flag("--detach", help="Start in the background, print the id of the response, and exit once it runs."),
+        _value("--resume", type=ResponseId(), metavar="ID", help="Resume a response started with --detach."),
     ],
     "Output": [
         _value("--format", type=click.Choice(FORMATS), default="text", show_default=True, help="What stdout gets."),
@@ -547,6 +544,17 @@ OPTIONS: dict[str, list[Option]] = {
     ],
 }
 
+
+class Configured(Option):
+    """A setting of the configuration file or its variable that is no option: no word of a command line sets it."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """The parser does not know it."""
+
+
+CONFIGURED: list[Option] = [Configured(["--api-key-cmd"], help="Read the key from a command's output.")]
+"""A command line may hold text that others wrote (a prompt that begins with a dash): it never names a command."""
+
 COMMON = ("model", "system", "file", "no_stdin", "api", "base_url", "format", "output", "ok", "verbose")
 """What --help shows first: the options that most command lines are made of."""
 
@@ -647,6 +655,7 @@ def settings() -> dict[str, Setting]:
     from oastream.config import Setting
 
     options = [o for heading, group in OPTIONS.items() if heading != "Configuration" for o in group if o.expose_value]
+    options += CONFIGURED
     return {
         name.removeprefix("--").replace("-", "_"): Setting(option.name, _kind(option), "FILE" in (option.metavar or ""))
         for option in options
@@ -748,7 +757,8 @@ def _shown_config(context: click.Context, params: Mapping[str, Any]) -> str:
         shown = without_secrets(_as_typed(declared[name], value), os.environ)
         return name.replace("_", "-"), shown, origin_of(context, name)
 
-    declared = {option.name: option for group in OPTIONS.values() for option in group if option.name in params}
+    groups = (*OPTIONS.values(), CONFIGURED)
+    declared = {option.name: option for group in groups for option in group if option.name in params}
     rows = [*map(row, declared), _key_row(context, params)]
     return (listing_json if params["format"] == "json" else listing)(rows)
 
@@ -769,7 +779,7 @@ def command() -> click.Command:
     """The Click command: it parses, and does nothing else."""
     words = click.Argument(["prompt"], nargs=-1, metavar="[PROMPT]...")
     declared = [option for group in OPTIONS.values() for option in group]
-    return click.Command("oastream", params=[words, *declared], help=USAGE, add_help_option=False)
+    return click.Command("oastream", params=[words, *declared, *CONFIGURED], help=USAGE, add_help_option=False)
 
 
 def _checked(options: Options) -> Options:
