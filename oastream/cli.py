@@ -17,7 +17,6 @@ import click
 from oastream import __version__
 from oastream.clashes import COMMAND_LINE as ON_COMMAND_LINE
 from oastream.clashes import settle, weaker
-from oastream.companions import PLACES, companion
 from oastream.exits import TABLE, Failure, Outcome, failure
 from oastream.options import Options
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 OPENAI_URL = "https://api.openai.com/v1"
 FORMATS = ("text", "ndjson", "tools", "json", "sse")
 PROVIDERS = ("azure", "bedrock", "vertex")
+GENERATED = ("man", "complete-bash", "complete-zsh", "complete-fish")
 
 # Defaults in seconds, from the contract, section 8.
 CONNECT_TIMEOUT = 10.0
@@ -261,6 +261,8 @@ def _show_version(_context: click.Context, _option: click.Parameter, asked: bool
 
 def _generate(_context: click.Context, _option: click.Parameter, kind: str | None) -> None:
     if kind is not None:
+        from oastream.companions import companion
+
         raise Shown(companion("oastream", kind).removesuffix("\n"))
 
 
@@ -533,7 +535,7 @@ OPTIONS: dict[str, list[Option]] = {
         _action("--help-all", help="Show all options.", is_eager=True, expose_value=False, callback=_show_all_help),
         _value(
             "--generate",
-            type=click.Choice(tuple(PLACES)),
+            type=click.Choice(GENERATED),
             help="Print the man page, or the completions of a shell.",
             is_eager=True,
             expose_value=False,

@@ -17,7 +17,7 @@ PLACES = {
     "complete-zsh": "completions/_{}",
     "complete-fish": "completions/{}.fish",
 }
-"""A kind → its file, below the package's own copy and below the root of the source tree."""
+"""What --generate takes → its file, below the package's own copy and below the root of the source tree."""
 
 
 def companion(program: str, kind: str) -> str:
