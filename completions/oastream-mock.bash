@@ -27,7 +27,7 @@ _oastream_mock() {
         --delay) kind=text ;;
         --end) candidates=(stop length content_filter refusal tool_calls schema other empty no_tool_calls bad_request auth config forbidden not_found quota rejected not_api rate_limited server_error unreachable timeout interrupted idle failed malformed deadline) ;;
         --script) kind=file ;;
-        --fault) kind=list candidates=(on= end= reply= pace= delay= status= headers= body= raw= stall_after= stall= comments= drip= cut_events= cut_bytes= cut= framing= keep_open= duplicate= skip= reorder= malformed= huge= sequence= error= after= code= type= message= no_done= no_finish= endless= replay=) ;;
+        --fault) kind=list candidates=(on= end= reply= pace= delay= status= headers= body= raw= stall_after= stall= comments= drip= cut_events= cut_bytes= cut= framing= keep_open= duplicate= skip= reorder= malformed= huge= sequence= error= after= code= type= message= no_done= no_finish= endless= replay= background=) ;;
         --host) kind=text ;;
         --port) kind=text ;;
         *)

@@ -52,7 +52,8 @@ function __oastream_mock_fault
         'no_done=' 'no [DONE] (Chat)' \
         'no_finish=' 'no terminal event (Chat: no chunk with a finish_reason)' \
         'endless=' 'the text begins anew, for ever' \
-        'replay=' 'false: a background response made by this attempt can be polled, not streamed again'
+        'replay=' 'false: a background response made by this attempt can be polled, not streamed again' \
+        'background=' 'queued (a request for a background response is answered with one JSON object whose status is queued, to be polled, even if it asks for a stream), ignored (it is answered as if it did not ask for the background)'
 end
 
 complete -c oastream-mock -f

@@ -46,7 +46,6 @@ _oastream() {
         --header) kind=text ;;
         --base-url) kind=text ;;
         --api-key-file) kind=file ;;
-        --api-key-cmd) kind=text ;;
         --provider) candidates=(azure bedrock vertex) ;;
         --resume) kind=text ;;
         --format) candidates=(text ndjson tools json sse) ;;
@@ -68,7 +67,7 @@ _oastream() {
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(-f --file -a --attach --attach-type -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --history --no-wait --tool-output --previous-response-id --set --body --header --dry-run --base-url --api-key-file --api-key-cmd --provider --insecure-http --list-models --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --show-config -v --verbose -q --quiet -h --help --help-all --version)
+            candidates=(-f --file -a --attach --attach-type -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --history --no-wait --tool-output --previous-response-id --set --body --header --dry-run --base-url --api-key-file --provider --insecure-http --list-models --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --no-config --show-config -v --verbose -q --quiet -h --help --help-all --version)
             ;;
     esac
 

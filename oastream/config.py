@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -81,6 +82,8 @@ def bad(what: str, why: object = "", hint: str = "") -> Failure:
 
 def _read(path: str) -> bytes | None:
     try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):
+            raise bad(f"cannot read {path}", "it is not a regular file")  # whose writer nobody would wait for
         with open(path, "rb") as file:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
@@ -120,7 +123,7 @@ def _unknown(key: str, where: str, settings: Mapping[str, Setting]) -> Failure:
         return bad(f"bad {key} in {where}", why, "api_key_file names a file that holds it, api_key_cmd a command")
     import difflib  # for the message only
 
-    near = difflib.get_close_matches(key.replace("-", "_"), settings, 1)
+    near = difflib.get_close_matches(key.replace("-", "_"), [PROFILES, *settings], 1)
     return bad(f"unknown key {key!r} in {where}", f"is it {_spelled(near[0])}?" if near else "no option has this name")
 
 

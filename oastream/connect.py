@@ -158,8 +158,8 @@ _WORDS = {
     errno.EPIPE: "connection reset",
     errno.EHOSTUNREACH: "no route to host",
     errno.ENETUNREACH: "network is unreachable",
-    errno.ETIMEDOUT: "it does not answer",
     errno.EMFILE: "too many open files",
+    errno.ETIMEDOUT: "connection timed out",
 }
 
 
@@ -170,7 +170,7 @@ def translated(error: BaseException, where: str) -> BaseException:
     what = f"cannot reach {where}"
     if isinstance(error, UnicodeError):
         return failure(Outcome.UNREACHABLE, what, "its name is not a host name")
-    if isinstance(error, TimeoutError) and error.errno is None:  # else the kernel gave up, before our deadline
+    if isinstance(error, TimeoutError) and error.errno is None:  # else the kernel's ETIMEDOUT: no deadline of ours
         return failure(Outcome.TIMEOUT, what, "no connection within --connect-timeout")
     if isinstance(error, socket.gaierror):
         return failure(Outcome.UNREACHABLE, what, f"DNS: {(error.strerror or 'no such host').lower()}")

@@ -22,7 +22,6 @@ from oastream.endpoint import (
     Request,
     check_key,
     credentials_in,
-    named_key,
     secrets_in,
 )
 from oastream.exits import Failure, Outcome, failure
@@ -42,14 +41,22 @@ class Cloud:
     """Opens sources at a cloud. The client is made once; each request is signed when it is sent."""
 
     def __init__(
-        self, options: Options, environ: Mapping[str, str], base_url: str, watch: Watch, messages: Messages
+        self,
+        options: Options,
+        environ: Mapping[str, str],
+        base_url: str,
+        watch: Watch,
+        messages: Messages,
+        key: str | None,
     ) -> None:
+        """`key` is the key or token that the options name."""
         assert options.provider is not None
         self._options = options
         self._environ = environ
         self._base_url = base_url
         self._watch = watch
         self._messages = messages
+        self._key = key
         self._client: Any = None
 
     def request(self, body: bytes) -> Request:
@@ -81,7 +88,7 @@ class Cloud:
         """In a thread of its own: sign-ins block, and some ask a metadata server, or start a program."""
         if self._client is None:
             _silence()
-            self._client = _CLIENTS[str(self._options.provider)](self._options, self._base_url)
+            self._client = _CLIENTS[str(self._options.provider)](self._options, self._base_url, self._key)
         import httpx2
 
         arguments: dict[str, Any] = {
@@ -139,14 +146,14 @@ def _silence() -> None:
 # The clients -----------------------------------------------------------------------------------------------------
 
 
-def _azure(options: Options, base_url: str) -> Any:
+def _azure(options: Options, base_url: str, named: str | None) -> Any:
     """A resource's address takes Azure's URLs with deployments; one that ends in /v1 takes OpenAI's own."""
     import openai
 
     where = urlsplit(base_url)
     query = dict(parse_qsl(where.query))
     root = base_url.partition("?")[0].rstrip("/")
-    key, token, provider = _azure_credentials(options)
+    key, token, provider = _azure_credentials(options, named)
     if where.path.rstrip("/").endswith("/v1"):
         return openai.OpenAI(base_url=root, api_key=key or token or provider, default_query=query, **_common())
     version = query.pop("api-version", None)
@@ -155,9 +162,9 @@ def _azure(options: Options, base_url: str) -> Any:
     return openai.AzureOpenAI(**place, **signs, api_version=version, default_query=query, **_common())
 
 
-def _azure_credentials(options: Options) -> tuple[str | None, str | None, Callable[[], str] | None]:
+def _azure_credentials(options: Options, named: str | None) -> tuple[str | None, str | None, Callable[[], str] | None]:
     """The key, the token, or what brings a token: the first that is there, in the SDK's own order."""
-    key = _named_key(options)
+    key = named
     token = None if key else os.environ.get("AZURE_OPENAI_AD_TOKEN")
     key = key or (None if token else os.environ.get("AZURE_OPENAI_API_KEY"))
     if options.dry_run:
@@ -169,12 +176,11 @@ def _azure_credentials(options: Options) -> tuple[str | None, str | None, Callab
     return None, None, get_bearer_token_provider(DefaultAzureCredential(), _ENTRA_SCOPE)
 
 
-def _bedrock(options: Options, base_url: str) -> Any:
+def _bedrock(options: Options, base_url: str, key: str | None) -> Any:
     """A bearer token, else AWS's own chain of credentials, with which requests are signed (SigV4)."""
     import openai
     from openai.providers import bedrock
 
-    key = _named_key(options)
     signs: dict[str, Any] = {"api_key": key} if key else {}
     if options.dry_run:
         bearer = key or os.environ.get("AWS_BEARER_TOKEN_BEDROCK")
@@ -184,24 +190,21 @@ def _bedrock(options: Options, base_url: str) -> Any:
     return openai.OpenAI(provider=bedrock(**place, **signs), **_common())
 
 
-def _vertex(options: Options, base_url: str) -> Any:
+def _vertex(options: Options, base_url: str, key: str | None) -> Any:
     """A token that the options name, else Google's Application Default Credentials."""
     import openai
     from openai.providers import vertex
 
-    token = REDACTED if options.dry_run else _named_key(options)
+    token = REDACTED if options.dry_run else key
     provider = vertex(base_url=base_url or None, token_provider=None if token is None else lambda: token)
     return openai.OpenAI(provider=provider, **_common())
 
 
-_CLIENTS: dict[str, Callable[[Options, str], Any]] = {"azure": _azure, "bedrock": _bedrock, "vertex": _vertex}
-
-
-def _named_key(options: Options) -> str | None:
-    """Never OPENAI_API_KEY: it is not for another cloud. A dry run asks no command."""
-    if options.dry_run:
-        return REDACTED if options.api_key_file or options.api_key_cmd else None
-    return named_key(options)
+_CLIENTS: dict[str, Callable[[Options, str, str | None], Any]] = {
+    "azure": _azure,
+    "bedrock": _bedrock,
+    "vertex": _vertex,
+}
 
 
 def _common() -> dict[str, Any]:
@@ -226,7 +229,7 @@ _SIGN_IN_LIBRARIES = ("azure", "msal", "botocore", "google", "openai", "httpx2")
 _WITHOUT_EXTRA = {
     "azure": ", or set AZURE_OPENAI_API_KEY",
     "bedrock": ", or set AWS_BEARER_TOKEN_BEDROCK",
-    "vertex": ", or name a token with --api-key-cmd",
+    "vertex": ", or set OASTREAM_API_KEY_CMD to a command that prints a token",
 }
 
 

@@ -73,11 +73,19 @@ class Watch:
         if self._signal is not None:
             raise signalled(self._signal)
         poll = self._polls.get((fd, events)) or self._new_poll(fd, events)
-        while not (found := poll.poll(self._milliseconds(deadline - self.now()))):
+        while True:
+            found = poll.poll(self._milliseconds(deadline - self.now()))
+            if self._heeds(found, fd):
+                return True
+            if found:
+                continue  # a signal that is none of ours, say: the deadline has its own word
             if self.now() >= deadline:
                 return False
             if self.on_tick is not None:
                 self.on_tick()
+
+    def _heeds(self, found: list[tuple[int, int]], fd: int) -> bool:
+        """Whether `fd` is among what a poll has found. Raises what the others mean."""
         is_ready = False
         for one, what in found:
             is_ready = is_ready or one == fd
@@ -85,6 +93,9 @@ class Watch:
                 self._woken()
             elif one == self._reader and one != fd and what & _GONE:
                 raise signalled(signal.SIGPIPE)
+            elif one == self._reader and what & select.POLLNVAL:  # closed by us: poll would report it without end
+                self._reader = None
+                self._polls.clear()
         return is_ready
 
     @property

@@ -81,8 +81,8 @@ CLOUDS = {
         "Bearer CANARY-bedrock",
     ),
     "vertex": Cloud(
-        ("--provider", "vertex", "--base-url", "{}/openai/v1", "--api-key-cmd", "echo CANARY-vertex"),
-        {},
+        ("--provider", "vertex", "--base-url", "{}/openai/v1"),
+        {"OASTREAM_API_KEY_CMD": "echo CANARY-vertex"},
         {"responses": "/openai/v1/responses", "chat": "/openai/v1/chat/completions"},
         "authorization",
         "Bearer CANARY-vertex",
@@ -255,7 +255,7 @@ def service_account(tmp_path: Path, token_url: str) -> str:
     return str(tmp_path / "account.json")
 
 
-VERTEX_BY_ADC = dataclasses.replace(CLOUDS["vertex"], args=CLOUDS["vertex"].args[:4])
+VERTEX_BY_ADC = dataclasses.replace(CLOUDS["vertex"], env={})
 
 
 def test_vertex_signs_in_with_application_default_credentials(tmp_path: Path) -> None:
@@ -322,14 +322,14 @@ def test_a_sign_in_that_lacks_something_exits_6_and_names_it(provider: str, env:
 
 
 def test_vertex_without_a_project_exits_6() -> None:
-    result = oastream("--provider", "vertex", "--api-key-cmd", "echo CANARY", "hello")
+    result = oastream("--provider", "vertex", "hello", env={"OASTREAM_API_KEY_CMD": "echo CANARY"})
     assert result.status == 6
     assert "GOOGLE_CLOUD_PROJECT" in result.message
 
 
 def test_no_token_goes_over_plain_http_to_another_host() -> None:
-    args = ("--provider", "vertex", "--base-url", "http://example.invalid/v1", "--api-key-cmd", "echo CANARY-vertex")
-    assert oastream(*args, "hello").status == 6
+    args = ("--provider", "vertex", "--base-url", "http://example.invalid/v1")
+    assert oastream(*args, "hello", env={"OASTREAM_API_KEY_CMD": "echo CANARY-vertex"}).status == 6
 
 
 # The same pipeline
@@ -405,8 +405,8 @@ def test_no_first_event_exits_33(cloud: Cloud) -> None:
 
 def test_a_refused_connection_exits_32() -> None:
     base = f"http://127.0.0.1:{free_port()}/v1"
-    args = ("--provider", "bedrock", "--base-url", base, "--api-key-cmd", "echo CANARY", "--retry", "0")
-    result = oastream(*args, "hello")
+    args = ("--provider", "bedrock", "--base-url", base, "--retry", "0")
+    result = oastream(*args, "hello", env={"OASTREAM_API_KEY_CMD": "echo CANARY"})
     assert result.status == 32
     assert "connection refused" in result.message
 

@@ -49,17 +49,19 @@ class Scenario:
     before: tuple[Reply, ...] = ()
 
 
+DELIVER = ("--ok", "tool_calls")
+"""What is held is let out at exit 0 only."""
 SCENARIOS = {
     "text": Scenario(),
     "ndjson": Scenario(("--format", "ndjson")),
     "sse": Scenario(("--format", "sse")),
     "tools": Scenario(("--format", "tools"), 0),
     "json": Scenario(("--format", "json")),
-    "hold": Scenario(("--hold",)),
-    "file": Scenario(("-o", "{target}"), to_file=True),
-    "file-ndjson": Scenario(("-o", "{target}", "--format", "ndjson"), to_file=True),
-    "keep-partial": Scenario(("-o", "{target}", "--keep-partial"), to_file=True),
-    "file-again": Scenario(("-o", "{target}"), to_file=True, before=(BROKEN_OFF,)),
+    "hold": Scenario(("--hold", *DELIVER), 0),
+    "file": Scenario(("-o", "{target}", *DELIVER), 0, to_file=True),
+    "file-ndjson": Scenario(("-o", "{target}", "--format", "ndjson", *DELIVER), 0, to_file=True),
+    "keep-partial": Scenario(("-o", "{target}", "--keep-partial", *DELIVER), 0, to_file=True),
+    "file-again": Scenario(("-o", "{target}", *DELIVER), 0, to_file=True, before=(BROKEN_OFF,)),
     "record": Scenario(("--record", "{target}.recording")),
     "background": Scenario(("--background",)),
 }

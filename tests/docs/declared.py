@@ -6,7 +6,7 @@ What a value is follows from the option's type and metavar: FILE or PATH in it i
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
@@ -96,7 +96,7 @@ def mock() -> Program:
 PROGRAMS: dict[str, Callable[[], Program]] = {"oastream": oastream, "oastream-mock": mock}
 
 
-def _program(name: str, command: click.Command, groups: dict[str, list[click.Option]]) -> Program:
+def _program(name: str, command: click.Command, groups: Mapping[str, Sequence[click.Option]]) -> Program:
     context = click.Context(command)
     shown = {
         heading: [_option(option, context) for option in options if not option.hidden]
