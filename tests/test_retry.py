@@ -219,6 +219,8 @@ DECISIONS: dict[str, tuple[Situation, Step]] = {
     "last-try": (Situation(LIMIT, failures=2), Step.ASK),
     "one-too-many": (Situation(LIMIT, failures=3), Step.END),
     "no-retries": (Situation(LIMIT, retries=0), Step.END),
+    "asked-too-often": (Situation(LIMIT, failures=1, asked=3), Step.END),
+    "asked-too-often-but-resumable": (Situation(BROKE, asked=3, remains=STREAM), Step.RESUME),
     "refused": (Situation(REFUSED), Step.END),
     "no-credit": (Situation(NO_CREDIT), Step.END),
     "no-credit-in-background": (Situation(NO_CREDIT, remains=STREAM), Step.END),
