@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 OPENAI_URL = "https://api.openai.com/v1"
 FORMATS = ("text", "ndjson", "tools", "json", "sse")
 PROVIDERS = ("azure", "bedrock", "vertex")
+GENERATED = ("man", "complete-bash", "complete-zsh", "complete-fish")
 
 # Defaults in seconds, from the contract, section 8.
 CONNECT_TIMEOUT = 10.0
@@ -130,13 +131,13 @@ class Outcomes(click.ParamType[frozenset[Outcome]]):
 
 
 class ResponseId(click.ParamType[str]):
-    """The id of a stored response: it becomes a part of a URL."""
+    """The id of a stored response, whatever characters its server uses."""
 
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not value or not all(c.isascii() and (c.isalnum() or c in "-_.:") for c in value):
-            self.fail(f"{value!r} is not the id of a response", param, ctx)
+        if not value:
+            self.fail("it is empty", param, ctx)
         return str(value)
 
 
@@ -256,6 +257,13 @@ def _help(context: click.Context, groups: Mapping[str, Iterable[click.Option]], 
 def _show_version(_context: click.Context, _option: click.Parameter, asked: bool) -> None:
     if asked:
         raise Shown(f"oastream {__version__}")
+
+
+def _generate(_context: click.Context, _option: click.Parameter, kind: str | None) -> None:
+    if kind is not None:
+        from oastream.companions import companion
+
+        raise Shown(companion("oastream", kind).removesuffix("\n"))
 
 
 def _load_profile(context: click.Context, _option: click.Parameter, profile: str | None) -> str | None:
@@ -410,11 +418,9 @@ OPTIONS: dict[str, list[Option]] = {
         ),
     ],
     "Background": [
-        _flag(
-            "--background", help="Let the server work in the background: a stream that breaks off is taken up again."
-        ),
-        _flag("--detach", help="Start in the background, print the response's id, and leave."),
-        _value("--resume", type=ResponseId(), metavar="ID", help="Take up the response that --detach left."),
+        _flag("--background", help="Run the response in background mode; a dropped stream is resumed."),
+        _flag("--detach", help="Start in the background, print the id of the response, and exit once it runs."),
+        _value("--resume", type=ResponseId(), metavar="ID", help="Resume a response started with --detach."),
     ],
     "Output": [
         _value("--format", type=click.Choice(FORMATS), default="text", show_default=True, help="What stdout gets."),
@@ -527,6 +533,15 @@ OPTIONS: dict[str, list[Option]] = {
             callback=_show_help,
         ),
         _action("--help-all", help="Show all options.", is_eager=True, expose_value=False, callback=_show_all_help),
+        _value(
+            "--generate",
+            type=click.Choice(GENERATED),
+            help="Print the man page, or the completions of a shell.",
+            is_eager=True,
+            expose_value=False,
+            callback=_generate,
+            allow_from_autoenv=False,
+        ),
         _action("--version", help="Show the version.", is_eager=True, expose_value=False, callback=_show_version),
     ],
 }
@@ -570,7 +585,7 @@ DASH_HINT = "a prompt that begins with a dash stands after --, as in: oastream -
 
 
 class Shown(Exception):
-    """Ends parsing with a text for stdout: --help or --version."""
+    """Ends parsing with a text for stdout: --help, --version, a man page."""
 
 
 def common_options() -> list[Option]:
@@ -582,7 +597,7 @@ def common_options() -> list[Option]:
 def parse(words: list[str]) -> Options:
     """The words of the command line, without the program's name, as `Options`.
 
-    Raises `Shown` for --help and --version, and `Failure` with outcome usage for words that are off.
+    Raises `Shown` for --help and its like, and `Failure` with outcome usage for words that are off.
     """
     try:
         with command().make_context("oastream", _spelled_out(words), auto_envvar_prefix="OASTREAM") as context:

@@ -17,7 +17,6 @@ from oastream.credentials import find_key, named_key
 from oastream.deadlines import Deadlines
 from oastream.endpoint import Request, build_request
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure, internal_error
-from oastream.job import Job
 from oastream.lenient_json import dumps
 from oastream.messages import STDERR, Messages
 from oastream.options import Options
@@ -189,9 +188,8 @@ class Run:
             from oastream.models import Listing
 
             return Listing(session, request, self._new_sink, environ=self._environ)
-        in_background = options.background or options.detach or options.resume
-        job = Job(request, options.resume) if in_background else None
-        return Attempts(session, request, self._new_sink, job)
+        in_background = options.background or options.detach
+        return Attempts(session, request, self._new_sink, in_background, options.resume)
 
     def _asked(self, body: Body) -> dict[str, Any] | None:
         """What a response repeats of the request, where somebody reads it and the API does not say it itself."""

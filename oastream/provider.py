@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -226,11 +228,12 @@ _NAMED = {
     "TransportError": Outcome.UNREACHABLE,
 }
 _SIGN_IN_LIBRARIES = ("azure", "msal", "botocore", "google", "openai", "httpx2")
-_WITHOUT_EXTRA = {
-    "azure": ", or set AZURE_OPENAI_API_KEY",
-    "bedrock": ", or set AWS_BEARER_TOKEN_BEDROCK",
-    "vertex": ", or set OASTREAM_API_KEY_CMD to a command that prints a token",
+EXTRAS = {
+    "azure": ("azure-identity", "set AZURE_OPENAI_API_KEY"),
+    "bedrock": ("openai[bedrock]", "set AWS_BEARER_TOKEN_BEDROCK"),
+    "vertex": ("openai[vertex]", "set OASTREAM_API_KEY_CMD to a command that prints a token"),
 }
+"""What pip installs for each, as in pyproject.toml; and what does without it."""
 
 
 def _translated(error: BaseException, provider: str) -> BaseException:
@@ -239,8 +242,9 @@ def _translated(error: BaseException, provider: str) -> BaseException:
         return error
     chain = list(_chain(error))
     if any(isinstance(link, ImportError) for link in chain):
-        more = f"pip install 'oastream[{provider}]'{_WITHOUT_EXTRA[provider]}"
-        return failure(Outcome.CONFIG, f"--provider {provider} lacks what it signs in with", more)
+        package, instead = EXTRAS[provider]
+        what = f"--provider {provider} needs packages that are not installed"
+        return failure(Outcome.CONFIG, what, package, f"{_installer()} '{package}', or {instead}")
     foreign = type(error).__module__.partition(".")[0] in _SIGN_IN_LIBRARIES
     if not foreign and not isinstance(error, ValueError):
         return error
@@ -248,6 +252,14 @@ def _translated(error: BaseException, provider: str) -> BaseException:
     outcome = next((_NAMED[name] for name in names if name in _NAMED), Outcome.CONFIG)
     why = ": ".join(dict.fromkeys(one_line(str(link), 300).rstrip(".") for link in chain[:2] if str(link)))
     return failure(outcome, f"cannot sign in to {provider}", why or type(error).__name__)
+
+
+def _installer() -> str:
+    """What installs a package where this program runs; a place that `uv tool` made has no pip."""
+    from importlib.util import find_spec
+
+    python = shlex.quote(sys.executable)
+    return f"{python} -m pip install" if find_spec("pip") else f"uv pip install --python {python}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
