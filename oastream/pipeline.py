@@ -182,9 +182,11 @@ class Run:
         return response_fields(body)
 
     def _show(self, request: Request, body: Body) -> Verdict:
+        from oastream.redaction import shown_body
+
         assert self._output is not None
         shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
-        self._output.write(dumps({**shown, "body": body or None}) + b"\n", self._deadline)
+        self._output.write(dumps({**shown, "body": shown_body(body) or None}) + b"\n", self._deadline)
         return Verdict(Outcome.STOP)
 
     def _new_sink(self) -> Sink:

@@ -25,7 +25,7 @@ from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.http1 import Cut
 from oastream.output import unwritable
 from oastream.prompt import unreadable
-from oastream.text import REDACTED, redacted
+from oastream.redaction import StreamMask, redacted, shown_url
 from oastream.watch import Watch
 
 _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "location")
@@ -45,8 +45,7 @@ class Recorder:
         self._now = now
         self._known_secrets = secrets
         self._began = now()
-        self._secrets: tuple[str, ...] = ()
-        self._held = b""  # the end of the last piece, where a secret may have begun
+        self._mask = StreamMask(())
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -62,9 +61,10 @@ class Recorder:
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         self._began = self._now()
         source = self._opened(request, connect_deadline, deadline)
-        self._secrets, self._held = self._known_secrets(), b""  # a sign-in may bring new ones
+        secrets = self._known_secrets()  # a sign-in may bring new ones
+        self._mask = StreamMask(secrets)
         found = source.headers
-        headers = {name: redacted(found[name], self._secrets) for name in _KEPT_HEADERS if name in found}
+        headers = {name: redacted(shown_url(found[name]), secrets) for name in _KEPT_HEADERS if name in found}
         self.write(status=source.status, headers=headers)
         return Recorded(source, self)
 
@@ -83,18 +83,13 @@ class Recorder:
 
     def piece(self, data: bytes) -> None:
         """A piece of the body; a server that repeats the key does not get it into the recording."""
-        data = self._held + data
-        for secret in self._secrets:
-            data = data.replace(secret.encode(), REDACTED.encode())
-        end = len(data) - max((_begun(data, secret.encode()) for secret in self._secrets), default=0)
-        self._held = data[end:]
-        if end:
-            self.write(**_written(data[:end]))
+        if masked := self._mask.feed(data):
+            self.write(**_written(masked))
 
     def end(self, **how: Any) -> None:
         """The body is over, and how; what looked like the beginning of a secret was none."""
-        if self._held:
-            self.write(**_written(self._held))
+        if left := self._mask.close():
+            self.write(**_written(left))
         self.write(**how)
 
     def write(self, **fields: Any) -> None:
@@ -136,11 +131,6 @@ class Recorded:
         elif piece:
             self._recorder.piece(piece)
         return piece
-
-
-def _begun(data: bytes, secret: bytes) -> int:
-    """How many bytes at the end of `data` may be the beginning of the secret."""
-    return next((size for size in range(min(len(data), len(secret) - 1), 0, -1) if data.endswith(secret[:size])), 0)
 
 
 def _written(piece: bytes) -> Line:
