@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 OPENAI_URL = "https://api.openai.com/v1"
 FORMATS = ("text", "ndjson", "tools", "json", "sse")
 PROVIDERS = ("azure", "bedrock", "vertex")
+GENERATED = ("man", "complete-bash", "complete-zsh", "complete-fish")
 
 # Defaults in seconds, from the contract, section 8.
 CONNECT_TIMEOUT = 10.0
@@ -143,13 +144,13 @@ class Outcomes(click.ParamType[frozenset[Outcome]]):
 
 
 class ResponseId(click.ParamType[str]):
-    """The id of a stored response: it becomes a part of a URL."""
+    """The id of a stored response, whatever characters its server uses."""
 
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not value or not all(c.isascii() and (c.isalnum() or c in "-_.:") for c in value):
-            self.fail(f"{value!r} is not the id of a response", param, ctx)
+        if not value:
+            self.fail("it is empty", param, ctx)
         return str(value)
 
 
@@ -271,6 +272,13 @@ def _help(context: click.Context, groups: Mapping[str, Iterable[click.Option]], 
 def _show_version(_context: click.Context, _option: click.Parameter, asked: bool) -> None:
     if asked:
         raise Shown(f"oastream {__version__}")
+
+
+def _generate(_context: click.Context, _option: click.Parameter, kind: str | None) -> None:
+    if kind is not None:
+        from oastream.companions import companion
+
+        raise Shown(companion("oastream", kind).removesuffix("\n"))
 
 
 def _load_profile(context: click.Context, _option: click.Parameter, profile: str | None) -> str | None:
@@ -414,7 +422,6 @@ OPTIONS: dict[str, list[Option]] = {
             help="Where the API is; mock: is a server inside oastream.",
         ),
         _value("--api-key-file", metavar="FILE", help="Read the key from a file."),
-        _value("--api-key-cmd", metavar="COMMAND", help="Read the key from a command's output."),
         _value("--provider", type=click.Choice(PROVIDERS), help="A cloud with a sign-in of its own."),
         _flag("--insecure-http", help="Let a key travel over plain http to another machine."),
         Option(
@@ -426,11 +433,9 @@ OPTIONS: dict[str, list[Option]] = {
         ),
     ],
     "Background": [
-        _flag(
-            "--background", help="Let the server work in the background: a stream that breaks off is taken up again."
-        ),
-        _flag("--detach", help="Start in the background, print the response's id, and leave."),
-        _value("--resume", type=ResponseId(), metavar="ID", help="Take up the response that --detach left."),
+        _flag("--background", help="Run the response in background mode; a dropped stream is resumed."),
+        _flag("--detach", help="Start in the background, print the id of the response, and exit once it runs."),
+        _value("--resume", type=ResponseId(), metavar="ID", help="Resume a response started with --detach."),
     ],
     "Output": [
         _value("--format", type=click.Choice(FORMATS), default="text", show_default=True, help="What stdout gets."),
@@ -543,9 +548,29 @@ OPTIONS: dict[str, list[Option]] = {
             callback=_show_help,
         ),
         _action("--help-all", help="Show all options.", is_eager=True, expose_value=False, callback=_show_all_help),
+        _value(
+            "--generate",
+            type=click.Choice(GENERATED),
+            help="Print the man page, or the completions of a shell.",
+            is_eager=True,
+            expose_value=False,
+            callback=_generate,
+            allow_from_autoenv=False,
+        ),
         _action("--version", help="Show the version.", is_eager=True, expose_value=False, callback=_show_version),
     ],
 }
+
+
+class Configured(Option):
+    """A setting of the configuration file or its variable that is no option: no word of a command line sets it."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """The parser does not know it."""
+
+
+CONFIGURED: list[Option] = [Configured(["--api-key-cmd"], help="Read the key from a command's output.")]
+"""A command line may hold text that others wrote (a prompt that begins with a dash): it never names a command."""
 
 COMMON = ("model", "system", "file", "no_stdin", "api", "base_url", "format", "output", "ok", "verbose")
 """What --help shows first: the options that most command lines are made of."""
@@ -575,7 +600,7 @@ DASH_HINT = "a prompt that begins with a dash stands after --, as in: oastream -
 
 
 class Shown(Exception):
-    """Ends parsing with a text for stdout: --help or --version."""
+    """Ends parsing with a text for stdout: --help, --version, a man page."""
 
 
 def common_options() -> list[Option]:
@@ -587,7 +612,7 @@ def common_options() -> list[Option]:
 def parse(words: list[str]) -> Options:
     """The words of the command line, without the program's name, as `Options`.
 
-    Raises `Shown` for --help and --version, and `Failure` with outcome usage for words that are off.
+    Raises `Shown` for --help and its like, and `Failure` with outcome usage for words that are off.
     """
     try:
         with command().make_context("oastream", _spelled_out(words), auto_envvar_prefix="OASTREAM") as context:
@@ -647,6 +672,7 @@ def settings() -> dict[str, Setting]:
     from oastream.config import Setting
 
     options = [o for heading, group in OPTIONS.items() if heading != "Configuration" for o in group if o.expose_value]
+    options += CONFIGURED
     return {
         name.removeprefix("--").replace("-", "_"): Setting(option.name, _kind(option), "FILE" in (option.metavar or ""))
         for option in options
@@ -748,7 +774,8 @@ def _shown_config(context: click.Context, params: Mapping[str, Any]) -> str:
         shown = without_secrets(_as_typed(declared[name], value), os.environ)
         return name.replace("_", "-"), shown, origin_of(context, name)
 
-    declared = {option.name: option for group in OPTIONS.values() for option in group if option.name in params}
+    groups = (*OPTIONS.values(), CONFIGURED)
+    declared = {option.name: option for group in groups for option in group if option.name in params}
     rows = [*map(row, declared), _key_row(context, params)]
     return (listing_json if params["format"] == "json" else listing)(rows)
 
@@ -769,7 +796,7 @@ def command() -> click.Command:
     """The Click command: it parses, and does nothing else."""
     words = click.Argument(["prompt"], nargs=-1, metavar="[PROMPT]...")
     declared = [option for group in OPTIONS.values() for option in group]
-    return click.Command("oastream", params=[words, *declared], help=USAGE, add_help_option=False)
+    return click.Command("oastream", params=[words, *declared, *CONFIGURED], help=USAGE, add_help_option=False)
 
 
 def _checked(options: Options) -> Options:

@@ -10,6 +10,7 @@ import enum
 import json
 import math
 import os
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -80,6 +81,8 @@ def bad(what: str, why: object = "", hint: str = "") -> Failure:
 
 def _read(path: str) -> bytes | None:
     try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):
+            raise bad(f"cannot read {path}", "it is not a regular file")  # whose writer nobody would wait for
         with open(path, "rb") as file:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):

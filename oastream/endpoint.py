@@ -1,6 +1,6 @@
-"""Where a request goes and with which key: base URL, headers, key sources, and the rules that protect the key.
+"""Where a request goes and with which headers: base URL, key, and the rules that protect the key.
 
-In: options and environment. Out: a `Request`, ready for the wire, and its form without secrets.
+In: options, environment, the key. Out: a `Request`, ready for the wire, and its form without secrets.
 Sends nothing.
 """
 
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
+from oastream.credentials import key_source
 from oastream.exits import Failure, Outcome, failure
 from oastream.options import Options
 from oastream.redaction import credentials_in, secrets_in, shown_header, shown_text, shown_url
@@ -114,28 +115,14 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
     return (*kept, *options.header)
 
 
-def build_request(options: Options, environ: Mapping[str, str], base_url: str, body: bytes) -> Request:
+def build_request(options: Options, environ: Mapping[str, str], base_url: str, body: bytes, key: str | None) -> Request:
     """The request as it will be sent. Raises `Failure` with outcome config when the key is missing or unsafe."""
     url = endpoint(base_url, MODELS if options.list_models else PATHS[options.api])
-    keyless = base_url != options.base_url or options.replay is not None  # the embedded server, a recording
-    key = None if keyless else find_key(options, environ)
     headers = request_headers(options, environ, url, key)
     if not options.dry_run and options.replay is None:
         check_key(options, url, credentials_in(headers, url))
     method, body = ("GET", b"") if options.list_models else ("POST", body)
     return Request(method, url, headers, body, secrets_in(headers, url, environ), key_source(options, environ))
-
-
-def key_source(options: Options, environ: Mapping[str, str]) -> str:
-    """Where the key is from, in words for a message; nothing where there is none."""
-    given = next((name for name, _ in options.header if name.lower() == "authorization"), None)
-    if given is not None:
-        return f"--header {given}"
-    if options.api_key_file is not None:
-        return f"the key file {options.api_key_file}"
-    if options.api_key_cmd is not None:
-        return "the output of api-key-cmd"
-    return "OPENAI_API_KEY" if environ.get("OPENAI_API_KEY", "").strip() else ""
 
 
 def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) -> None:
@@ -153,49 +140,3 @@ def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) 
             f"{url.hostname} is another machine and the URL is plain http",
             "use https, or --insecure-http if the network is yours",
         )
-
-
-def find_key(options: Options, environ: Mapping[str, str]) -> str | None:
-    """The key that the options name, else the one in the variable."""
-    named = named_key(options)
-    if named is not None:
-        return named
-    key = environ.get("OPENAI_API_KEY", "").strip()
-    return _checked(key, "OPENAI_API_KEY") if key else None
-
-
-def named_key(options: Options) -> str | None:
-    """The key that the options name: in a file, else from a command."""
-    if options.api_key_file is not None:
-        return _checked(_key_from_file(options.api_key_file), f"--api-key-file {options.api_key_file}")
-    if options.api_key_cmd is not None:
-        return _checked(_key_from_command(options.api_key_cmd), "--api-key-cmd")
-    return None
-
-
-def _checked(key: str, source: str) -> str:
-    """A key that a header can carry."""
-    if not key:
-        raise failure(Outcome.CONFIG, "no API key", f"{source} is empty")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise failure(Outcome.CONFIG, "bad API key", f"{source} has characters that a key cannot have")
-    return key
-
-
-def _key_from_file(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 16).strip()
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise failure(Outcome.CONFIG, f"cannot read the key file {path}", str(why).lower()) from error
-
-
-def _key_from_command(command: str) -> str:
-    import subprocess  # 10 ms that a run without --api-key-cmd need not pay
-
-    # The prompt on stdin is not the command's to read; its own stderr may ask for a passphrase.
-    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise failure(Outcome.CONFIG, "no API key", f"--api-key-cmd ended with status {done.returncode}")
-    return done.stdout.decode("utf-8", "replace").strip()

@@ -45,11 +45,18 @@ class Messages:
         self._joiner = Joiner()
         self._in_line = False
         self._withheld: list[str] = []
+        self._said_once: set[str] = set()
 
     def line(self, text: str) -> None:
         """One line, with the program's name."""
         self._end_line()
         self._write(f"{PROGRAM}: {_on_one_line(text)}\n")
+
+    def once(self, text: str) -> None:
+        """One line, the first time that it would be said."""
+        if text not in self._said_once:
+            self._said_once.add(text)
+            self.line(text)
 
     def raw(self, text: str) -> None:
         """One line for a program to read, without the program's name."""

@@ -94,23 +94,33 @@ def said(body: bytes, status: int) -> ApiError | None:
     return ApiError(words if str(status) in words else f"HTTP {status}: {words}")
 
 
+LONGEST_WAIT = 1e9
+"""Seconds. A server that asks for more means never, and so long a wait is beyond any budget."""
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait: retry-after-ms, Retry-After in seconds or as a date. Never negative."""
+    """Seconds that the server asks to wait: retry-after-ms, Retry-After in seconds or as a date.
+
+    From 0 to `LONGEST_WAIT`; None when it does not say, or nothing that can be understood.
+    """
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * scale
         except (ValueError, OverflowError):
             continue
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    if "retry-after" not in headers:
-        return None
+        if not math.isnan(seconds):
+            return min(max(0.0, seconds), LONGEST_WAIT)
+    return _seconds_until(headers["retry-after"]) if headers.get("retry-after") else None
+
+
+def _seconds_until(date: str) -> float | None:
+    """Seconds until an HTTP date; None for one that no calendar has."""
     import email.utils  # 15 ms, for a date only
 
     try:
-        date = email.utils.parsedate_tz(headers["retry-after"])
-        return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
-    except (ValueError, TypeError, IndexError, OverflowError):  # a year 99999, a number of 5,000 digits
+        parsed = email.utils.parsedate_to_datetime(date)
+        return min(max(0.0, parsed.timestamp() - time.time()), LONGEST_WAIT)
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
 

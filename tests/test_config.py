@@ -416,8 +416,8 @@ def test_show_config_names_where_the_key_comes_from_and_not_the_key(home: Home, 
 
 
 def test_show_config_sends_nothing_and_reads_no_stdin(home: Home, server: Server) -> None:
-    args = ("--show-config", "--base-url", server.url, "--api-key-cmd", "exit 3")
-    result = oastream(*args, stdin=b"", env={**home.env, "OPENAI_API_KEY": None})
+    args = ("--show-config", "--base-url", server.url)
+    result = oastream(*args, stdin=b"", env={**home.env, "OPENAI_API_KEY": None, "OASTREAM_API_KEY_CMD": "exit 3"})
     assert (result.status, server.connections) == (0, 0)
 
 
@@ -427,7 +427,10 @@ def test_show_config_redacts_secrets(home: Home) -> None:
         "--header", f"Authorization: Bearer {CANARY}", "--header", f"api-key: {CANARY}", "--header", "X-A: b"
     )
     assert shown["header"]["value"] == ["Authorization: Bearer [redacted]", "api-key: [redacted]", "X-A: b"]
-    assert shown["api-key-cmd"]["value"] == "echo [redacted]"
+    command = {"value": "echo [redacted]", "source": "file", "name": str(home.file)}
+    assert shown["api-key-cmd"] == command
+    by_variable = home.shown(env={"OASTREAM_API_KEY_CMD": f"echo {CANARY}"})["api-key-cmd"]
+    assert by_variable == command | {"source": "environment", "name": "OASTREAM_API_KEY_CMD"}
     assert home.run("--show-config", "--set", f"user={CANARY}").status == 0
 
 
@@ -437,7 +440,7 @@ def test_show_config_with_a_bad_configuration_exits_6(home: Home) -> None:
 
 
 def test_the_profiles_of_the_man_page_are_profiles(home: Home) -> None:
-    page = (ROOT / "man" / "oastream.1.in").read_text()
+    page = (ROOT / "tests/docs/oastream.1.in").read_text()
     examples = next(block.split("@END")[0] for block in page.split("@PLAIN\n") if "[profile.ollama]" in block)
     home.write(examples)
     names = [line[9:-1] for line in examples.splitlines() if line.startswith("[profile.")]

@@ -23,7 +23,7 @@ COLUMNS = 80
 
 
 def template(name: str) -> str:
-    return (ROOT / f"man/{name}.1.in").read_text()
+    return (ROOT / f"tests/docs/{name}.1.in").read_text()
 
 
 def rendered(name: str) -> str:
