@@ -84,23 +84,36 @@ class Pair(click.ParamType[tuple[str, str]]):
         return self.separator.join(pair)
 
 
+_FRAMING_HEADERS = ("content-length", "transfer-encoding")
+
+
 class Header(Pair):
-    """A request header: a token, a colon, and a value on one line of ASCII or Latin-1."""
+    """A request header: a token, a colon, and a value on one line of ASCII. It is not repeated: it may be a key."""
 
     def __init__(self) -> None:
         super().__init__("'Name: value'", ":")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, text = super().convert(value, param, ctx)
-        text = text.strip()
+        from oastream.endpoint import is_header_value  # not for --help
+
+        if isinstance(value, tuple):
+            return value
+        name, colon, text = (part.strip() for part in str(value).partition(":"))
+        if not colon or not name:
+            self.fail(f"it is not of the form {self.name}", param, ctx)
         if not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
-            self.fail(f"{name!r} is not a header name", param, ctx)
-        if any(ord(c) < 32 and c != "\t" for c in text) or not text.isprintable() or not text.isascii():
+            self.fail("what is before the colon is not a header name", param, ctx)
+        if name.lower() in _FRAMING_HEADERS:
+            self.fail(f"{name} says where the body ends, and oastream sets it itself", param, ctx)
+        if not is_header_value(text):
             self.fail(f"the value of {name} has characters that a header cannot carry", param, ctx)
         return name, text
 
     def joined(self, pair: tuple[str, str]) -> str:
-        return ": ".join(pair)
+        """The header as --show-config shows it."""
+        from oastream.redaction import shown_header  # not for --help
+
+        return f"{pair[0]}: {shown_header(*pair)}"
 
 
 class Encoding(click.ParamType[str]):
@@ -153,7 +166,9 @@ class BaseUrl(click.ParamType[str]):
             if not value.startswith("mock:"):
                 endpoint(value, "")
         except Failure as error:
-            self.fail(error.verdict.why, param, ctx)  # not the URL: it may hold a password
+            from oastream.redaction import shown_text
+
+            self.fail(f"{shown_text(value)!r}: {error.verdict.why}", param, ctx)
         return str(value)
 
 
@@ -767,7 +782,7 @@ def _shown_config(context: click.Context, params: Mapping[str, Any]) -> str:
 
 def _key_row(context: click.Context, params: Mapping[str, Any]) -> Row:
     """Where the key comes from, never what it is."""
-    from oastream.text import REDACTED
+    from oastream.redaction import REDACTED
 
     for name in ("api_key_file", "api_key_cmd"):
         if params[name] is not None:

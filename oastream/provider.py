@@ -22,14 +22,15 @@ from oastream.endpoint import (
     PATHS,
     Headers,
     Request,
+    account_headers,
     check_key,
-    credentials_in,
-    secrets_in,
+    is_header_value,
 )
 from oastream.exits import Failure, Outcome, failure
 from oastream.messages import Messages
 from oastream.options import Options
-from oastream.text import REDACTED, one_line
+from oastream.redaction import REDACTED, credentials_in, secrets_in
+from oastream.text import one_line
 from oastream.threads import call_in_thread
 from oastream.transport import Response, open_response
 from oastream.watch import Watch
@@ -75,15 +76,20 @@ class Cloud:
 
     def signed(self, request: Request, deadline: float) -> Request:
         """The request as it goes over the wire. Raises `Failure`, or `TimeoutError` for a sign-in that takes long."""
+        account_headers(self._environ)  # which the SDK would take unchecked
         try:
             made = call_in_thread(lambda: self._sign(request), self._watch, deadline)
         except (Failure, TimeoutError):
             raise
         except Exception as error:
             raise _translated(error, str(self._options.provider)) from error
+        made = made._replace(secrets=secrets_in(made.headers, made.url, self._environ))
         self._messages.secrets = made.secrets
+        for name, value in made.headers:
+            if not is_header_value(value):
+                raise failure(Outcome.CONFIG, f"bad {name}", "it has characters that a header cannot carry")
         if not self._options.dry_run:
-            check_key(self._options, made.url, credentials_in(made.headers))
+            check_key(self._options, made.url, credentials_in(made.headers, made.url))
         return made
 
     def _sign(self, request: Request) -> Request:
@@ -129,7 +135,7 @@ def _taken(request: Any) -> Request:
     """An httpx2 request as ours; its Content-Length, which may be signed, is the one that `transport` sets."""
     decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
     headers = tuple((name, value) for name, value in decoded if name.lower() != "content-length")
-    return Request(request.method, urlsplit(str(request.url)), headers, request.read(), secrets_in(headers))
+    return Request(request.method, urlsplit(str(request.url)), headers, request.read())
 
 
 def _streaming(chosen: Headers) -> dict[str, str]:
