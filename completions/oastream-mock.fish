@@ -52,7 +52,8 @@ function __oastream_mock_fault
         'no_done=' 'no [DONE] (Chat)' \
         'no_finish=' 'no terminal event (Chat: no chunk with a finish_reason)' \
         'endless=' 'the text begins anew, for ever' \
-        'replay=' 'false: a background response made by this attempt can be polled, not streamed again'
+        'replay=' 'false: a background response made by this attempt can be polled, not streamed again' \
+        'background=' 'queued (a request for a background response is answered with one JSON object whose status is queued, to be polled, even if it asks for a stream), ignored (it is answered as if it did not ask for the background)'
 end
 
 complete -c oastream-mock -f
@@ -67,4 +68,5 @@ complete -c oastream-mock -l cycle -d 'After the last attempt comes the first ag
 complete -c oastream-mock -l host -x -d 'Where to listen'
 complete -c oastream-mock -l port -x -d '0: any that is free'
 complete -c oastream-mock -s v -l verbose -d 'One line on stderr for each request'
+complete -c oastream-mock -l generate -x -a 'man complete-bash complete-zsh complete-fish' -d 'Print the man page, or the completions of a shell'
 complete -c oastream-mock -l help -d 'Show this message and exit'

@@ -1,7 +1,7 @@
 """One attempt: a request is sent, and what comes of it goes its way: bytes → events → reply and sink → output.
 
-In: a request. Out: the reply has ended, or a `Failure` or `TimeoutError` says why not. Whether another attempt follows
-is not decided here. Knows nothing of formats.
+In: a request. Out: the verdict; what came of the answer is in the reply and has gone to the output. Whether another
+attempt follows is not decided here. Of the formats it knows only whether calls are what is wanted.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from oastream.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.decode import Chat, Decoded, Decoder, Responses, parse_document
 from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
-from oastream.job import Job, final_event
+from oastream.http1 import Cut
+from oastream.job import Job, Promise
 from oastream.messages import Messages
 from oastream.options import Options
 from oastream.output import Output
+from oastream.redaction import redacted, shown_reply_header
 from oastream.rejection import rejection
 from oastream.reply import Reply
 from oastream.sinks import Sink
-from oastream.text import REDACTED, one_line, redacted
-from oastream.transport import Cut
+from oastream.text import one_line
 from oastream.watch import Watch
 
 ERROR_BODY_BYTES = 1 << 20
-POLL_EVERY = (0.5, 5.0)
-"""Seconds between two polls of a background response: the first pause, and the longest."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
+"""Seconds between two polls of a background response. The first pause is --retry-delay, each is half as long again."""
+DETACH_TIME = 10.0
+"""Seconds after its id that --detach waits for a response to leave the queue."""
 _REQUEST_IDS = ("x-request-id", "request-id", "x-ms-request-id", "apim-request-id", "x-amzn-requestid")
 _REASONING = frozenset(
     {"response.reasoning_text.delta", "response.reasoning_summary_text.delta", "response.reasoning.delta"}
@@ -101,26 +104,31 @@ class Attempt:
         """Whether anything was handed to the output."""
 
     def stream(self, request: Request) -> Verdict:
-        """Send the request, follow the stream of its reply to the end; how that went."""
-        return self._ended(lambda: self._stream(request))
+        """Send the request, read the stream of its reply to the end; how that went."""
+        return self._as_verdict(lambda: self._stream(request))
 
     def poll(self, job: Job) -> Verdict:
         """Ask for the response again and again until it is at its end; then pass on what is missing."""
-        return self._ended(lambda: self._poll(job))
+        return self._as_verdict(lambda: self._poll(job))
 
     def fetch(self, request: Request, take: Callable[[bytes], Verdict]) -> Verdict:
         """Send a request whose reply is one document, and hand that on; how that went."""
-        return self._ended(lambda: take(self._document(request)))
+        return self._as_verdict(lambda: take(self._document(request)))
 
-    def _ended(self, go: Callable[[], Verdict | None]) -> Verdict:
+    @property
+    def is_queued(self) -> bool:
+        """Whether the reply was a response that is not complete yet, as one JSON object."""
+        return self._decoder.is_unfinished
+
+    def _as_verdict(self, go: Callable[[], Verdict | None]) -> Verdict:
         """How `go` ends; when it does not say so itself, the reply does."""
         try:
             verdict = go() or self._reply.verdict(self._session.options.format == "tools")
         except Failure as failed:
             connecting = failed.verdict.outcome is Outcome.TIMEOUT
-            verdict = self._late() if connecting and self._session.deadlines.run_passed else failed.verdict
+            verdict = self._deadline_verdict() if connecting and self._session.deadlines.run_passed else failed.verdict
         except TimeoutError:
-            verdict = self._late()
+            verdict = self._deadline_verdict() if not self._must_leave else self._leave_queued()
         secrets = self._session.messages.secrets  # servers repeat the key that they reject
         code, request_id = (text and redacted(text, secrets) for text in (verdict.code, self._request_id))
         return verdict._replace(why=redacted(verdict.why, secrets), code=code, request_id=request_id)
@@ -137,35 +145,39 @@ class Attempt:
 
     def _open(self, request: Request) -> Source:
         deadlines, messages = self._session.deadlines, self._session.messages
-        self._first_event_deadline = deadlines.first_event()
+        leave_by = math.inf if self._job is None else self._job.leave_by
+        self._first_event_deadline = min(deadlines.first_event(), leave_by)
         began = deadlines.now()
         _trace_request(messages, request)
-        source = self._session.open(request, deadlines.connect(), self._first_event_deadline)
+        source = self._session.open(request, min(deadlines.connect(), leave_by), self._first_event_deadline)
         headers = source.headers
         found = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
         self._request_id = found and one_line(found, 100)
         _trace_reply(messages, source, deadlines.now() - began)
         return source
 
-    def _stream(self, request: Request) -> None:
+    def _stream(self, request: Request) -> Verdict | None:
         with self._open(request) as source:
             if source.status // 100 != 2:
-                raise Failure(self._rejected(source, request))
-            why = self._follow(source)
-            if not self._enough:
-                raise self._broken_off(why)
+                raise Failure(self._http_error_verdict(source, request))
+            why = self._read_stream(source)
+            if self._may_leave:
+                return Verdict(Outcome.STOP)
+            if not self._reply.ended:
+                raise self._truncation_failure(why)
             if self._sink.wants_rest_of_body and not why:
-                self._rest(source)
+                self._drain_body(source)
+        return None
 
-    def _follow(self, source: Source) -> str:
+    def _read_stream(self, source: Source) -> str:
         """Read until the answer has ended or the body has; in the second case, why there is nothing more."""
         decoder = self._decoder
         deadline = self._first_event_deadline
         why = ""
-        while not why and not self._enough:
+        while not why and not self._is_done:
             before = decoder.payloads, decoder.comments, decoder.is_settled
             try:
-                chunk = source.read(deadline)
+                chunk = source.read(deadline if self._job is None else min(deadline, self._job.leave_by))
             except Cut as cut:
                 chunk, why = None, str(cut)
             except TimeoutError:
@@ -178,20 +190,32 @@ class Attempt:
                     raise
                 chunk = None
             if chunk is None:
-                self._pass_on(decoder.close(torn=bool(why)))
+                self._deliver(decoder.close(torn=bool(why)))
                 why = why or "it ended without a terminal event"
             else:
                 self._sink.chunk(chunk)
-                self._pass_on(decoder.feed(chunk))
+                self._deliver(decoder.feed(chunk))
             deadline = self._next_deadline(deadline, *before)
         return why
 
     @property
-    def _enough(self) -> bool:
+    def _is_done(self) -> bool:
         """Whether nothing more needs to be read: the terminal event has come, or the job runs and is left alone."""
-        if self._reply.ended or not self._session.options.detach:
-            return self._reply.ended
-        return self._job is not None and self._job.id is not None and self._job.running
+        return self._reply.ended or self._may_leave
+
+    @property
+    def _may_leave(self) -> bool:
+        """Whether --detach has done its work: the job runs."""
+        return self._session.options.detach and self._job is not None and self._job.is_running
+
+    @property
+    def _must_leave(self) -> bool:
+        return self._job is not None and self._session.deadlines.now() >= self._job.leave_by
+
+    def _leave_queued(self) -> Verdict:
+        assert self._job is not None
+        self._session.messages.line(f"response {self._job.shown_id} is still queued")
+        return Verdict(Outcome.STOP)
 
     def _next_deadline(self, deadline: float, payloads: int, comments: int, was_settled: bool) -> float:
         """An event is a sign of life, and after the first one a comment is; a half-sent event is none.
@@ -204,17 +228,22 @@ class Attempt:
         alive = decoder.payloads > payloads or (payloads and decoder.comments > comments)
         return self._session.deadlines.idle() if alive else deadline
 
-    def _pass_on(self, decoded: Iterable[Decoded]) -> None:
+    def _deliver(self, decoded: Iterable[Decoded]) -> None:
         """Events to the reply and the sink; what they bring is written before anything else is read."""
         figures, now = self._session.figures, self._session.deadlines.now
-        job, reply, sink, attentive = self._job, self._reply, self._sink, self._attentive
+        job, reply, sink, attentive = self._job, self._reply, self._sink, self._watches_events
         try:
             for event, raw in decoded:
-                if job is not None and not job.accept(event):
+                if job is not None and not self._accepts(job, event):
                     continue
                 if figures.first_event is None:
                     figures.first_event = now()
-                text = reply.feed(event)
+                try:
+                    text = reply.feed(event)
+                except Failure:
+                    if job is not None:
+                        job.refuse()
+                    raise
                 if text and figures.first_text is None:
                     figures.first_text = now()
                     self._session.messages.begin_text()
@@ -222,24 +251,44 @@ class Attempt:
                 if sink.is_full:
                     self._write()
                 if attentive:
-                    self._tell(event)
-                if reply.ended:
+                    self._trace_event(event)
+                if reply.ended or (job is not None and self._is_done):
                     return
         finally:
             self._write()
 
+    def _accepts(self, job: Job, event: dict[str, Any]) -> bool:
+        """Whether an event of a background response is new; the first time, whether the server works in the background.
+
+        Raises `Failure`: malformed for a gap, not_api when there is nothing that --detach could leave.
+        """
+        promise = job.promise
+        is_new = job.accept(event)
+        if job.promise is promise:
+            return is_new
+        detaches = self._session.options.detach
+        if job.promise is Promise.IGNORED and detaches:
+            why = "its answer would end with the connection, so it was not waited for"
+            raise failure(Outcome.NOT_API, "the server ignores background", why, "ask without --detach")
+        if job.promise is Promise.IGNORED:
+            self._session.messages.once("the server ignores background: a stream that breaks off cannot be resumed")
+        elif detaches:
+            job.leave_by = self._session.deadlines.after(DETACH_TIME)
+        return is_new
+
     @property
-    def _attentive(self) -> bool:
+    def _watches_events(self) -> bool:
         """Whether stderr has anything to say of single events."""
         messages = self._session.messages
         return self._session.options.reasoning or messages.verbose > 1 or messages.status is not None
 
-    def _tell(self, event: dict[str, Any]) -> None:
+    def _trace_event(self, event: dict[str, Any]) -> None:
         messages = self._session.messages
         messages.trace("*", event["type"], level=2)
         if event["type"] in _REASONING:
             messages.phase("thinking")
             if self._session.options.reasoning:
+                self._write()  # stdout and stderr may be one terminal or file: in the order in which they came
                 messages.reasoning(str(event.get("delta") or ""))
 
     def _write(self) -> None:
@@ -249,7 +298,7 @@ class Attempt:
             self._session.messages.begin_text()
             self._session.output.write(data, self._session.deadlines.run)
 
-    def _rest(self, source: Source) -> None:
+    def _drain_body(self, source: Source) -> None:
         """The body's bytes after the terminal event, as far as they come at once."""
         deadline = self._session.deadlines.after(LINGER)
         try:
@@ -261,19 +310,22 @@ class Attempt:
 
     # Polling -----------------------------------------------------------------------------------------------------
 
-    def _poll(self, job: Job) -> None:
-        pause, longest = POLL_EVERY
-        while not self._reply.ended:
-            event = final_event(self._polled(job))
-            job.accepted += 1
-            if event is not None:
-                self._job = None  # it has no number
-                self._pass_on([(event, None)])
-                return
-            self._session.watch.sleep(self._session.deadlines.after(pause))
-            if self._session.deadlines.run_passed:
-                raise TimeoutError
-            pause = min(pause * 1.5, longest)
+    def _poll(self, job: Job) -> Verdict | None:
+        pause = max(self._session.options.retry_delay, SHORTEST_PAUSE)
+        while (event := job.take_poll(self._polled(job))) is None and not self._may_leave:
+            self._pause(job, min(pause, LONGEST_PAUSE))
+            pause *= 1.5
+        if event is None or self._may_leave:
+            return Verdict(Outcome.STOP)
+        self._job = None  # the event of a poll has no number
+        self._deliver([(event, None)])
+        return None
+
+    def _pause(self, job: Job, seconds: float) -> None:
+        deadlines = self._session.deadlines
+        self._session.watch.sleep(min(deadlines.after(seconds), job.leave_by))
+        if deadlines.run_passed or deadlines.now() >= job.leave_by:
+            raise TimeoutError
 
     def _polled(self, job: Job) -> Any:
         """The response as far as it is. A page instead is a gateway's that may be gone soon: the address was right."""
@@ -287,7 +339,7 @@ class Attempt:
     def _document(self, request: Request) -> bytes:
         with self._open(request) as source:
             if source.status // 100 != 2:
-                raise Failure(self._rejected(source, request))
+                raise Failure(self._http_error_verdict(source, request))
             return self._whole_body(source)
 
     def _whole_body(self, source: Source) -> bytes:
@@ -307,14 +359,14 @@ class Attempt:
     @property
     def _resumed(self) -> bool:
         """Whether an earlier attempt has brought events of the same answer."""
-        return self._job is not None and self._job.accepted > 0
+        return self._job is not None and self._job.progress > 0
 
-    def _broken_off(self, why: str) -> Failure:
+    def _truncation_failure(self, why: str) -> Failure:
         if not self._decoder.payloads and not self._resumed:
             return failure(Outcome.UNREACHABLE, "no answer", "the reply ended before its first event")
         return failure(Outcome.INTERRUPTED, "the answer broke off", why, self._decoder.hint)
 
-    def _late(self) -> Verdict:
+    def _deadline_verdict(self) -> Verdict:
         """Which deadline has passed."""
         options = self._session.options
         began = self._reply.output_began
@@ -328,7 +380,7 @@ class Attempt:
         why = f"no event within --idle-timeout {options.idle_timeout:g} s"
         return Verdict(Outcome.IDLE, "the answer broke off", why)
 
-    def _rejected(self, source: Source, request: Request) -> Verdict:
+    def _http_error_verdict(self, source: Source, request: Request) -> Verdict:
         deadline = self._session.deadlines.after(ERROR_BODY_TIME)
         body = bytearray()
         try:
@@ -339,7 +391,7 @@ class Attempt:
         except Failure as failed:
             if failed.verdict.outcome is Outcome.SIGNAL:
                 raise
-        return rejection(source.status, source.headers, bytes(body), request.url)
+        return rejection(source.status, source.headers, bytes(body), request)
 
 
 def _trace_request(messages: Messages, request: Request) -> None:
@@ -355,4 +407,4 @@ def _trace_reply(messages: Messages, source: Source, seconds: float) -> None:
     if messages.verbose:
         messages.trace("<", f"HTTP {source.status}, after {seconds * 1000:.0f} ms")
         for name, value in source.headers.items():
-            messages.trace("<", f"{name}: {REDACTED if name == 'set-cookie' else value}")
+            messages.trace("<", f"{name}: {shown_reply_header(name, value)}")

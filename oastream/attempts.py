@@ -1,12 +1,13 @@
-"""When another byte stream is opened, and what of it is passed on: retry, resume, poll, cancel.
+"""One answer in as many attempts as it takes: ask, resume, poll, cancel.
 
-In: a request, a session. Out: the reply and the verdict of the last attempt. This is the one place that decides to try
-again: from the verdict, from whether anything of the answer was committed, and from what the server can still replay.
+In: a request, a session. Out: the reply and the verdict of the last attempt. What follows an attempt is decided in
+`retry`; here it is carried out, and what there is to say of it is said: on stderr, and in the records of NDJSON.
 Knows nothing of formats.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -16,78 +17,75 @@ from oastream.endpoint import Request
 from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict
 from oastream.job import Job
 from oastream.reply import Reply
+from oastream.retry import Decision, Remains, Situation, Step, next_step
 from oastream.sinks import Sink, error_fields
 
-LONGEST_BACKOFF = 30.0
 CANCEL_TIME = 2.0
 """Seconds that cancelling the server's job may take when a signal ends the run."""
 _CANCELLING = (signal.SIGINT, signal.SIGPIPE)
+_GONE = (404, 410)
+_BROUGHT_NOTHING = (Outcome.INTERRUPTED, Outcome.MALFORMED, Outcome.NOT_API)
 
 
 class Attempts:
-    """Gets one answer, in as many attempts as it takes and the options allow."""
+    """Gets one answer. `in_background` asks the server to go on without us; `resume` is the id of such a response."""
 
     def __init__(
-        self, session: Session, request: Request, new_sink: Callable[[], Sink], job: Job | None = None
+        self,
+        session: Session,
+        request: Request,
+        new_sink: Callable[[], Sink],
+        in_background: bool = False,
+        resume: str | None = None,
     ) -> None:
         self._session = session
         self._options = session.options
         self._request = request
         self._new_sink = new_sink
-        self._job = job
+        self._in_background = in_background
+        self._has_question = resume is None
+        self._job = None if resume is None else Job(request, resume)
         self._committed = False
         self._failures = 0  # in a row
-        self._broke = Outcome.INTERRUPTED
-        self._until = session.deadlines.retries()
+        self._last_break_off = Outcome.INTERRUPTED
+        self._reported: Verdict | None = None
+        self._retry_until = session.deadlines.retries()
         self._records: list[dict[str, Any]] = []
+        self._is_queued = False
         self.sink = new_sink()
         self.reply = self._new_reply()
 
     def run(self) -> Verdict:
         """Attempt until there is an answer, or no reason to try again."""
+        step = Step.ASK if self._has_question else Step.RESUME
         while True:
-            verdict = self._attempt()
-            if not self._may_go_on(verdict):
-                return self._let_go(verdict)
-            delay = self._delay(verdict)
-            left = self._until - self._session.deadlines.now()
-            if delay >= left:
-                waits = f"the wait of {round(delay, 1):g} s is longer than the {round(max(left, 0), 1):g} s"
-                return self._let_go(
-                    verdict._replace(hint=f"not retried: {waits} that --retry-max-time and --max-time leave")
-                )
+            progress = self._job.progress if self._job is not None and step is not Step.ASK else 0
+            verdict = self._attempt(step)
+            has_progress = self._job is not None and self._job.progress > progress
+            if has_progress and self._remains is not Remains.NOTHING:
+                self._begin_count_anew()
+            decision = next_step(self._situation(step, verdict, has_progress))
+            if decision.step is Step.END:
+                return self._give_up(step, verdict, decision)
             try:
-                self._announce(verdict, delay)
-                until = self._session.deadlines.now() + delay
-                self._session.messages.phase(f"{verdict.what}; trying again in", until)
-                self._session.watch.sleep(until)
-                self._session.messages.phase("waiting")
+                self._go_on(decision, verdict)
             except Failure as failed:
-                return self._let_go(failed.verdict)
+                return self._give_up(step, failed.verdict, decision)
+            step = decision.step
 
     # One attempt -------------------------------------------------------------------------------------------------
 
-    @property
-    def _resumes(self) -> bool:
-        """Whether the server has the answer, so that the next attempt asks for the rest of it."""
-        return self._job is not None and self._job.id is not None
-
-    def _attempt(self) -> Verdict:
-        job, seen = self._job, self._job.accepted if self._job else 0
-        if job is None or job.id is None:
-            self._session.figures.attempts += 1
-            self.sink = self._new_sink()
-            self.reply = self._new_reply()
-            verdict = self._through(lambda attempt: attempt.stream(self._request))
-        elif job.replayable:
-            verdict = self._through(lambda attempt: attempt.stream(job.stream_request()))
-            if _cannot_replay(verdict, job, seen):
-                job.replayable = False
-                verdict = self._through(lambda attempt: attempt.poll(job))
-        else:
-            verdict = self._through(lambda attempt: attempt.poll(job))
-        self._count(job is not None and job.accepted > seen)
-        return verdict
+    def _attempt(self, step: Step) -> Verdict:
+        job = self._job
+        if step is Step.RESUME and job is not None:
+            return self._through(lambda attempt: attempt.stream(job.stream_request()))
+        if step is Step.POLL and job is not None:
+            return self._through(lambda attempt: attempt.poll(job))
+        self._session.figures.attempts += 1
+        self.sink = self._new_sink()
+        self.reply = self._new_reply()
+        self._job = Job(self._request) if self._in_background else None
+        return self._through(lambda attempt: attempt.stream(self._request))
 
     def _through(self, go: Callable[[Attempt], Verdict]) -> Verdict:
         attempt = Attempt(self._session, self.sink, self.reply, self._job)
@@ -95,6 +93,7 @@ class Attempts:
             return go(attempt)
         finally:
             self._committed = self._committed or attempt.committed
+            self._is_queued = attempt.is_queued
 
     def _new_reply(self) -> Reply:
         keep_text = self.sink.assembles or self._session.keep_text
@@ -102,91 +101,140 @@ class Attempts:
         limit = self._options.max_output_tokens if self._session.choices == 1 else None
         return Reply(limit, self.sink.prints_deltas, keep_text, self._session.offered)
 
-    def _count(self, progress: bool) -> None:
-        """Failures count in a row: an event that arrives starts the count, and the time for it, anew."""
-        if progress:
-            self._failures = 0
-            self._until = self._session.deadlines.retries()
-        self._failures += 1
-
     # Another attempt ---------------------------------------------------------------------------------------------
 
-    def _may_go_on(self, verdict: Verdict) -> bool:
-        if not verdict.retryable or self._failures > self._options.retry or not self._session.more():
-            return False
-        return self._resumes or not self._committed or self._session.output.held
+    def _begin_count_anew(self) -> None:
+        """Failures count in a row, and an event of a response that can be taken up again ends the row."""
+        self._failures = 0
+        self._reported = None
+        self._retry_until = self._session.deadlines.retries()
 
-    def _delay(self, verdict: Verdict) -> float:
-        """Seconds to wait: what the server asks for, else a random part of a growing time, so that many runs spread."""
-        if self._options.replay is not None:
-            return 0.0
-        if verdict.retry_after is not None:
-            return verdict.retry_after
-        import random  # 5 ms that a run without retries need not pay
+    @property
+    def _remains(self) -> Remains:
+        return Remains.NOTHING if self._job is None else self._job.remains
 
-        return random.uniform(0, min(self._options.retry_delay * 2 ** (self._failures - 1), LONGEST_BACKOFF))
+    def _situation(self, step: Step, verdict: Verdict, has_progress: bool) -> Situation:
+        session = self._session
+        in_vain = step is Step.RESUME and not has_progress and _brought_nothing(verdict)
+        if in_vain and self._job is not None:
+            self._job.stop_replay()
+        replays = self._options.replay is not None
+        return Situation(
+            verdict,
+            failures=self._failures + 1,
+            retries=self._options.retry,
+            asked=session.figures.attempts,
+            remains=self._remains,
+            is_written=self._committed and not session.output.held,
+            has_question=self._has_question,
+            can_open=session.more(),
+            is_queued=self._is_queued,
+            in_vain=in_vain,
+            now=session.deadlines.now(),
+            retry_until=min(self._retry_until, self._job.leave_by if self._job is not None else self._retry_until),
+            retry_delay=0.0 if replays else self._options.retry_delay,
+            luck=_random(),
+        )
 
-    def _announce(self, verdict: Verdict, delay: float) -> None:
+    def _go_on(self, decision: Decision, verdict: Verdict) -> None:
+        """Say what follows, and wait for it. Raises `Failure` with outcome signal or output."""
+        if self.reply.ended and self._remains is not Remains.NOTHING:
+            self._reported = verdict
+            self.reply.reopen()
+        if decision.delay is None:
+            return
+        self._failures += 1
+        self._report(decision, verdict, decision.delay)
+        until = self._session.deadlines.now() + decision.delay
+        self._session.messages.phase(f"{verdict.what}; trying again in", until)
+        self._session.watch.sleep(until)
+        self._session.messages.phase("waiting")
+
+    def _report(self, decision: Decision, verdict: Verdict, delay: float) -> None:
         what = verdict.what or verdict.outcome.value
-        self._broke = verdict.outcome if verdict.outcome in BROKEN_OFF else self._broke
+        if verdict.outcome in BROKEN_OFF:
+            self._last_break_off = verdict.outcome
         count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
-        if self._resumes:
+        if decision.step is not Step.ASK:
             self._session.figures.resumes += 1
             self._session.messages.progress(f"{what}; resuming {count}")
-        else:
-            self._session.messages.progress(f"{what}; retrying {count}")
-            if self._session.output.held:
-                self._session.output.reset()
-                self._committed = False
-                self.sink = self._new_sink()
-        self._write_record(self._record(verdict, delay))
+            self._write_record(self._resume_record(verdict, delay))
+            return
+        self._session.messages.progress(f"{what}; retrying {count}")
+        if self._session.output.held:
+            self._session.output.reset()
+            self._committed = False
+            self.sink = self._new_sink()
+            for earlier in self._records:  # they are no part of the answer that was taken back
+                self.sink.record(earlier)
+        attempt = self._session.figures.attempts
+        self._write_record({"type": "oastream:retry", "attempt": attempt, **_cause(verdict, delay)})
 
-    def _record(self, verdict: Verdict, delay: float) -> dict[str, Any]:
-        timing = {"delay_ms": round(delay * 1000), "error": error_fields(verdict)}
-        if self._job is not None and self._resumes:
-            after = self._job.last if self._job.last >= 0 else None
-            number = self._session.figures.resumes
-            return {
-                "type": "oastream:resume",
-                "resume": number,
-                "response_id": self._job.id,
-                "starting_after": after,
-                **timing,
-            }
-        return {"type": "oastream:retry", "attempt": self._session.figures.attempts, **timing}
+    def _resume_record(self, verdict: Verdict, delay: float) -> dict[str, Any]:
+        job = self._job
+        return {
+            "type": "oastream:resume",
+            "resume": self._session.figures.resumes,
+            "response_id": job and job.id,
+            "starting_after": job.last if job is not None and job.last >= 0 else None,
+            **_cause(verdict, delay),
+        }
 
     def _write_record(self, record: dict[str, Any]) -> None:
-        """Output that was taken back gets its earlier records again."""
         self._records.append(record)
-        taken_back = self._session.output.held and not self._resumes
-        for each in self._records if taken_back else [record]:
-            self.sink.record(each)
+        self.sink.record(record)
         if data := self.sink.take():
             self._session.output.write(data, self._session.deadlines.run)
 
     # The end -----------------------------------------------------------------------------------------------------
 
-    def _let_go(self, verdict: Verdict) -> Verdict:
+    def _give_up(self, step: Step, verdict: Verdict, decision: Decision) -> Verdict:
         """A job outlives the run: cancel it when the user gives up, else say how to get it."""
-        job = self._job
-        if job is None or job.id is None or self.reply.ended or self._options.detach:
+        if verdict.answered:
             return verdict
-        verdict = self._broken_off(verdict)
+        self._session.messages.trace("*", f"the last attempt: {decision.reason or 'stopped'}")
+        is_gone = step is not Step.ASK and verdict.http_status in _GONE
+        verdict = self._as_reported(verdict)
+        verdict = self._as_broken_off(verdict._replace(hint=_joined(verdict.hint, decision.hint)))
+        job = self._job
+        if job is None or self._remains is Remains.NOTHING:
+            return verdict
         if verdict.signal in _CANCELLING:
             self._cancel(job)
             return verdict
-        goes_on = f"response {job.id} goes on; oastream --resume {job.id} takes it up"
-        if verdict.signal is not None:
-            self._session.messages.line(goes_on)
-            return verdict
-        return verdict._replace(hint="; ".join(filter(None, (verdict.hint, goes_on))))
+        return self._leave(job, verdict, is_gone)
 
-    def _broken_off(self, verdict: Verdict) -> Verdict:
+    def _leave(self, job: Job, verdict: Verdict, is_gone: bool) -> Verdict:
+        """The job goes on without this run, as far as anybody knows."""
+        if is_gone:
+            why = "it may have expired, or been made with another key or at another base URL"
+            return verdict._replace(hint=f"the server has no response {job.shown_id}; {why}")
+        still = f"response {job.shown_id} is still running; resume it with: {job.resume_command}"
+        if verdict.signal is not None:
+            self._session.watch.heed()  # or the message would not wait for a stderr that is not ready
+            self._session.messages.line(still)
+            return verdict
+        if self._options.detach:
+            self._session.messages.line(f"response {job.shown_id} may still be queued: {verdict.message}")
+            return Verdict(Outcome.STOP)
+        return verdict._replace(hint=_joined(verdict.hint, still))
+
+    def _as_reported(self, verdict: Verdict) -> Verdict:
+        """What an error event said is the reason, whatever kept the rest of the response away after it."""
+        if (
+            self._reported is None
+            or verdict.signal is not None
+            or verdict.outcome in (Outcome.DEADLINE, Outcome.OUTPUT)
+        ):
+            return verdict
+        return self._reported
+
+    def _as_broken_off(self, verdict: Verdict) -> Verdict:
         """Once output has begun, what keeps the rest away is the reason, not the status: 3x says there is none."""
         if not self.reply.output_began or verdict.outcome in (*BROKEN_OFF, Outcome.SIGNAL, Outcome.OUTPUT):
             return verdict
         why = ": ".join(filter(None, (verdict.what, verdict.why)))
-        return verdict._replace(outcome=self._broke, what="the answer broke off", why=why)
+        return verdict._replace(outcome=self._last_break_off, what="the answer broke off", why=why)
 
     def _cancel(self, job: Job) -> None:
         session = self._session
@@ -198,12 +246,25 @@ class Attempts:
         except (Failure, TimeoutError):
             why = "no answer"
         if why:
-            session.messages.line(f"response {job.id} could not be cancelled: {why}")
+            session.messages.line(f"response {job.shown_id} could not be cancelled: {why}")
 
 
-def _cannot_replay(verdict: Verdict, job: Job, seen: int) -> bool:
-    """Whether a stream that was opened again brought nothing: refused for good, no stream, or still with the gap."""
-    if job.accepted > seen or verdict.signal is not None:
+def _brought_nothing(verdict: Verdict) -> bool:
+    """Whether a stream that was opened again is refused for good, is no stream, or still has the gap."""
+    if verdict.signal is not None:
         return False
     refused = verdict.http_status is not None and 400 <= verdict.http_status < 500 and not verdict.retryable
-    return refused or verdict.outcome in (Outcome.INTERRUPTED, Outcome.MALFORMED, Outcome.NOT_API)
+    return refused or verdict.outcome in _BROUGHT_NOTHING
+
+
+def _cause(verdict: Verdict, delay: float) -> dict[str, Any]:
+    return {"delay_ms": round(delay * 1000), "error": error_fields(verdict)}
+
+
+def _joined(*hints: str) -> str:
+    return "; ".join(filter(None, hints))
+
+
+def _random() -> float:
+    """From 0 up to 1. Importing `random` takes 5 ms."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32

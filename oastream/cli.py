@@ -9,23 +9,27 @@ from __future__ import annotations
 import codecs
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from oastream import __version__
+from oastream.clashes import COMMAND_LINE as ON_COMMAND_LINE
+from oastream.clashes import settle, weaker
 from oastream.exits import TABLE, Failure, Outcome, failure
 from oastream.options import Options
 
 if TYPE_CHECKING:
+    from click.parser import _OptionParser
     from click.types import OptionHelpExtra
 
-    from oastream.config import Kind, Layer, Origin, Setting
+    from oastream.config import Kind, Layer, Origin, Row, Setting
 
 OPENAI_URL = "https://api.openai.com/v1"
 FORMATS = ("text", "ndjson", "tools", "json", "sse")
 PROVIDERS = ("azure", "bedrock", "vertex")
+GENERATED = ("man", "complete-bash", "complete-zsh", "complete-fish")
 
 # Defaults in seconds, from the contract, section 8.
 CONNECT_TIMEOUT = 10.0
@@ -80,23 +84,36 @@ class Pair(click.ParamType[tuple[str, str]]):
         return self.separator.join(pair)
 
 
+_FRAMING_HEADERS = ("content-length", "transfer-encoding")
+
+
 class Header(Pair):
-    """A request header: a token, a colon, and a value on one line of ASCII or Latin-1."""
+    """A request header: a token, a colon, and a value on one line of ASCII. It is not repeated: it may be a key."""
 
     def __init__(self) -> None:
         super().__init__("'Name: value'", ":")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, text = super().convert(value, param, ctx)
-        text = text.strip()
+        from oastream.endpoint import is_header_value  # not for --help
+
+        if isinstance(value, tuple):
+            return value
+        name, colon, text = (part.strip() for part in str(value).partition(":"))
+        if not colon or not name:
+            self.fail(f"it is not of the form {self.name}", param, ctx)
         if not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
-            self.fail(f"{name!r} is not a header name", param, ctx)
-        if any(ord(c) < 32 and c != "\t" for c in text) or not text.isprintable() or not text.isascii():
+            self.fail("what is before the colon is not a header name", param, ctx)
+        if name.lower() in _FRAMING_HEADERS:
+            self.fail(f"{name} says where the body ends, and oastream sets it itself", param, ctx)
+        if not is_header_value(text):
             self.fail(f"the value of {name} has characters that a header cannot carry", param, ctx)
         return name, text
 
     def joined(self, pair: tuple[str, str]) -> str:
-        return ": ".join(pair)
+        """The header as --show-config shows it."""
+        from oastream.redaction import shown_header  # not for --help
+
+        return f"{pair[0]}: {shown_header(*pair)}"
 
 
 class Encoding(click.ParamType[str]):
@@ -127,13 +144,13 @@ class Outcomes(click.ParamType[frozenset[Outcome]]):
 
 
 class ResponseId(click.ParamType[str]):
-    """The id of a stored response: it becomes a part of a URL."""
+    """The id of a stored response, whatever characters its server uses."""
 
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not value or not all(c.isascii() and (c.isalnum() or c in "-_.:") for c in value):
-            self.fail(f"{value!r} is not the id of a response", param, ctx)
+        if not value:
+            self.fail("it is empty", param, ctx)
         return str(value)
 
 
@@ -149,7 +166,9 @@ class BaseUrl(click.ParamType[str]):
             if not value.startswith("mock:"):
                 endpoint(value, "")
         except Failure as error:
-            self.fail(error.verdict.why, param, ctx)  # not the URL: it may hold a password
+            from oastream.redaction import shown_text
+
+            self.fail(f"{shown_text(value)!r}: {error.verdict.why}", param, ctx)
         return str(value)
 
 
@@ -178,11 +197,24 @@ class Usual(click.ParamType[str]):
 
 
 class Option(click.Option):
-    """An option that may also be set by a variable or the configuration file, and whose help is for people."""
+    """An option that may also be set by a variable or the configuration file, and whose help is for people.
 
-    def __init__(self, names: Sequence[str], help: str, **more: Any) -> None:
+    A flag can be taken back with its --no-FLAG, unless it is an `action` or begins with no- itself.
+    """
+
+    def __init__(self, names: Sequence[str], help: str, action: bool = False, **more: Any) -> None:
         super().__init__(names, **more)
         self.help = help  # Click would load `inspect` to take off an indentation that it does not have
+        long = self.opts[-1]
+        is_switch = (self.is_flag or self.count) and not action and not long.startswith("--no-")
+        self.opposite = f"--no-{long.removeprefix('--')}" if is_switch else None
+
+    def add_to_parser(self, parser: _OptionParser, ctx: click.Context) -> None:
+        """Click's own `--hold/--no-hold` would fill the help with both, and knows none for an option that counts."""
+        super().add_to_parser(parser, ctx)
+        if self.opposite is not None:
+            nothing = 0 if self.count else False
+            parser.add_option(obj=self, opts=[self.opposite], dest=self.name, action="store_const", const=nothing)
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         """10, not 10.0, and no range that the option's name implies."""
@@ -202,6 +234,8 @@ class Option(click.Option):
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         """A value that is bad is the command line's mistake, or the configuration's, which is kept for later."""
         try:
+            if value == "" or (self.multiple and isinstance(value, list | tuple) and "" in value):
+                raise click.BadParameter("the value is empty", ctx, self)
             return super().process_value(ctx, value)
         except click.BadParameter as error:
             origin = origin_of(ctx, self.name)
@@ -240,11 +274,22 @@ def _show_version(_context: click.Context, _option: click.Parameter, asked: bool
         raise Shown(f"oastream {__version__}")
 
 
+def _generate(_context: click.Context, _option: click.Parameter, kind: str | None) -> None:
+    if kind is not None:
+        from oastream.companions import companion
+
+        raise Shown(companion("oastream", kind).removesuffix("\n"))
+
+
 def _load_profile(context: click.Context, _option: click.Parameter, profile: str | None) -> str | None:
     """Put the defaults of the file below the command line and the environment, before any other option is read."""
     layers: list[Layer] = []
     path = config_path(os.environ)
-    if profile is not None or os.path.lexists(path):
+    if context.meta[_NO_CONFIG]:
+        if profile is not None and origin_of(context, "profile") == COMMAND_LINE:
+            raise click.UsageError("--profile has no effect with --no-config", context)
+        profile = None
+    elif profile is not None or os.path.lexists(path):
         from oastream.config import read_layers  # 5 ms that a run without a file need not pay
 
         try:
@@ -258,15 +303,30 @@ def _load_profile(context: click.Context, _option: click.Parameter, profile: str
     return profile
 
 
-def _flag(*names: str, help: str, **more: Any) -> click.Option:
+class Profile(Option):
+    """--profile: it loads the file, unless --no-config stands anywhere on the command line."""
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        ctx.meta[_NO_CONFIG] = "no_config" in opts
+        return super().handle_parse_result(ctx, opts, args)
+
+
+def _flag(*names: str, help: str, **more: Any) -> Option:
     return Option(names, is_flag=True, default=False, help=help, **more)
 
 
-def _value(*names: str, help: str, **more: Any) -> click.Option:
+def _action(*names: str, help: str, **more: Any) -> Option:
+    """A flag that says what to do instead of a run: for this command line only, and not to be taken back."""
+    return Option(names, is_flag=True, default=False, help=help, action=True, allow_from_autoenv=False, **more)
+
+
+def _value(*names: str, help: str, **more: Any) -> Option:
     return Option(names, help=help, **more)
 
 
-OPTIONS: dict[str, list[click.Option]] = {
+OPTIONS: dict[str, list[Option]] = {
     "Prompt": [
         _value("-f", "--file", multiple=True, metavar="FILE", help="Add a text file to the prompt; - is stdin."),
         _value(
@@ -362,17 +422,20 @@ OPTIONS: dict[str, list[click.Option]] = {
             help="Where the API is; mock: is a server inside oastream.",
         ),
         _value("--api-key-file", metavar="FILE", help="Read the key from a file."),
-        _value("--api-key-cmd", metavar="COMMAND", help="Read the key from a command's output."),
         _value("--provider", type=click.Choice(PROVIDERS), help="A cloud with a sign-in of its own."),
         _flag("--insecure-http", help="Let a key travel over plain http to another machine."),
-        _flag("--list-models", help="Print the models that the server has; --format text, json or ndjson."),
+        Option(
+            ["--list-models"],
+            is_flag=True,
+            default=False,
+            action=True,
+            help="List the server's models; --format text, json or ndjson.",
+        ),
     ],
     "Background": [
-        _flag(
-            "--background", help="Let the server work in the background: a stream that breaks off is taken up again."
-        ),
-        _flag("--detach", help="Start in the background, print the response's id, and leave."),
-        _value("--resume", type=ResponseId(), metavar="ID", help="Take up the response that --detach left."),
+        _flag("--background", help="Run the response in background mode; a dropped stream is resumed."),
+        _flag("--detach", help="Start in the background, print the id of the response, and exit once it runs."),
+        _value("--resume", type=ResponseId(), metavar="ID", help="Resume a response started with --detach."),
     ],
     "Output": [
         _value("--format", type=click.Choice(FORMATS), default="text", show_default=True, help="What stdout gets."),
@@ -463,45 +526,51 @@ OPTIONS: dict[str, list[click.Option]] = {
         _flag("--realtime", help="With --replay: at the speed it was recorded at."),
     ],
     "Configuration": [
-        _value(
-            "--profile",
+        Profile(
+            ["--profile"],
             is_eager=True,
             callback=_load_profile,
             metavar="NAME",
-            help="Take the defaults of this profile in config.toml.",
+            help="Use the defaults of profile NAME in config.toml.",
         ),
-        _flag("--show-config", help="Print each option's value and where it came from.", allow_from_autoenv=False),
+        _flag("--no-config", help="Ignore config.toml.", allow_from_autoenv=False),
+        _action("--show-config", help="Print each option's value and where it came from."),
     ],
     "Help": [
         Option(["-v", "--verbose"], count=True, help="Say on stderr what goes on; -vv names each event."),
         _flag("-q", "--quiet", help="No status line and no notices on stderr, only errors."),
-        _flag(
+        _action(
             "-h",
             "--help",
             help="Show the common options.",
             is_eager=True,
             expose_value=False,
             callback=_show_help,
-            allow_from_autoenv=False,
         ),
-        _flag(
-            "--help-all",
-            help="Show all options.",
+        _action("--help-all", help="Show all options.", is_eager=True, expose_value=False, callback=_show_all_help),
+        _value(
+            "--generate",
+            type=click.Choice(GENERATED),
+            help="Print the man page, or the completions of a shell.",
             is_eager=True,
             expose_value=False,
-            callback=_show_all_help,
+            callback=_generate,
             allow_from_autoenv=False,
         ),
-        _flag(
-            "--version",
-            help="Show the version.",
-            is_eager=True,
-            expose_value=False,
-            callback=_show_version,
-            allow_from_autoenv=False,
-        ),
+        _action("--version", help="Show the version.", is_eager=True, expose_value=False, callback=_show_version),
     ],
 }
+
+
+class Configured(Option):
+    """A setting of the configuration file or its variable that is no option: no word of a command line sets it."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """The parser does not know it."""
+
+
+CONFIGURED: list[Option] = [Configured(["--api-key-cmd"], help="Read the key from a command's output.")]
+"""A command line may hold text that others wrote (a prompt that begins with a dash): it never names a command."""
 
 COMMON = ("model", "system", "file", "no_stdin", "api", "base_url", "format", "output", "ok", "verbose")
 """What --help shows first: the options that most command lines are made of."""
@@ -527,11 +596,14 @@ oastream --help-all lists all options; man oastream explains them, and every
 exit status."""
 
 
+DASH_HINT = "a prompt that begins with a dash stands after --, as in: oastream -- '- item'; try 'oastream --help'"
+
+
 class Shown(Exception):
-    """Ends parsing with a text for stdout: --help or --version."""
+    """Ends parsing with a text for stdout: --help, --version, a man page."""
 
 
-def common_options() -> list[click.Option]:
+def common_options() -> list[Option]:
     """The options of `COMMON`, in that order."""
     declared = {option.name: option for group in OPTIONS.values() for option in group}
     return [declared[name] for name in COMMON]
@@ -540,13 +612,51 @@ def common_options() -> list[click.Option]:
 def parse(words: list[str]) -> Options:
     """The words of the command line, without the program's name, as `Options`.
 
-    Raises `Shown` for --help and --version, and `Failure` with outcome usage for words that are off.
+    Raises `Shown` for --help and its like, and `Failure` with outcome usage for words that are off.
     """
     try:
         with command().make_context("oastream", _spelled_out(words), auto_envvar_prefix="OASTREAM") as context:
-            return _checked(_options(context))
+            options = _checked(_options(context))
+            if options.prompt and (options.file or options.attach):
+                _check_words(context, options, words)
+            return options
+    except click.NoSuchOption as error:
+        raise failure(Outcome.USAGE, "bad usage", _no_such_option(error.option_name), DASH_HINT) from error
     except click.UsageError as error:
         raise failure(Outcome.USAGE, "bad usage", _one_line(error), "try 'oastream --help'") from error
+
+
+def _no_such_option(name: str) -> str:
+    """What is wrong with an option that there is not, and which ones begin like it, or look like it."""
+    text = f"no such option: {name}"
+    typed = name.replace("_", "-")
+    known = [long for group in OPTIONS.values() for option in group for long in option.opts if long.startswith("--")]
+    near = [long for long in known if long.startswith(typed)] if typed.startswith("--") and len(typed) > 3 else []
+    if not near:
+        import difflib  # for the message only
+
+        near = difflib.get_close_matches(typed, known) if typed.startswith("--") else []
+    if not near:
+        return text
+    *others, last = near
+    return f"{text}; is it {', '.join(others)} or {last}?" if others else f"{text}; is it {last}?"
+
+
+def _check_words(context: click.Context, options: Options, words: Sequence[str]) -> None:
+    """`-f *.txt` gives -f the first file, and makes words of the names of all others. Words after -- are meant."""
+    option = next((name for name in ("file", "attach") if origin_of(context, name) == COMMAND_LINE), None)
+    if option is None:
+        return
+    meant = len(words) - 1 - words.index("--") if "--" in words else 0
+    for word in options.prompt[: len(options.prompt) - meant]:
+        if os.path.exists(word) and not os.path.isdir(word):
+            short = "-f" if option == "file" else "-a"
+            raise failure(
+                Outcome.USAGE,
+                "bad usage",
+                f"{word} is a file, and stands among the words of the prompt; each file needs a {short} of its own",
+                f"if it is a word: oastream … -- {word}",
+            )
 
 
 def config_path(environ: Mapping[str, str]) -> str:
@@ -562,6 +672,7 @@ def settings() -> dict[str, Setting]:
     from oastream.config import Setting
 
     options = [o for heading, group in OPTIONS.items() if heading != "Configuration" for o in group if o.expose_value]
+    options += CONFIGURED
     return {
         name.removeprefix("--").replace("-", "_"): Setting(option.name, _kind(option), "FILE" in (option.metavar or ""))
         for option in options
@@ -582,13 +693,14 @@ def _kind(option: click.Option) -> Kind:
     return special or (Kind.TEXTS if option.multiple else Kind.TEXT)
 
 
-COMMAND_LINE: Origin = ("command line", "")
+COMMAND_LINE: Origin = (ON_COMMAND_LINE, "")
 DEFAULT: Origin = ("default", "")
 OPENAI_BASE_URL: Origin = ("environment", "OPENAI_BASE_URL")
 
 # Keys of Click's context.meta.
 _LAYERS = "oastream.layers"
 _MISCONFIGURED = "oastream.misconfigured"
+_NO_CONFIG = "oastream.no_config"
 
 
 def _misconfigured(context: click.Context, failed: Failure) -> None:
@@ -611,6 +723,7 @@ def origin_of(context: click.Context, name: str) -> Origin:
 def _options(context: click.Context) -> Options:
     params = {name: _plain(value) for name, value in context.params.items()}
     problem: Failure | None = context.meta.get(_MISCONFIGURED)
+    del params["no_config"]
     if params["api_key_file"] is not None and params["api_key_cmd"] is not None:
         params[_weaker(context, "api_key_file", "api_key_cmd")] = None
     if params.pop("show_config"):
@@ -618,16 +731,34 @@ def _options(context: click.Context) -> Options:
             raise problem
         raise Shown(_shown_config(context, params))
     del params["profile"]
+    complaint = settle(params, _given(context, params), _DEFAULTS)
+    if complaint is not None:
+        raise failure(Outcome.USAGE, "bad usage", complaint)
     if params["provider"] is not None and origin_of(context, "base_url") in (DEFAULT, OPENAI_BASE_URL):
         params["base_url"] = ""
     return Options(**params, misconfigured=None if problem is None else problem.verdict)
 
 
+KEY = "api-key"
+"""What --show-config calls the key, which is no option."""
+
+_DEFAULTS = {"format": "text", "base_url": OPENAI_URL, "input_encoding": "utf-8"}
+
+
+def _given(context: click.Context, params: Mapping[str, Any]) -> dict[str, str]:
+    """The options that ask for something, each with the kind of place it came from."""
+    places = {name: origin_of(context, name)[0] for name in params}
+    return {
+        name: place
+        for name, place in places.items()
+        if place != "default" and params[name] is not None and params[name] is not False and params[name] != ()
+    }
+
+
 def _weaker(context: click.Context, first: str, second: str) -> str:
     """Of two options that say the same, the one from farther away; from the same place, the second."""
-    kinds = [origin_of(context, name)[0] for name in (first, second)]
-    order = ("command line", "environment", "profile", "file")
-    return first if order.index(kinds[0]) > order.index(kinds[1]) else second
+    places = {name: origin_of(context, name)[0] for name in (first, second)}
+    return weaker(first, second, places)
 
 
 def _as_typed(option: click.Option, value: Any) -> Any:
@@ -636,68 +767,44 @@ def _as_typed(option: click.Option, value: Any) -> Any:
 
 def _shown_config(context: click.Context, params: Mapping[str, Any]) -> str:
     from oastream.config import listing, listing_json, without_secrets
+    from oastream.request import DEFAULT_MODEL
 
-    rows = [
-        (
-            option.name.replace("_", "-"),
-            without_secrets(_as_typed(option, params[option.name]), os.environ),
-            origin_of(context, option.name),
-        )
-        for group in OPTIONS.values()
-        for option in group
-        if option.name in params
-    ]
+    def row(name: str) -> Row:
+        value = DEFAULT_MODEL if name == "model" and params[name] is None else params[name]
+        shown = without_secrets(_as_typed(declared[name], value), os.environ)
+        return name.replace("_", "-"), shown, origin_of(context, name)
+
+    groups = (*OPTIONS.values(), CONFIGURED)
+    declared = {option.name: option for group in groups for option in group if option.name in params}
+    rows = [*map(row, declared), _key_row(context, params)]
     return (listing_json if params["format"] == "json" else listing)(rows)
+
+
+def _key_row(context: click.Context, params: Mapping[str, Any]) -> Row:
+    """Where the key comes from, never what it is."""
+    from oastream.redaction import REDACTED
+
+    for name in ("api_key_file", "api_key_cmd"):
+        if params[name] is not None:
+            return KEY, REDACTED, origin_of(context, name)
+    if params["provider"] is None and os.environ.get("OPENAI_API_KEY", "").strip():
+        return KEY, REDACTED, ("environment", "OPENAI_API_KEY")
+    return KEY, None, DEFAULT
 
 
 def command() -> click.Command:
     """The Click command: it parses, and does nothing else."""
     words = click.Argument(["prompt"], nargs=-1, metavar="[PROMPT]...")
     declared = [option for group in OPTIONS.values() for option in group]
-    return click.Command("oastream", params=[words, *declared], help=USAGE, add_help_option=False)
+    return click.Command("oastream", params=[words, *declared, *CONFIGURED], help=USAGE, add_help_option=False)
 
 
 def _checked(options: Options) -> Options:
-    """Options that make no sense together are the user's mistake, better named than ignored."""
-    stored = (
-        "--background" if options.background else "--detach" if options.detach else "--resume" if options.resume else ""
-    )
-    if stored and options.api == "chat":
-        raise failure(Outcome.USAGE, "bad usage", f"{stored} needs --api responses")
-    if options.resume and (options.prompt or options.file or options.attach or options.tool_output):
-        raise failure(Outcome.USAGE, "bad usage", "--resume takes no prompt: the response has had its own")
-    if options.resume and options.detach:
-        raise failure(Outcome.USAGE, "bad usage", "--resume and --detach exclude each other")
-    for clash in (*_history_clashes(options), *_attach_clashes(options), *_listing_clashes(options)):
-        raise failure(Outcome.USAGE, "bad usage", clash)
-    return options
-
-
-def _history_clashes(options: Options) -> Iterator[str]:
-    if options.history is None:
-        return
-    if options.previous_response_id is not None:
-        yield "--history and --previous-response-id exclude each other: both are the conversation so far"
-    if options.detach or options.resume or options.replay:
-        yield "--history needs the question and its answer in one run, so no --detach, --resume or --replay"
-
-
-def _attach_clashes(options: Options) -> Iterator[str]:
+    """What no single option can tell, and `clashes` does not know."""
     if len(options.attach_type) > 1 and len(options.attach_type) != len(options.attach):
-        yield f"{len(options.attach_type)} --attach-type for {len(options.attach)} --attach"
-    if options.attach_type and not options.attach:
-        yield "--attach-type without --attach"
-
-
-def _listing_clashes(options: Options) -> Iterator[str]:
-    if not options.list_models:
-        return
-    if options.prompt or options.file or options.attach or options.tool_output:
-        yield "--list-models takes no prompt"
-    if options.format not in ("text", "json", "ndjson"):
-        yield f"--list-models has no --format {options.format}"
-    if options.history or options.schema or options.background or options.detach or options.resume or options.replay:
-        yield "--list-models asks for no answer"
+        what = f"{len(options.attach_type)} --attach-type for {len(options.attach)} --attach"
+        raise failure(Outcome.USAGE, "bad usage", what)
+    return options
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from oastream import sse
 from oastream.api_error import ApiError, event_error, read_error
 from oastream.chat import Translator
-from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.exits import TRANSIENT, Failure, Outcome, Verdict, failure
 from oastream.lenient_json import parse_json
 from oastream.text import one_line
 
@@ -23,8 +23,8 @@ _BRACE = ord("{")
 _BOM = b"\xef\xbb\xbf"
 _SHOWN = 500
 """So many bytes of what is no answer are kept to be shown."""
-_FIELDS = (b"data", b"event", b"id", b"retry", b"error", b":")
-"""What a line of an event stream begins with."""
+_FIELDS = (b"data", b"event", b"id", b"retry", b"")
+"""What stands before the colon in a line of an event stream; nothing in a comment."""
 
 
 def parse_event(data: bytes, name: str = "") -> tuple[dict[str, Any], bytes | None]:
@@ -82,6 +82,8 @@ class Decoder:
         self._opening = b""  # of a stream, while no event has come of it
         self.payloads = 0
         """Events that have come, `[DONE]` included."""
+        self.is_unfinished = False
+        """Whether the body was a response that is not complete yet, as one JSON object."""
 
     @property
     def is_settled(self) -> bool:
@@ -188,6 +190,7 @@ class Decoder:
         elif isinstance(value, dict) and isinstance(value.get("output"), list):
             status = value.get("status")
             if status in ("queued", "in_progress"):
+                self.is_unfinished = True
                 yield {"type": f"response.{status}", "response": value}, None
                 raise failure(Outcome.INTERRUPTED, "the answer is not complete", f"the server calls it {status}")
             kind = status if status in ("incomplete", "failed") else "completed"
@@ -199,10 +202,13 @@ class Decoder:
 
 def error_verdict(error: ApiError, http_status: int | None = None, after_output: bool = False) -> Verdict:
     """The verdict of an error that a server reported."""
-    outcome = Outcome.FAILED if after_output else error.outcome(http_status)
+    outcome = error.outcome(http_status)
+    may_retry = False if after_output and outcome not in TRANSIENT else None  # no credit stays no credit
+    outcome = Outcome.FAILED if after_output else outcome
     why = error.message if error.param is None or error.param in error.message else f"{error.message} ({error.param})"
     status = http_status or error.status
-    return Verdict(outcome, WHAT.get(outcome, "the server failed"), one_line(why), http_status=status, code=error.name)
+    what = WHAT.get(outcome, "the server failed")
+    return Verdict(outcome, what, one_line(why), http_status=status, code=error.name, should_retry=may_retry)
 
 
 WHAT = {
@@ -241,7 +247,9 @@ def is_done(data: bytes) -> bool:
 
 def _is_event_stream(opening: bytes) -> bool:
     """Whether a body that brought no event is an event stream all the same: comments, an id, an event without data."""
-    return opening.startswith(_FIELDS) or any(field.startswith(opening) for field in _FIELDS)
+    line = opening.replace(b"\r", b"\n").partition(b"\n")[0]
+    name, colon, _ = line.partition(b":")
+    return name in _FIELDS if colon or line != opening else any(field.startswith(name) for field in _FIELDS)
 
 
 def _is_whole(data: bytes) -> bool:

@@ -1,63 +1,179 @@
 """A response that the server makes in the background: its id, how much of it was seen, how to ask for the rest.
 
-In: events with their sequence numbers. Out: whether each is new; the requests that resume, poll and cancel. No I/O.
+In: events with their sequence numbers, polled responses. Out: whether an event is new; the requests that resume, poll
+and cancel. No I/O.
 """
 
 from __future__ import annotations
 
+import enum
+import math
 from typing import Any
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, quote
 
+from oastream.api_error import event_error
+from oastream.decode import error_verdict
 from oastream.endpoint import Request
-from oastream.exits import Outcome, failure
+from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.lenient_json import dumps
+from oastream.retry import Remains
 from oastream.text import one_line
 
-_FINAL = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}
-_NOT_RUNNING = ("response.created", "response.queued", "")
+_TERMINAL = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}
+"""The status of a response that has ended -> the event that says so."""
+_GOING_ON = ("queued", "in_progress")
+_TERMINAL_EVENTS = tuple(f"response.{kind}" for kind in _TERMINAL)
+_NOT_RUNNING = ("response.created", "response.queued", "response.failed")
+
+
+class Promise(enum.Enum):
+    """What the server makes of `"background": true`."""
+
+    UNKNOWN = "unknown"
+    """No response has come yet."""
+    KEPT = "kept"
+    """The response goes on without us."""
+    IGNORED = "ignored"
+    """It is a response like any other, and ends with its connection."""
 
 
 class Job:
-    """One background response. `id` is None until the server has named it."""
+    """One background response, from the request that makes it, or (`response_id`) known from an earlier run."""
 
     def __init__(self, created_by: Request, response_id: str | None = None) -> None:
         self._created_by = created_by
         self.id = response_id
+        """None until the server has named it."""
+        self.promise = Promise.UNKNOWN if response_id is None else Promise.KEPT
         self.last = -1
         """Sequence number of the last event that was passed on."""
-        self.accepted = 0
-        """How many signs of progress there were: each starts the count of failures anew."""
-        self.running = False
-        self.replayable = True
-        """Whether its stream can be opened again; else it is polled."""
+        self.progress = 0
+        """How many of its events came, and polls that found it going on: each starts the count of failures anew."""
+        self.is_running = False
+        """Whether it has left the queue."""
+        self.has_ended = False
+        """Whether its terminal event has come, or nobody knows what has become of it."""
+        self.leave_by = math.inf
+        """The moment at which --detach leaves it, running or not."""
+        self._last_before = -1
+        self._has_numbers = True
+        self._can_replay = True
+        self._is_resumed = False
+
+    @property
+    def remains(self) -> Remains:
+        """What the server still has of it that this run can ask for."""
+        if self.id is None or self.promise is not Promise.KEPT or self.has_ended:
+            return Remains.NOTHING
+        return Remains.STREAM if self._can_replay and self._has_numbers else Remains.RESPONSE
+
+    def stop_replay(self) -> None:
+        """Its stream cannot be opened again: from now on it is polled."""
+        self._can_replay = False
+
+    # Events ------------------------------------------------------------------------------------------------------
 
     def accept(self, event: dict[str, Any]) -> bool:
         """Whether an event is new. Raises `Failure` malformed for a gap, which another stream may fill."""
-        response = event.get("response")
-        if isinstance(response, dict) and isinstance(response.get("id"), str):
-            self.id = self.id or response["id"]
-        self.running = self.running or event.get("type") not in _NOT_RUNNING
+        kind = event["type"]
+        if self.promise is Promise.UNKNOWN:
+            self._learn(event.get("response"))
+        if self.promise is Promise.IGNORED:
+            return True
         number = event.get("sequence_number")
-        if self.replayable and self._does_not_count(number):
-            self.replayable = False
-        if self.replayable and isinstance(number, int):
+        self._last_before = self.last
+        if type(number) is not int:
+            if kind.startswith("response."):
+                self._check_unnumbered(kind)
+                self._advance(kind)
+            return True  # a ping, or an error of the server in between: it is not in the sequence
+        if self.promise is Promise.UNKNOWN:
+            self.last = max(self.last, number)
+            return True
+        if kind != "response.created" and self._repeats_first(number):
+            self._has_numbers = False
+        if self._has_numbers:
             if number <= self.last:
                 return False
             if number > self.last + 1:
                 raise failure(Outcome.MALFORMED, "a gap in the answer", f"event {self.last + 1} is missing")
             self.last = number
-        self.accepted += 1
+        self._advance(kind)
         return True
 
-    def _does_not_count(self, number: Any) -> bool:
-        """Gateways leave the numbers out, or send 0 with every event (LiteLLM #28899)."""
-        return not isinstance(number, int) or (number == 0 and self.last == 0 and self.accepted == 1)
+    def refuse(self) -> None:
+        """The event that was accepted last makes no sense: what is asked for next begins with it."""
+        self.last = self._last_before
+
+    def _learn(self, response: Any) -> None:
+        """The first response that the server shows tells whether it works in the background."""
+        if not isinstance(response, dict) or not isinstance(response.get("id"), str) or not response["id"]:
+            return
+        kept = response.get("background") is True or response.get("status") == "queued"
+        self.promise = Promise.KEPT if kept else Promise.IGNORED
+        self.id = response["id"] if kept else None
+
+    def _check_unnumbered(self, kind: str) -> None:
+        """Gateways leave the numbers out.
+
+        In a stream that goes on with an earlier one nobody knows then what is new, but for the end, which has it all.
+        """
+        self._has_numbers = False
+        if self._is_resumed and kind not in _TERMINAL_EVENTS:
+            raise failure(Outcome.MALFORMED, "the answer cannot be continued", "its events have no numbers")
+
+    def _repeats_first(self, number: int) -> bool:
+        """Whether the server sends 0 with every event (LiteLLM #28899)."""
+        return number == 0 and self.last == 0 and self.progress == 1
+
+    def _advance(self, kind: str) -> None:
+        if self.id is None:
+            return
+        self.has_ended = self.has_ended or kind in _TERMINAL_EVENTS
+        if kind != "error":  # its stream says so, and the response may go on all the same
+            self.progress += 1
+            self.is_running = self.is_running or (kind.startswith("response.") and kind not in _NOT_RUNNING)
+
+    # Polls -------------------------------------------------------------------------------------------------------
+
+    def take_poll(self, response: Any) -> dict[str, Any] | None:
+        """The terminal event of a response that was polled, None while it goes on.
+
+        Raises `Failure`: the error that came instead, or malformed for what is no response or has a status that nobody
+        knows.
+        """
+        if not isinstance(response, dict):
+            raise self._lost("the response is not a JSON object", response)
+        status = response.get("status")
+        kind = _TERMINAL.get(status) if isinstance(status, str) else None
+        if kind is None and status not in _GOING_ON:
+            if isinstance(status, str):
+                raise self._lost("the response has an unknown status", status)
+            error = event_error(response)
+            if error is None:
+                raise self._lost("the server sent JSON that is not a response", response)
+            raise Failure(error_verdict(error))
+        self.progress += 1
+        self.is_running = status != "queued" and kind != "failed"
+        if kind is None:
+            return None
+        self.has_ended = True
+        return {"type": f"response.{kind}", "response": response}
+
+    def _lost(self, what: str, came: Any) -> Failure:
+        """Asking again would bring the same."""
+        self.has_ended = True
+        shown = came if isinstance(came, str) else dumps(came).decode()
+        return Failure(Verdict(Outcome.MALFORMED, what, one_line(shown, 80), should_retry=False))
 
     # Requests ----------------------------------------------------------------------------------------------------
 
     def stream_request(self) -> Request:
         """The rest of the stream."""
-        query = "stream=true" if self.last < 0 else f"stream=true&starting_after={self.last}"
-        return self._request("GET", "", query)
+        self._is_resumed = self.last >= 0
+        return self._request(
+            "GET", "", f"stream=true&starting_after={self.last}" if self._is_resumed else "stream=true"
+        )
 
     def poll_request(self) -> Request:
         """The response as far as it is."""
@@ -67,19 +183,24 @@ class Job:
         return self._request("POST", "/cancel")
 
     def _request(self, method: str, below: str, query: str = "") -> Request:
+        """A request for the response. Its id is the server's word: nothing in it may end the line or begin a path."""
         made = self._created_by
-        url: SplitResult = made.url._replace(path=f"{made.url.path}/{self.id}{below}")
+        ident = quote((self.id or "").encode("utf-8", "surrogatepass"), safe="")
+        url: SplitResult = made.url._replace(path=f"{made.url.path}/{ident}{below}")
         url = url._replace(query="&".join(filter(None, (url.query, query))))
         headers = tuple((name, value) for name, value in made.headers if name.lower() != "content-type")
         return made._replace(method=method, url=url, headers=headers, body=b"")
 
+    # Words -------------------------------------------------------------------------------------------------------
 
-def final_event(response: Any) -> dict[str, Any] | None:
-    """The terminal event of a response that was polled, None while it is not at its end.
+    @property
+    def shown_id(self) -> str:
+        """The id as a part of a message."""
+        return one_line(self.id or "")
 
-    Raises `Failure` malformed for what is no response.
-    """
-    if not isinstance(response, dict):
-        raise failure(Outcome.MALFORMED, "the response is not a JSON object", one_line(str(response), 80))
-    kind = _FINAL.get(str(response.get("status")))
-    return None if kind is None else {"type": f"response.{kind}", "response": response}
+    @property
+    def resume_command(self) -> str:
+        """What a user types to take it up again."""
+        import shlex  # 3 ms that only a run that ends badly needs
+
+        return f"oastream --resume {shlex.quote(self.shown_id)}"

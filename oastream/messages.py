@@ -12,8 +12,9 @@ import os
 from typing import Protocol
 
 from oastream.exits import Failure, Outcome, Verdict
+from oastream.redaction import redacted
 from oastream.status_line import StatusLine
-from oastream.text import Joiner, redacted, visible, whole
+from oastream.text import Joiner, visible, whole
 from oastream.watch import Watch
 from oastream.writer import Writer
 
@@ -44,11 +45,18 @@ class Messages:
         self._joiner = Joiner()
         self._in_line = False
         self._withheld: list[str] = []
+        self._said_once: set[str] = set()
 
     def line(self, text: str) -> None:
         """One line, with the program's name."""
         self._end_line()
         self._write(f"{PROGRAM}: {_on_one_line(text)}\n")
+
+    def once(self, text: str) -> None:
+        """One line, the first time that it would be said."""
+        if text not in self._said_once:
+            self._said_once.add(text)
+            self.line(text)
 
     def raw(self, text: str) -> None:
         """One line for a program to read, without the program's name."""

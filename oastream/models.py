@@ -16,6 +16,7 @@ from oastream.decode import parse_document
 from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.reply import Reply
+from oastream.retry import Step
 from oastream.sinks import Sink
 from oastream.text import one_line, visible
 
@@ -54,9 +55,8 @@ class Listing(Attempts):
         super().__init__(session, request, new_sink)
         self._environ = environ
 
-    def _attempt(self) -> Verdict:
+    def _attempt(self, step: Step) -> Verdict:
         self._session.figures.attempts += 1
-        self._failures += 1
         return self._through(lambda attempt: attempt.fetch(self._request, self._take))
 
     def _take(self, body: bytes) -> Verdict:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from oastream.exits import Failure, Outcome, failure
+from oastream.reading import open_file
 from oastream.watch import Watch, signalled
 from oastream.writer import Writer
 
@@ -207,14 +208,20 @@ class InPlace(ToFile):
 Output = Direct | Held | File | InPlace
 
 
-def open_output(path: str | None, hold: bool, keep_partial: bool, stdout_open: bool, watch: Watch) -> Output:
-    """The output that the options ask for, opened before anything is sent. Raises `Failure` with outcome output."""
+def open_output(
+    path: str | None, hold: bool, keep_partial: bool, stdout_open: bool, watch: Watch, deadline: float = math.inf
+) -> Output:
+    """The output that the options ask for, opened before anything is sent.
+
+    Raises `Failure`: output; timeout, or what else ended the wait for the reader of a FIFO.
+    """
     if path is None or path == "-":
         return _opened_stdout(hold, stdout_open, watch)
     number = descriptor(path)
     if number is None and not is_special(path):
         return _opened_file(path, keep_partial)
-    direct = Direct(_opened(path) if number is None else _inherited(path, number), path, watch)
+    fd = _opened(path, watch, deadline) if number is None else _inherited(path, number)
+    direct = Direct(fd, path, watch)
     return Held(direct) if hold else direct
 
 
@@ -245,7 +252,7 @@ def _opened_file(path: str, keep_partial: bool) -> Output:
 _FOLDER_REFUSES = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
-def unwritable(name: str, error: OSError) -> Failure:
+def unwritable(name: str, error: OSError | ValueError) -> Failure:
     from oastream.files import reason  # not for stdout, unless it fails
 
     return failure(Outcome.OUTPUT, f"cannot write to {name}", reason(error))
@@ -260,9 +267,9 @@ def is_special(path: str) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def _opened(path: str) -> int:
+def _opened(path: str, watch: Watch, deadline: float) -> int:
     try:
-        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        return open_file(path, os.O_WRONLY, watch, deadline)
     except OSError as error:
         raise unwritable(path, error) from error
 

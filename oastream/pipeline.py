@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from oastream.attempt import Figures, Open, Session, Source
 from oastream.attempts import Attempts
+from oastream.credentials import find_key, named_key
 from oastream.deadlines import Deadlines
 from oastream.endpoint import Request, build_request
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure, internal_error
-from oastream.job import Job
 from oastream.lenient_json import dumps
 from oastream.messages import STDERR, Messages
 from oastream.options import Options
 from oastream.output import Held, Output, is_special, open_output
 from oastream.prompt import Stdin
 from oastream.question import Question
+from oastream.redaction import REDACTED, shown_body
 from oastream.request import Body, encoded, offered_tools
 from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, end_record
 from oastream.status_line import TICK, StatusLine, wanted
@@ -106,7 +107,9 @@ class Run:
         options = self._options
         if options.dry_run:
             return open_output(None, False, False, self._stdout_open, self._watch)
-        return open_output(options.output, options.hold, options.keep_partial, self._stdout_open, self._watch)
+        return open_output(
+            options.output, options.hold, options.keep_partial, self._stdout_open, self._watch, self._deadline
+        )
 
     def _body(self) -> Body:
         return self._question.body(self._stdin, self._deadline)
@@ -121,11 +124,12 @@ class Run:
         from oastream.recording import Player, Recorder
 
         if options.replay is not None:
-            player = Player(options.replay, options.realtime, self._watch)
+            player = Player(options.replay, options.realtime, self._watch, self._deadline)
             yield player.open, player.more
             return
         assert options.record is not None
-        with Recorder(options.record, self._live, self._watch.now, lambda: self._messages.secrets) as recorder:
+        recorded = Recorder(options.record, self._live, lambda: self._messages.secrets, self._watch, self._deadline)
+        with recorded as recorder:
             yield recorder.open, lambda: True
 
     def _request(self, base_url: str, body: bytes) -> Request:
@@ -133,12 +137,27 @@ class Run:
         if options.provider is not None:
             from oastream.provider import Cloud
 
-            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._messages)
+            key = self._cloud_key()
+            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._messages, key)
             request = cloud.request(body)
             return cloud.signed(request, math.inf) if options.dry_run else request
-        request = build_request(options, self._environ, base_url, body)
+        request = build_request(options, self._environ, base_url, body, self._key(base_url))
         self._messages.secrets = request.secrets
         return request
+
+    def _key(self, base_url: str) -> str | None:
+        """None where none goes: to the embedded server, or with a recording."""
+        options = self._options
+        if base_url != options.base_url or options.replay is not None:
+            return None
+        return find_key(options, self._environ, self._watch, self._deadline)
+
+    def _cloud_key(self) -> str | None:
+        """Never OPENAI_API_KEY: it is not for another cloud. A dry run asks no command."""
+        options = self._options
+        if options.dry_run:
+            return REDACTED if options.api_key_file or options.api_key_cmd else None
+        return named_key(options, self._watch, self._deadline)
 
     def _live(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         if self._cloud is not None:
@@ -169,9 +188,8 @@ class Run:
             from oastream.models import Listing
 
             return Listing(session, request, self._new_sink, environ=self._environ)
-        in_background = options.background or options.detach or options.resume
-        job = Job(request, options.resume) if in_background else None
-        return Attempts(session, request, self._new_sink, job)
+        in_background = options.background or options.detach
+        return Attempts(session, request, self._new_sink, in_background, options.resume)
 
     def _asked(self, body: Body) -> dict[str, Any] | None:
         """What a response repeats of the request, where somebody reads it and the API does not say it itself."""
@@ -182,9 +200,10 @@ class Run:
         return response_fields(body)
 
     def _show(self, request: Request, body: Body) -> Verdict:
+
         assert self._output is not None
         shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
-        self._output.write(dumps({**shown, "body": body or None}) + b"\n", self._deadline)
+        self._output.write(dumps({**shown, "body": shown_body(body) or None}) + b"\n", self._deadline)
         return Verdict(Outcome.STOP)
 
     def _new_sink(self) -> Sink:
@@ -212,10 +231,11 @@ class Run:
         if self._watch.caught and verdict.signal is None and verdict.outcome is not Outcome.OUTPUT:
             verdict = signalled(self._watch.caught).verdict  # it came after the last wait
         self._watch.heed()
+        deadline = self._messages.deadline = self._last_words(verdict)
         self._messages.begin_text()
         try:
             verdict = self._completed(verdict)
-            self._write_end(verdict)
+            self._write_end(verdict, deadline)
             self._question.commit()
         except Failure as failed:
             verdict = failed.verdict
@@ -236,7 +256,7 @@ class Run:
         return Verdict(Outcome.TIMEOUT, "no answer in time", why)
 
     def _last_words(self, verdict: Verdict) -> float:
-        """Until when what is left to say may be said."""
+        """Until when what is left to say may be said, on stdout and stderr together."""
         soon = self._watch.now() + LAST_WORDS
         return soon if verdict.signal is not None else max(soon, self._deadline)
 
@@ -245,7 +265,7 @@ class Run:
         return exit_status(verdict, self._options.ok) == 0
 
     def _say(self, verdict: Verdict) -> None:
-        self._messages.deadline = self._last_words(verdict)
+        self._messages.deadline = min(self._messages.deadline, self._last_words(verdict))
         self._messages.end_reasoning()
         if self._messages.verbose or not self._delivers(verdict):
             self._messages.verdict(verdict)
@@ -264,7 +284,7 @@ class Run:
             return failed.verdict
         return verdict
 
-    def _write_end(self, verdict: Verdict) -> None:
+    def _write_end(self, verdict: Verdict, deadline: float) -> None:
         output = self._output
         if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
             return
@@ -274,7 +294,6 @@ class Run:
             output.reset()
             sink.take()
         sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._shown_figures()))
-        deadline = self._last_words(verdict)
         if data := sink.take():
             output.write(data, deadline)
         output.finish(delivers, deadline)
@@ -331,9 +350,6 @@ def check_files(options: Options) -> None:
     """A file has one use. Raises `Failure` with outcome usage, before any of them is touched."""
     given = (("-o", options.output), ("--history", options.history), ("--record", options.record))
     named = [(option, path) for option, path in given if path is not None]
-    for option, path in named:
-        if not path:
-            raise failure(Outcome.USAGE, "bad usage", f"{option} needs the name of a file")
     for (one, first), (other, second) in itertools.combinations(named, 2):
         from oastream.files import is_same  # one file is not the same as another
 

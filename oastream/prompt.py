@@ -6,6 +6,7 @@ Reads stdin only when the rules say so, never beyond them, and never gives up a 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 import os
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 from oastream.exits import Failure, Outcome, failure
 from oastream.options import Options
+from oastream.reading import TooLarge, read_all, read_file
 from oastream.watch import READ, Watch
 
 STDIN = 0
@@ -21,7 +23,6 @@ NOTICE_AFTER = 2.0
 """Seconds without a byte on stdin before a line on stderr says what oastream is waiting for."""
 MAX_INPUT_BYTES = 32 * 1024 * 1024
 """Largest stdin or file; no model takes a hundredth of it."""
-_PIECE = 1 << 16
 
 
 class Stdin(enum.Enum):
@@ -49,9 +50,9 @@ def stdin_kind(is_open: bool) -> Stdin:
 
 
 class Reader:
-    """Reads stdin and text files to their end, within a deadline."""
+    """Reads stdin and text files to their end, within a deadline. `notice` says that nothing comes on stdin."""
 
-    def __init__(self, watch: Watch, encoding: str, notice: Callable[[str], None], deadline: float = math.inf) -> None:
+    def __init__(self, watch: Watch, encoding: str, notice: Callable[[], None], deadline: float = math.inf) -> None:
         self._watch = watch
         self._encoding = encoding
         self._notice = notice
@@ -61,12 +62,6 @@ class Reader:
         """All of stdin as text, with the notice when nothing comes."""
         return decoded(self._stdin(MAX_INPUT_BYTES), self._encoding, "stdin")
 
-    def _stdin(self, limit: int) -> bytes:
-        until = min(self._deadline, self._watch.now() + NOTICE_AFTER)
-        if not self._watch.ready(STDIN, READ, until) and until < self._deadline:
-            self._notice("waiting for stdin; use -n to run without it")
-        return self._all(STDIN, "stdin", limit)
-
     def file(self, path: str) -> str:
         """All of a text file; - is stdin."""
         return self.stdin() if path == "-" else decoded(self.data(path), self._encoding, path)
@@ -75,36 +70,34 @@ class Reader:
         """All bytes of a file that has no more than `limit`; - is stdin."""
         if path == "-":
             return self._stdin(limit)
-        try:
-            fd = os.open(path, os.O_RDONLY)
-        except (OSError, ValueError) as error:
-            raise unreadable(path, error) from error
-        try:
-            return self._all(fd, path, limit)
-        finally:
-            os.close(fd)
+        with _as_input_error(path):
+            return read_file(path, self._watch, self._deadline, limit)
 
-    def _all(self, fd: int, name: str, limit: int) -> bytes:
-        data = bytearray()
-        for piece in self._pieces(fd, name):
-            data += piece
-            if len(data) > limit:
-                raise failure(Outcome.INPUT, f"{name} is too large", f"over {limit} bytes")
-        return bytes(data)
+    def _stdin(self, limit: int) -> bytes:
+        until = min(self._deadline, self._watch.now() + NOTICE_AFTER)
+        if not self._watch.ready(STDIN, READ, until) and until < self._deadline:
+            self._notice()
+        with _as_input_error("stdin"):
+            return read_all(STDIN, "stdin", self._watch, self._deadline, limit)
 
-    def _pieces(self, fd: int, name: str) -> Iterator[bytes]:
-        while True:
-            if not self._watch.ready(fd, READ, self._deadline):
-                raise failure(Outcome.TIMEOUT, "no answer in time", f"--max-time passed while reading {name}")
-            try:
-                piece = os.read(fd, _PIECE)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise unreadable(name, error) from error
-            if not piece:
-                return
-            yield piece
+
+@contextlib.contextmanager
+def _as_input_error(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise unreadable(name, error) from error
+    except TooLarge as error:
+        raise failure(Outcome.INPUT, f"{name} is too large", error) from error
+
+
+def waiting_notice(options: Options, kind: Stdin) -> str:
+    """What to say when nothing comes on stdin: how to do without it, where that is possible, or how to end it."""
+    if kind is Stdin.TERMINAL:
+        return "waiting for stdin; Ctrl-D on a line of its own ends it"
+    if _says_anything(options) and not _places_of_stdin(options):
+        return "waiting for stdin; use -n to run without it"
+    return "waiting for stdin"
 
 
 def unreadable(name: str, error: OSError | ValueError) -> Failure:
@@ -139,7 +132,7 @@ def read_prompt(options: Options, kind: Stdin, reader: Reader, required: bool = 
     Raises `Failure`: usage when oastream was started without anything to say, input when the text is empty or broken.
     """
     words = [argument(word, "the prompt") for word in options.prompt]
-    named = words.count("-") + _places_of_stdin(options)
+    named = _places_of_stdin(options)
     _check_usage(options, kind, named, required)
     files = [reader.file(path) for path in options.file]
     if "-" in words:
@@ -168,10 +161,10 @@ def _says_anything(options: Options) -> bool:
 
 
 def _places_of_stdin(options: Options) -> int:
-    """How many options name stdin."""
+    """How many words and options name stdin."""
     texts = (options.system, *(value for _, value in options.tool_output))
     files = (options.tools, options.body, options.schema)
-    named = [*options.file, *options.attach].count("-") + texts.count("@-")
+    named = [*options.prompt, *options.file, *options.attach].count("-") + texts.count("@-")
     return named + sum(value in ("-", "@-") for value in files)
 
 

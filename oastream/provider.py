@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -20,15 +22,15 @@ from oastream.endpoint import (
     PATHS,
     Headers,
     Request,
+    account_headers,
     check_key,
-    credentials_in,
-    named_key,
-    secrets_in,
+    is_header_value,
 )
 from oastream.exits import Failure, Outcome, failure
 from oastream.messages import Messages
 from oastream.options import Options
-from oastream.text import REDACTED, one_line
+from oastream.redaction import REDACTED, credentials_in, secrets_in
+from oastream.text import one_line
 from oastream.threads import call_in_thread
 from oastream.transport import Response, open_response
 from oastream.watch import Watch
@@ -42,14 +44,22 @@ class Cloud:
     """Opens sources at a cloud. The client is made once; each request is signed when it is sent."""
 
     def __init__(
-        self, options: Options, environ: Mapping[str, str], base_url: str, watch: Watch, messages: Messages
+        self,
+        options: Options,
+        environ: Mapping[str, str],
+        base_url: str,
+        watch: Watch,
+        messages: Messages,
+        key: str | None,
     ) -> None:
+        """`key` is the key or token that the options name."""
         assert options.provider is not None
         self._options = options
         self._environ = environ
         self._base_url = base_url
         self._watch = watch
         self._messages = messages
+        self._key = key
         self._client: Any = None
 
     def request(self, body: bytes) -> Request:
@@ -66,22 +76,27 @@ class Cloud:
 
     def signed(self, request: Request, deadline: float) -> Request:
         """The request as it goes over the wire. Raises `Failure`, or `TimeoutError` for a sign-in that takes long."""
+        account_headers(self._environ)  # which the SDK would take unchecked
         try:
             made = call_in_thread(lambda: self._sign(request), self._watch, deadline)
         except (Failure, TimeoutError):
             raise
         except Exception as error:
             raise _translated(error, str(self._options.provider)) from error
+        made = made._replace(secrets=secrets_in(made.headers, made.url, self._environ))
         self._messages.secrets = made.secrets
+        for name, value in made.headers:
+            if not is_header_value(value):
+                raise failure(Outcome.CONFIG, f"bad {name}", "it has characters that a header cannot carry")
         if not self._options.dry_run:
-            check_key(self._options, made.url, credentials_in(made.headers))
+            check_key(self._options, made.url, credentials_in(made.headers, made.url))
         return made
 
     def _sign(self, request: Request) -> Request:
         """In a thread of its own: sign-ins block, and some ask a metadata server, or start a program."""
         if self._client is None:
             _silence()
-            self._client = _CLIENTS[str(self._options.provider)](self._options, self._base_url)
+            self._client = _CLIENTS[str(self._options.provider)](self._options, self._base_url, self._key)
         import httpx2
 
         arguments: dict[str, Any] = {
@@ -120,7 +135,7 @@ def _taken(request: Any) -> Request:
     """An httpx2 request as ours; its Content-Length, which may be signed, is the one that `transport` sets."""
     decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
     headers = tuple((name, value) for name, value in decoded if name.lower() != "content-length")
-    return Request(request.method, urlsplit(str(request.url)), headers, request.read(), secrets_in(headers))
+    return Request(request.method, urlsplit(str(request.url)), headers, request.read())
 
 
 def _streaming(chosen: Headers) -> dict[str, str]:
@@ -139,14 +154,14 @@ def _silence() -> None:
 # The clients -----------------------------------------------------------------------------------------------------
 
 
-def _azure(options: Options, base_url: str) -> Any:
+def _azure(options: Options, base_url: str, named: str | None) -> Any:
     """A resource's address takes Azure's URLs with deployments; one that ends in /v1 takes OpenAI's own."""
     import openai
 
     where = urlsplit(base_url)
     query = dict(parse_qsl(where.query))
     root = base_url.partition("?")[0].rstrip("/")
-    key, token, provider = _azure_credentials(options)
+    key, token, provider = _azure_credentials(options, named)
     if where.path.rstrip("/").endswith("/v1"):
         return openai.OpenAI(base_url=root, api_key=key or token or provider, default_query=query, **_common())
     version = query.pop("api-version", None)
@@ -155,9 +170,9 @@ def _azure(options: Options, base_url: str) -> Any:
     return openai.AzureOpenAI(**place, **signs, api_version=version, default_query=query, **_common())
 
 
-def _azure_credentials(options: Options) -> tuple[str | None, str | None, Callable[[], str] | None]:
+def _azure_credentials(options: Options, named: str | None) -> tuple[str | None, str | None, Callable[[], str] | None]:
     """The key, the token, or what brings a token: the first that is there, in the SDK's own order."""
-    key = _named_key(options)
+    key = named
     token = None if key else os.environ.get("AZURE_OPENAI_AD_TOKEN")
     key = key or (None if token else os.environ.get("AZURE_OPENAI_API_KEY"))
     if options.dry_run:
@@ -169,12 +184,11 @@ def _azure_credentials(options: Options) -> tuple[str | None, str | None, Callab
     return None, None, get_bearer_token_provider(DefaultAzureCredential(), _ENTRA_SCOPE)
 
 
-def _bedrock(options: Options, base_url: str) -> Any:
+def _bedrock(options: Options, base_url: str, key: str | None) -> Any:
     """A bearer token, else AWS's own chain of credentials, with which requests are signed (SigV4)."""
     import openai
     from openai.providers import bedrock
 
-    key = _named_key(options)
     signs: dict[str, Any] = {"api_key": key} if key else {}
     if options.dry_run:
         bearer = key or os.environ.get("AWS_BEARER_TOKEN_BEDROCK")
@@ -184,24 +198,21 @@ def _bedrock(options: Options, base_url: str) -> Any:
     return openai.OpenAI(provider=bedrock(**place, **signs), **_common())
 
 
-def _vertex(options: Options, base_url: str) -> Any:
+def _vertex(options: Options, base_url: str, key: str | None) -> Any:
     """A token that the options name, else Google's Application Default Credentials."""
     import openai
     from openai.providers import vertex
 
-    token = REDACTED if options.dry_run else _named_key(options)
+    token = REDACTED if options.dry_run else key
     provider = vertex(base_url=base_url or None, token_provider=None if token is None else lambda: token)
     return openai.OpenAI(provider=provider, **_common())
 
 
-_CLIENTS: dict[str, Callable[[Options, str], Any]] = {"azure": _azure, "bedrock": _bedrock, "vertex": _vertex}
-
-
-def _named_key(options: Options) -> str | None:
-    """Never OPENAI_API_KEY: it is not for another cloud. A dry run asks no command."""
-    if options.dry_run:
-        return REDACTED if options.api_key_file or options.api_key_cmd else None
-    return named_key(options)
+_CLIENTS: dict[str, Callable[[Options, str, str | None], Any]] = {
+    "azure": _azure,
+    "bedrock": _bedrock,
+    "vertex": _vertex,
+}
 
 
 def _common() -> dict[str, Any]:
@@ -223,11 +234,12 @@ _NAMED = {
     "TransportError": Outcome.UNREACHABLE,
 }
 _SIGN_IN_LIBRARIES = ("azure", "msal", "botocore", "google", "openai", "httpx2")
-_WITHOUT_EXTRA = {
-    "azure": ", or set AZURE_OPENAI_API_KEY",
-    "bedrock": ", or set AWS_BEARER_TOKEN_BEDROCK",
-    "vertex": ", or name a token with --api-key-cmd",
+EXTRAS = {
+    "azure": ("azure-identity", "set AZURE_OPENAI_API_KEY"),
+    "bedrock": ("openai[bedrock]", "set AWS_BEARER_TOKEN_BEDROCK"),
+    "vertex": ("openai[vertex]", "set OASTREAM_API_KEY_CMD to a command that prints a token"),
 }
+"""What pip installs for each, as in pyproject.toml; and what does without it."""
 
 
 def _translated(error: BaseException, provider: str) -> BaseException:
@@ -236,8 +248,9 @@ def _translated(error: BaseException, provider: str) -> BaseException:
         return error
     chain = list(_chain(error))
     if any(isinstance(link, ImportError) for link in chain):
-        more = f"pip install 'oastream[{provider}]'{_WITHOUT_EXTRA[provider]}"
-        return failure(Outcome.CONFIG, f"--provider {provider} lacks what it signs in with", more)
+        package, instead = EXTRAS[provider]
+        what = f"--provider {provider} needs packages that are not installed"
+        return failure(Outcome.CONFIG, what, package, f"{_installer()} '{package}', or {instead}")
     foreign = type(error).__module__.partition(".")[0] in _SIGN_IN_LIBRARIES
     if not foreign and not isinstance(error, ValueError):
         return error
@@ -245,6 +258,14 @@ def _translated(error: BaseException, provider: str) -> BaseException:
     outcome = next((_NAMED[name] for name in names if name in _NAMED), Outcome.CONFIG)
     why = ": ".join(dict.fromkeys(one_line(str(link), 300).rstrip(".") for link in chain[:2] if str(link)))
     return failure(outcome, f"cannot sign in to {provider}", why or type(error).__name__)
+
+
+def _installer() -> str:
+    """What installs a package where this program runs; a place that `uv tool` made has no pip."""
+    from importlib.util import find_spec
+
+    python = shlex.quote(sys.executable)
+    return f"{python} -m pip install" if find_spec("pip") else f"uv pip install --python {python}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from oastream.exits import Outcome, Verdict, exit_status
 from oastream.messages import Messages
 from oastream.options import Options
-from oastream.prompt import Reader, Stdin, read_prompt
+from oastream.prompt import Reader, Stdin, read_prompt, waiting_notice
 from oastream.reply import Reply
 from oastream.request import Body, Item, base_body, brings_input, build_body, text_or_file, user_message
 from oastream.watch import Watch
@@ -35,7 +35,11 @@ class Question:
     def body(self, stdin: Stdin, deadline: float) -> Body:
         """The request's body. Raises `Failure`: usage, input, or what ended a wait for input or for the history."""
         options = self._options
-        notice = _unsaid if options.quiet else self._messages.line
+
+        def notice() -> None:
+            if not options.quiet:
+                self._messages.line(waiting_notice(options, stdin))
+
         reader = Reader(self._watch, options.input_encoding, notice, deadline)
         self._schema = self._read_schema(reader)
         if options.resume or options.replay or options.list_models:
@@ -127,7 +131,3 @@ def field_at(value: Any, *path: str) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
-
-
-def _unsaid(_notice: str) -> None:
-    """-q: what a notice would say."""

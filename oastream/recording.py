@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import math
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -22,12 +24,15 @@ import orjson
 from oastream.attempt import Open, Source
 from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.http1 import Cut
 from oastream.output import unwritable
-from oastream.prompt import unreadable
-from oastream.text import REDACTED, redacted
-from oastream.transport import Cut
+from oastream.prompt import Reader
+from oastream.reading import open_file
+from oastream.redaction import StreamMask, redacted, shown_url
 from oastream.watch import Watch
+from oastream.writer import Writer
 
+MAX_RECORDING_BYTES = 1 << 30
 _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "location")
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
 _WORDS = ("what", "why", "hint")
@@ -37,34 +42,57 @@ Line = dict[str, Any]
 
 
 class Recorder:
-    """Opens sources and writes down what they bring. Readable by its owner alone: answers are private."""
+    """Opens sources and writes down what they bring. Readable by its owner alone: answers are private.
 
-    def __init__(self, path: str, live: Open, now: Callable[[], float], secrets: Callable[[], tuple[str, ...]]) -> None:
+    A file that was there is emptied and made private; a FIFO or device is written as it is. `deadline` is the run's.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        live: Open,
+        secrets: Callable[[], tuple[str, ...]],
+        watch: Watch,
+        deadline: float = math.inf,
+    ) -> None:
         self._path = path
         self._live = live
-        self._now = now
         self._known_secrets = secrets
-        self._began = now()
-        self._secrets: tuple[str, ...] = ()
-        self._held = b""  # the end of the last piece, where a secret may have begun
-        try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise unwritable(path, error) from error
+        self._now = watch.now
+        self._deadline = deadline
+        self._began = watch.now()
+        self._mask = StreamMask(())
+        with self._as_output_error():
+            self._fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, watch, deadline, 0o600)
+            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+                os.fchmod(self._fd, 0o600)
+        self._writer = Writer(self._fd, watch)
 
     def __enter__(self) -> Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # every write has succeeded, and the answer is already printed
+        """Some file systems say only on close that what was written is lost."""
+        self._writer.close()
+        with self._as_output_error():
             os.close(self._fd)
+
+    @contextlib.contextmanager
+    def _as_output_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            if isinstance(error, TimeoutError) and error.errno is None:  # the deadline's, not the system's
+                raise
+            raise unwritable(self._path, error) from error
 
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         self._began = self._now()
         source = self._opened(request, connect_deadline, deadline)
-        self._secrets, self._held = self._known_secrets(), b""  # a sign-in may bring new ones
+        secrets = self._known_secrets()  # a sign-in may bring new ones
+        self._mask = StreamMask(secrets)
         found = source.headers
-        headers = {name: redacted(found[name], self._secrets) for name in _KEPT_HEADERS if name in found}
+        headers = {name: redacted(shown_url(found[name]), secrets) for name in _KEPT_HEADERS if name in found}
         self.write(status=source.status, headers=headers)
         return Recorded(source, self)
 
@@ -83,28 +111,20 @@ class Recorder:
 
     def piece(self, data: bytes) -> None:
         """A piece of the body; a server that repeats the key does not get it into the recording."""
-        data = self._held + data
-        for secret in self._secrets:
-            data = data.replace(secret.encode(), REDACTED.encode())
-        end = len(data) - max((_begun(data, secret.encode()) for secret in self._secrets), default=0)
-        self._held = data[end:]
-        if end:
-            self.write(**_written(data[:end]))
+        if masked := self._mask.feed(data):
+            self.write(**_written(masked))
 
     def end(self, **how: Any) -> None:
         """The body is over, and how; what looked like the beginning of a secret was none."""
-        if self._held:
-            self.write(**_written(self._held))
+        if left := self._mask.close():
+            self.write(**_written(left))
         self.write(**how)
 
     def write(self, **fields: Any) -> None:
         """Append a line. Raises `Failure` with outcome output when it cannot be written."""
         line = orjson.dumps({"ms": round((self._now() - self._began) * 1000), **fields}) + b"\n"
-        try:
-            while line:
-                line = line[os.write(self._fd, line) :]
-        except OSError as error:
-            raise unwritable(self._path, error) from error
+        with self._as_output_error():
+            self._writer.write(line, self._deadline)
 
 
 class Recorded:
@@ -138,11 +158,6 @@ class Recorded:
         return piece
 
 
-def _begun(data: bytes, secret: bytes) -> int:
-    """How many bytes at the end of `data` may be the beginning of the secret."""
-    return next((size for size in range(min(len(data), len(secret) - 1), 0, -1) if data.endswith(secret[:size])), 0)
-
-
 def _written(piece: bytes) -> Line:
     try:
         return {"data": piece.decode()}
@@ -157,10 +172,11 @@ def _read(line: Line) -> bytes:
 class Player:
     """Opens the attempts of a recording, one after the other."""
 
-    def __init__(self, path: str, realtime: bool, watch: Watch) -> None:
+    def __init__(self, path: str, realtime: bool, watch: Watch, deadline: float = math.inf) -> None:
         self._realtime = realtime
         self._watch = watch
-        self._attempts = _attempts(path)
+        data = Reader(watch, "utf-8", lambda: None, deadline).data(path, MAX_RECORDING_BYTES)
+        self._attempts = _attempts(path, data)
 
     def more(self) -> bool:
         """Whether the recording has another attempt."""
@@ -226,13 +242,8 @@ class Played:
             raise TimeoutError
 
 
-def _attempts(path: str) -> list[list[Line]]:
+def _attempts(path: str, data: bytes) -> list[list[Line]]:
     """The attempts in a recording; of any other file, one that sends it as the body of a 200."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
     attempts: list[list[Line]] = []
     for number, text in enumerate(data.splitlines(), 1):
         line = _parsed(text)

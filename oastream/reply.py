@@ -139,6 +139,11 @@ class Reply:
         self._terminal, self.ended = event, True
         self._error = event_error(event) if event["type"] == "error" else read_error(event.get("response"))
 
+    def reopen(self) -> None:
+        """An error event was not the end: the server still has the response."""
+        if self._terminal is not None and self._terminal["type"] == "error":
+            self._terminal, self._error, self.ended = None, None, False
+
     # Items -------------------------------------------------------------------------------------------------------
 
     def _new(self, kind: str, fields: Event, index: Any) -> Item:
@@ -415,7 +420,7 @@ class Reply:
 
     def _failure(self) -> Verdict:
         if self._status() == "cancelled":
-            return Verdict(Outcome.FAILED, "the answer failed", "the response was cancelled")
+            return Verdict(Outcome.FAILED, "the answer failed", "the response was cancelled", should_retry=False)
         error = self._error or read_error(self._final()) or ApiError("no reason given")
         # On Chat a finish_reason may say that it failed, without an error that would tell why: that is a failed answer.
         by_finish_reason = "finish_reason" in (self._terminal or {})

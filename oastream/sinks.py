@@ -12,7 +12,7 @@ from typing import Any
 from oastream.exits import Verdict
 from oastream.lenient_json import dumps
 from oastream.reply import Reply
-from oastream.text import escaped, visible
+from oastream.text import escaped, visible, whole
 
 Event = dict[str, Any]
 
@@ -179,7 +179,8 @@ class ResponseId(Sink):
     def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if reply.response_id and not self._printed:
             self._printed = True
-            self._pending.append(f"{visible(reply.response_id)}\n".encode())
+            ident = whole(reply.response_id)
+            self._pending.append(f"{visible(ident) if self._sanitized else ident}\n".encode())
 
 
 SINKS: dict[str, type[Sink]] = {"text": Text, "ndjson": Ndjson, "tools": Tools, "json": Json, "sse": Sse}

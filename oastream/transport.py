@@ -1,57 +1,42 @@
-"""A `Request` → the head and the body's bytes of its response, over HTTP/1.1.
+"""A `Request` → the head and the body's bytes of its response, over a socket.
 
 In: a request, a deadline for each wait. Out: a `Response` whose `read` gives the body as it comes.
-Framing is httptools' (the parser of Node.js, in C); the waits are `Watch`'s. Does not know what the body means.
+The waits are `Watch`'s, HTTP is `http1`'s; their errors become ours here. Does not know what the body means.
 """
 
 from __future__ import annotations
 
-import zlib
+import errno
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlunsplit
 
-import httptools
-
 from oastream.connect import Line, connect, origin, translated
 from oastream.endpoint import Request
 from oastream.exits import Outcome, failure
+from oastream.http1 import Http1Response, NoReply, NotHttp, UnreadableBody
 from oastream.watch import READ, WRITE, Watch
 
-PIECE = 1 << 16
-MAX_HEAD_BYTES = 256 * 1024
-"""Largest status line and headers together."""
-
-
-# What a client may overlook: none of it can be confused with another message on a connection used once.
-_LENIENCIES = {
-    "lenient_headers": True,
-    "lenient_chunked_length": True,
-    "lenient_data_after_close": True,
-    "lenient_optional_cr_before_lf": True,
-    "lenient_spaces_after_chunk_size": True,
-}
-
-
-class Cut(Exception):
-    """The body ended before its framing said so."""
+READ_SIZE = 1 << 16
+_NOTHING = memoryview(b"")
 
 
 class Response:
-    """The server's response: its head is there, its body is read piece by piece. Close it to end the request."""
+    """The server's response: its head is there, its body is read piece by piece. Close it to end the request.
 
-    def __init__(self, line: Line, url: SplitResult, watch: Watch) -> None:
+    The request goes up while the response comes down: a server may answer before it has all of it (413), and read no
+    more.
+    """
+
+    def __init__(self, line: Line, url: SplitResult, watch: Watch, request: bytes) -> None:
         self._line = line
         self._socket = line.socket
         self._url = url
         self._watch = watch
-        self._message = _Message()
-        self._parser = self._message.parser = httptools.HttpResponseParser(self._message)
-        self._parser.set_dangerous_leniencies(**_LENIENCIES)
-        self._buffer = memoryview(bytearray(PIECE))  # one for all reads: a new one for each takes as long as the read
-        self._unzip: Any = None
+        self._message = Http1Response()
+        self._unsent = memoryview(request)
+        self._buffer = memoryview(bytearray(READ_SIZE))  # one for all reads: a new one takes as long as the read
         self._overdue = False
-        self._broken = ""
 
     @property
     def status(self) -> int:
@@ -68,156 +53,112 @@ class Response:
     def __exit__(self, *_: Any) -> None:
         self._socket.close()
 
-    def send(self, data: bytes, deadline: float) -> None:
-        """Write the whole request. A server that closes early may have answered: that is for `read_head` to find."""
-        left = memoryview(data)
-        while left:
-            if not self._watch.ready(self._socket.fileno(), WRITE, deadline):
-                raise TimeoutError
-            try:
-                left = left[self._socket.send(left) :]
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                if type(error).__name__.startswith("SSLWant"):
-                    continue
-                return
-
     def read_head(self, deadline: float) -> None:
-        """Wait for the head. Raises `TimeoutError`, or `Failure`: unreachable, not_api."""
-        size = 0
+        """Send the request, wait for the head. Raises `TimeoutError`, `OSError`, or `Failure`: unreachable, not_api."""
         while not self._message.head_ended:
-            data = self._received(deadline)
-            size += len(data)
-            if not data:
-                why = (
-                    "it closed the connection within its reply" if size else "it closed the connection without a reply"
-                )
-                raise failure(Outcome.UNREACHABLE, f"no reply from {origin(self._url)}", why)
-            if size > MAX_HEAD_BYTES and not self._message.head_ended:
-                raise failure(Outcome.NOT_API, f"{origin(self._url)} does not speak HTTP", "its headers have no end")
-            self._feed(data)
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        if encoding in ("gzip", "x-gzip", "deflate"):
-            self._unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-        elif encoding not in ("identity", ""):
-            raise failure(Outcome.MALFORMED, "cannot read the answer", f"it is compressed with {encoding}")
+            self._feed(self._received(deadline))
+        if self.status >= 300:
+            self._unsent = _NOTHING  # as curl does: what is refused need not be sent to its end
 
     def read(self, deadline: float) -> bytes | None:
         """The next bytes of the body, None at its end.
 
-        Raises `TimeoutError` when the deadline passes first, `Cut` when the connection ends within the body.
+        Raises `TimeoutError` when the deadline passes first, `Cut` when the connection ends within the body, `Failure`
+        when its compression cannot be read.
         """
+        message = self._message
+        if message.has_more:  # of what was read before: small bodies inflate to large ones, without another wait
+            self._look_up(deadline)
         while True:
-            if self._message.body:
-                body = b"".join(self._message.body)
-                self._message.body.clear()
-                return self._unzipped(body)
-            if self._broken:
-                raise Cut(self._broken)
-            if self._message.ended:
-                self._check_whole()
-                return None
+            try:
+                piece = message.next_piece()
+            except UnreadableBody as error:
+                raise failure(Outcome.MALFORMED, "cannot read the answer", error) from error
+            if piece or piece is None:
+                return piece
             try:
                 data = self._received(deadline)
+            except TimeoutError:
+                raise
             except OSError as error:
-                if isinstance(error, TimeoutError):
-                    raise
-                raise Cut("connection reset") from error
-            if not data:
-                if self._message.until_close:
-                    self._check_whole()
-                    return None
-                raise Cut("the connection was closed")
-            self._feed(data)
+                message.break_off("connection timed out" if error.errno == errno.ETIMEDOUT else "connection reset")
+            else:
+                self._feed(data)
 
-    def _check_whole(self) -> None:
-        """The body ended where its framing says so; what it was compressed with may say otherwise."""
-        if self._unzip is not None and not self._unzip.eof:
-            raise Cut("its compression was cut short")
+    def _feed(self, data: memoryview) -> None:
+        try:
+            self._message.feed(data) if data else self._message.feed_eof()
+        except NoReply as error:
+            raise failure(Outcome.UNREACHABLE, f"no reply from {origin(self._url)}", error) from error
+        except NotHttp as error:
+            raise failure(Outcome.NOT_API, f"{origin(self._url)} {error.what}", error) from error
+
+    # The socket --------------------------------------------------------------------------------------------------
 
     def _received(self, deadline: float) -> memoryview:
-        """What one read of the socket brings, nothing at its end; valid until the next read.
+        """What one read of the socket brings, nothing at its end; valid until the next read. Sends what is unsent.
+
+        Raises `TimeoutError` for the deadline alone, another `OSError` when the connection fails.
+        """
+        while True:
+            if self._has_pending():
+                self._look_up(deadline)
+            else:
+                self._wait(deadline)
+            if self._unsent:
+                self._send_more()
+            data = self._take()
+            if data is not None:
+                return data
+
+    def _wait(self, deadline: float) -> None:
+        """Until there is something to do.
 
         Bytes that are there when the deadline has passed are still taken once (the process may have been stopped);
         a server that drips for ever does not get a second time.
         """
-        while True:
-            if not self._pending():
-                overdue = self._watch.now() >= deadline
-                if (overdue and self._overdue) or not self._watch.ready(self._socket.fileno(), READ, deadline):
-                    raise TimeoutError
-                self._overdue = overdue
-            try:
-                return self._buffer[: self._socket.recv_into(self._buffer)]
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                if type(error).__name__.startswith("SSLWant"):
-                    continue
-                raise
+        overdue = self._watch.now() >= deadline
+        events = READ | WRITE if self._unsent else READ
+        if (overdue and self._overdue) or not self._watch.ready(self._socket.fileno(), events, deadline):
+            raise TimeoutError
+        self._overdue = overdue
 
-    def _pending(self) -> bool:
+    def _look_up(self, deadline: float) -> None:
+        """Where there is no need to wait: heed signals, the deadline, and a reader that has gone, all the same."""
+        overdue = self._watch.now() >= deadline
+        if overdue and self._overdue:
+            raise TimeoutError
+        self._overdue = overdue
+        self._watch.ready(self._socket.fileno(), READ, 0.0)
+
+    def _send_more(self) -> None:
+        """As much of the request as the connection takes. One that fails may have brought an answer before."""
+        try:
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except OSError as error:
+            if not _would_block(error):
+                self._unsent = _NOTHING
+
+    def _take(self) -> memoryview | None:
+        """What is there to be read, None when nothing is."""
+        try:
+            return self._buffer[: self._socket.recv_into(self._buffer)]
+        except TimeoutError as error:  # the kernel's ETIMEDOUT, of a peer that is gone: no deadline of ours
+            raise ConnectionError(error.errno, "connection timed out") from error
+        except OSError as error:
+            if _would_block(error):
+                return None
+            raise
+
+    def _has_pending(self) -> bool:
         """Whether TLS holds bytes that the socket will not announce again."""
         pending = getattr(self._socket, "pending", None)
         return pending is not None and pending() > 0
 
-    def _feed(self, data: memoryview) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as error:
-            raise failure(Outcome.NOT_API, f"{origin(self._url)} changed the protocol", "101") from error
-        except httptools.HttpParserError as error:
-            if self._message.ended:
-                return  # bytes after the end of the message
-            if self._message.head_ended:
-                self._broken = "its chunks are malformed"
-                return
-            why = _first_line(bytes(data[:40]))
-            raise failure(Outcome.NOT_API, f"{origin(self._url)} does not speak HTTP", why) from error
 
-    def _unzipped(self, data: bytes) -> bytes:
-        """At most `PIECE` bytes at a time: what a small body inflates to must not be held at once."""
-        if self._unzip is None:
-            return data
-        try:
-            plain: bytes = self._unzip.decompress(data, PIECE)
-        except zlib.error as error:
-            raise failure(Outcome.MALFORMED, "cannot read the answer", "its compression is broken") from error
-        if self._unzip.unconsumed_tail:
-            self._message.body.insert(0, self._unzip.unconsumed_tail)
-        return plain
-
-
-class _Message:
-    """What httptools calls back with: the head, the body's pieces, and whether each has ended."""
-
-    def __init__(self) -> None:
-        self.parser: Any = None
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.body: list[bytes] = []
-        self.head_ended = False
-        self.ended = False
-        self.on_body = self.body.append
-
-    @property
-    def until_close(self) -> bool:
-        """Whether the end of the connection is the end of the body."""
-        return "content-length" not in self.headers and "chunked" not in self.headers.get("transfer-encoding", "")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        self.status = self.parser.get_status_code()
-        if 100 <= self.status < 200:
-            self.headers.clear()  # an interim reply: the real one follows
-        else:
-            self.head_ended = True
-
-    def on_message_complete(self) -> None:
-        self.ended = self.head_ended
+def _would_block(error: OSError) -> bool:
+    """Whether the socket has no more to give or to take now. TLS says so in words of `ssl`, which http never loads."""
+    return isinstance(error, BlockingIOError) or type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
 
 
 def open_response(
@@ -228,9 +169,8 @@ def open_response(
     Raises `Failure` (unreachable, timeout, tls, config, not_api, signal) and `TimeoutError` for `deadline`.
     """
     line = connect(request.url, environ, watch, connect_deadline)
-    response = Response(line, request.url, watch)
+    response = Response(line, request.url, watch, serialised(request, line.through_proxy))
     try:
-        response.send(serialised(request, line.through_proxy), deadline)
         response.read_head(deadline)
     except TimeoutError:
         response.__exit__()
@@ -253,8 +193,3 @@ def serialised(request: Request, through_proxy: tuple[tuple[str, str], ...] | No
     if request.body or request.method == "POST":
         lines.append(f"Content-Length: {len(request.body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body
-
-
-def _first_line(data: bytes) -> str:
-    """The beginning of what came instead of HTTP, for a message."""
-    return f"it says {data.splitlines()[0].decode('utf-8', 'replace')!r}" if data.strip() else "it says nothing"

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,9 @@ from oastream.mock.script import plan_from_url
 from oastream.mock.server import Server
 from tests import forked
 from tests.program import Result, environment, finish, start
+from tests.streams import Event, message, responses_events, sse
+from tests.wire import Reply, Request, chunk, http_response, send, serve, sse_response, stall
+from tests.wire import wait as wait_for
 
 TEXT = "one two three four"
 CALLS = '{"text":"Hm.","tool_calls":[{"name":"f","arguments":{"city":"北京"}},{"name":"g","arguments":{}}]}'
@@ -162,6 +166,13 @@ def test_held_output_is_whole_too(args: tuple[str, ...], tmp_path: Any) -> None:
 # Sequence numbers
 
 
+@pytest.mark.parametrize("format", ["text", "ndjson"])
+def test_the_first_event_sent_twice_is_no_numbering_without_meaning(format: str) -> None:
+    with mock("duplicate=0", "ok") as server:
+        is_whole(run(server, "--background", "--format", format), format)
+        assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("fault", ["skip", "duplicate", "reorder"])
 @pytest.mark.parametrize("format", ["text", "ndjson"])
 def test_a_wrong_order_in_the_first_stream_is_put_right(format: str, fault: str) -> None:
@@ -230,10 +241,10 @@ def test_sigint_cancels_the_job_and_the_others_leave_it(number: signal.Signals, 
     if number == signal.SIGINT:
         assert len(cancels) == 1, result
         assert took < 2 + 2
-        assert "goes on" not in result.err
+        assert "still running" not in result.err
     else:
         assert not cancels
-        assert re.search(r"response (resp_\w+) goes on; oastream --resume \1", result.err)
+        assert re.search(r"response (resp_\w+) is still running; resume it with: oastream --resume \1", result.err)
 
 
 def interrupted(cancel: str) -> Result:
@@ -296,7 +307,7 @@ def test_an_answer_that_has_begun_and_cannot_be_resumed_exits_40(fault: str) -> 
     with mock("cut_events=half,cut=drop", fault, f"on=poll,{fault}") as server:
         result = run(server, "--background")
     assert (result.status, result.out) == (40, b"one two")
-    assert "goes on; oastream --resume" in result.err
+    assert ("resume it with: oastream --resume" in result.err) == (fault != "status=404")
     assert result.err.splitlines()[-2].startswith("oastream: the answer broke off: ")
 
 
@@ -328,6 +339,346 @@ def test_max_time_ends_a_poll() -> None:
     assert result.status == 44
     assert "--max-time 1.5 s" in result.err
     assert result.seconds < 6
+
+
+# --detach leaves
+
+
+def begun(*kinds: str, ident: str = "resp_1", **response: Any) -> list[Event]:
+    """The first events of a background response."""
+    body = {"id": ident, "object": "response", "status": "queued", "background": True, "output": [], **response}
+    return [{"type": f"response.{kind}", "sequence_number": at, "response": body} for at, kind in enumerate(kinds)]
+
+
+def stream_of(*kinds: str, ident: str = "resp_1", **response: Any) -> Reply:
+    """A stream that stays open after its first events."""
+    return sse_response(sse(begun(*kinds, ident=ident, **response)), ending=[stall])
+
+
+def wired(*replies: Reply, args: tuple[str, ...] = ("--background",), retry: int = 2) -> tuple[Result, list[Request]]:
+    with serve(*replies) as server:
+        words = () if "--resume" in args else ("hi",)
+        quick = ("--base-url", server.url, "--retry-delay", "0.01", "--retry", str(retry))
+        return forked.oastream(*quick, *args, *words), server.requests
+
+
+def lines(requests: list[Request]) -> list[str]:
+    return [f"{request.method} {request.path.removeprefix('/v1/responses')}".strip() for request in requests]
+
+
+def json_of(status: str, **fields: Any) -> bytes:
+    return http_response(json.dumps({"id": "resp_1", "object": "response", "status": status, "output": [], **fields}))
+
+
+def answered(text: str = TEXT) -> bytes:
+    return json_of("completed", background=True, output=[{"id": "m", **message(text)}])
+
+
+def test_detach_leaves_as_soon_as_the_job_runs() -> None:
+    with mock("pace=0.1,endless") as server:
+        result = run(server, "--detach")
+        assert (result.status, result.err) == (0, "")
+        assert result.seconds < 3
+        assert asked(server) == ["POST /responses"]
+
+
+def test_detach_waits_for_the_job_to_leave_the_queue() -> None:
+    """OpenAI can leave a response queued whose stream was closed at its first event."""
+    runs = threading.Event()
+    events = begun("created", "queued", "in_progress")
+    then = send(chunk(sse(events[2:])))
+    script = sse_response(sse(events[:2]), ending=[wait_for(runs), then, stall])
+    with serve(script) as server, start("--base-url", server.url, "--detach", "hi") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"resp_1\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        runs.set()
+        assert finish(process, SOON).status == 0
+
+
+def test_detach_leaves_a_queued_job_after_ten_seconds_and_says_so() -> None:
+    result, requests = wired(stream_of("created", "queued"), args=("--detach",))
+    assert (result.status, result.out) == (0, b"resp_1\n")
+    assert result.err == "oastream: response resp_1 is still queued\n"
+    assert 9 < result.seconds < 20
+    assert lines(requests) == ["POST"]
+
+
+def test_detach_of_a_response_that_came_as_queued_json_polls_until_it_runs() -> None:
+    result, requests = wired(json_of("queued"), json_of("queued"), json_of("in_progress"), args=("--detach",), retry=0)
+    assert (result.status, result.out, result.err) == (0, b"resp_1\n", "")
+    assert lines(requests) == ["POST", "GET /resp_1", "GET /resp_1"]
+
+
+def test_detach_of_a_stream_that_breaks_off_in_the_queue_still_leaves_with_the_id() -> None:
+    cut = sse_response(sse(begun("created", "queued")), ending=[])
+    result, requests = wired(cut, http_response("{}", "500 Oops"), args=("--detach",), retry=1)
+    assert (result.status, result.out) == (0, b"resp_1\n")
+    assert "response resp_1 may still be queued" in result.err
+    assert lines(requests) == ["POST", "GET /resp_1?stream=true&starting_after=1"]
+
+
+def test_detach_of_a_response_that_fails_at_once_is_a_failure() -> None:
+    failed = [*begun("created"), *begun("failed", status="failed", error={"code": "invalid_prompt", "message": "no"})]
+    failed[1]["sequence_number"] = 1
+    result, requests = wired(sse_response(sse(failed)), args=("--detach",))
+    assert (result.status, len(requests)) == (20, 1)
+
+
+def test_sigint_cancels_a_job_that_was_to_be_detached() -> None:
+    with serve(stream_of("created", "queued"), json_of("cancelled")) as server:
+        with start("--base-url", server.url, "--detach", "hi") as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert finish(process, SOON).status == -signal.SIGINT
+        assert lines(server.requests) == ["POST", "POST /resp_1/cancel"]
+
+
+# Counting
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "error", "code": "server_error", "message": "no luck"},
+        {"type": "error", "sequence_number": 0, "error": {"code": "server_error", "message": "no luck"}},
+        {"type": "ping"},
+        {"type": "keepalive", "sequence_number": 0},
+    ],
+    ids=["error", "numbered-error", "ping", "numbered-ping"],
+)
+def test_events_without_a_response_do_not_start_the_count_anew(event: Event) -> None:
+    _, requests = wired(sse_response(sse([event])))
+    assert lines(requests) == ["POST"] * 3
+
+
+def test_pings_of_a_resumed_stream_do_not_start_the_count_anew() -> None:
+    cut = sse_response(sse(begun("created", "in_progress")))
+    result, requests = wired(cut, sse_response(sse([{"type": "ping"}])))
+    assert result.status == 43, "the poll brings no JSON"
+    assert len(requests) <= 5
+
+
+def test_an_error_event_that_comes_again_and_again_ends_the_run_as_that_error() -> None:
+    error = {"type": "error", "code": "server_is_overloaded", "message": "too much"}
+    cut = sse_response(sse([*begun("created"), error]))
+    again = sse_response(sse([error]))
+    result, requests = wired(cut, again, http_response("{}", "404 Not Found"))
+    assert (result.status, result.out) == (31, b"")
+    assert "too much" in result.err
+    assert len(requests) <= 5
+
+
+def test_an_error_event_does_not_end_a_job_that_goes_on() -> None:
+    events = [{**event, "sequence_number": at} for at, event in enumerate(responses_events(message(TEXT)))]
+    events[0]["response"] = {**events[0]["response"], "background": True}
+    error = {"type": "error", "code": "server_error", "message": "the stream was lost"}
+    result, requests = wired(sse_response(sse([*events[:5], error])), sse_response(sse(events[5:])))
+    is_whole(result, "text")
+    assert lines(requests) == ["POST", "GET /resp_1?stream=true&starting_after=4"]
+
+
+def test_responses_that_begin_well_and_fail_are_not_asked_for_without_end() -> None:
+    """Each event of a response starts the count of failures anew; the questions are counted all the same."""
+    failed = begun("failed", status="failed", error={"code": "server_error", "message": "no luck"})[0]
+    begins = sse_response(sse(begun("created", "queued", "in_progress")))
+    fails = sse_response(sse([{**failed, "sequence_number": 3}]))
+    result, requests = wired(*(begins, fails) * 5)
+    assert (result.status, result.out) == (31, b"")
+    assert [request.method for request in requests] == ["POST", "GET"] * 3
+
+
+# What the server says of the response
+
+
+@pytest.mark.parametrize("body", [b'{"id":"resp_1","object":"response","status":"expired"}', b'{"ok":true}', b"[]"])
+def test_a_poll_with_an_unknown_status_ends_the_run(body: bytes) -> None:
+    result, requests = wired(json_of("queued"), http_response(body), retry=5)
+    assert (result.status, result.out) == (43, b"")
+    assert len(requests) == 2
+    assert "expired" in result.err or "true" in result.err or "[]" in result.err
+    assert "--resume" not in result.err
+
+
+def test_a_poll_that_brings_an_error_is_that_error() -> None:
+    error = http_response('{"error": {"code": "invalid_api_key", "message": "no"}}')
+    result, requests = wired(json_of("queued"), error)
+    assert (result.status, len(requests)) == (21, 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "posts"), [("invalid_prompt", 20, 1), ("server_error", 31, 3), ("rate_limit_exceeded", 30, 3)]
+)
+def test_a_response_that_failed_before_output_is_treated_as_in_the_foreground(
+    code: str, status: int, posts: int
+) -> None:
+    with mock(f"error=failed,after=3,code={code}") as server:
+        result = run(server, "--background")
+    assert (result.status, result.out) == (status, b"")
+    assert asked(server) == ["POST /responses"] * posts
+
+
+def test_a_response_that_failed_after_output_is_42_and_never_resumed() -> None:
+    with mock("error=failed,after=half") as server:
+        result = run(server, "--background")
+    assert (result.status, result.out, asked(server)) == (42, b"one two", ["POST /responses"])
+    assert "--resume" not in result.err
+
+
+def test_a_polled_response_that_failed_is_a_failure_of_its_own_code() -> None:
+    failed = json_of("failed", error={"code": "invalid_prompt", "message": "no"})
+    result, requests = wired(json_of("queued"), failed)
+    assert (result.status, lines(requests)) == (20, ["POST", "GET /resp_1"])
+
+
+def test_a_cancelled_response_is_not_asked_for_again() -> None:
+    result, requests = wired(json_of("queued"), json_of("cancelled"))
+    assert (result.status, lines(requests)) == (42, ["POST", "GET /resp_1"])
+
+
+def test_a_resumed_response_that_failed_is_never_asked_anew() -> None:
+    failed = begun("failed", status="failed", error={"code": "server_error", "message": "no"})
+    result, requests = wired(sse_response(sse(failed)), args=("--resume", "resp_1"))
+    assert (result.status, lines(requests)) == (31, ["GET /resp_1?stream=true"])
+
+
+@pytest.mark.parametrize("retry", [0, 2])
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_response_that_came_as_queued_json_is_polled_and_never_asked_again(format: str, retry: int) -> None:
+    with mock("background=queued,pace=0.02") as server:
+        is_whole(run(server, "--background", "--format", format, retry=retry), format)
+        assert asked(server)[0] == "POST /responses"
+        assert set(asked(server)[1:]) == {"GET /responses/ID"}
+
+
+# Ids
+
+
+ODD_IDS = [
+    "abc==",
+    "resp/../x",
+    "a b",
+    "a?b#c&d",
+    "a'b\"c$(d)`e`",
+    "-n",
+    "é北",
+    "a\r\nX-Evil: 1\r\n\r\nGET /",
+    "\x1b[31m",
+]
+
+
+@pytest.mark.parametrize("ident", ODD_IDS)
+def test_any_id_that_detach_prints_can_be_resumed(ident: str) -> None:
+    detached, _ = wired(stream_of("created", "in_progress", ident=ident), args=("--detach",))
+    assert (detached.status, detached.text) == (0, f"{ident}\n")
+    result, requests = wired(answered(), args=("--resume", ident))
+    assert (result.status, result.text) == (0, f"{TEXT}\n")
+    assert [request.path for request in requests] == [f"/v1/responses/{quote(ident, safe='')}?stream=true"]
+    assert "x-evil" not in requests[0].headers
+
+
+@pytest.mark.parametrize("ident", ODD_IDS)
+def test_no_id_splits_a_request_or_forges_a_line(ident: str) -> None:
+    forged = f"{ident}\noastream: all is well"
+    result, requests = wired(
+        stream_of("created", "in_progress", ident=forged), args=("--background", "--idle-timeout", "0.2"), retry=1
+    )
+    assert result.status == 41
+    assert all(request.path.startswith(f"/v1/responses/{quote(forged, safe='')}") for request in requests[1:])
+    assert len(requests) > 1
+    assert len(result.err.splitlines()) <= 4
+    assert "oastream: all is well" not in result.err.splitlines()
+    assert "\x1b" not in result.err
+
+
+def test_an_empty_id_is_a_usage_error() -> None:
+    result = forked.oastream("--resume", "")
+    assert result.status == 2
+
+
+def test_a_response_that_is_not_there_is_not_recommended_again() -> None:
+    result, _ = wired(
+        http_response('{"error":{"message":"no such response"}}', "404 Not Found"), args=("--resume", "resp_x")
+    )
+    assert result.status == 23
+    assert "oastream --resume" not in result.err
+    assert "the server has no response resp_x" in result.err
+
+
+# A server that ignores `background`
+
+
+IGNORED = "oastream: the server ignores background: a stream that breaks off cannot be resumed"
+
+
+def test_a_server_that_ignores_background_is_named_once() -> None:
+    with mock("background=ignored") as server:
+        result = run(server, "--background")
+    assert (result.status, result.out, result.err) == (0, f"{TEXT}\n".encode(), f"{IGNORED}\n")
+
+
+@pytest.mark.parametrize("args", [(), ("--hold",), ("--format", "json")], ids=["text", "hold", "json"])
+def test_a_break_of_an_ignored_background_starts_afresh(args: tuple[str, ...]) -> None:
+    place = 3 if not args else 6
+    with mock(f"background=ignored,cut_events={place},cut=drop", "background=ignored") as server:
+        result = run(server, "--background", *args)
+    assert (result.status, asked(server)) == (0, ["POST /responses"] * 2)
+    assert result.err == f"{IGNORED}\n"
+    assert result.out.count(TEXT.encode()) == 1
+
+
+def test_a_break_of_an_ignored_background_after_text_is_40() -> None:
+    with mock("background=ignored,cut_events=half,cut=drop") as server:
+        result = run(server, "--background")
+    assert (result.status, result.out, len(server.requests)) == (40, b"one two", 1)
+    assert "--resume" not in result.err
+
+
+def test_sequence_numbers_of_an_ignored_background_are_not_looked_at() -> None:
+    with mock("background=ignored,skip=1") as server:
+        assert run(server, "--background").text == f"{TEXT}\n"
+
+
+def test_detach_from_a_server_that_ignores_background_is_26() -> None:
+    with mock("background=ignored") as server:
+        result = run(server, "--detach")
+    assert (result.status, result.out, len(server.requests)) == (26, b"", 1)
+    assert "the server ignores background" in result.err
+
+
+def test_sigint_cancels_nothing_at_a_server_that_ignores_background() -> None:
+    with (
+        mock(f"background=ignored,{FOR_EVER}") as server,
+        start("--base-url", server.url, "--background", "hi") as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.read(3)
+        process.send_signal(signal.SIGINT)
+        assert finish(process, SOON).status == -signal.SIGINT
+        assert asked(server) == ["POST /responses"]
+
+
+# Streams that go on where nobody can tell
+
+
+def test_a_replayed_stream_without_numbers_prints_nothing_twice() -> None:
+    events = [{**event} for event in responses_events(message(TEXT))]
+    events[0]["response"] = {**events[0]["response"], "background": True}
+    unnumbered = [{key: value for key, value in event.items() if key != "sequence_number"} for event in events]
+    result, requests = wired(sse_response(sse(events[:6])), sse_response(sse(unnumbered)), answered())
+    is_whole(result, "text")
+    assert lines(requests)[-1] == "GET /resp_1"
+
+
+def test_a_new_question_begins_with_numbers_of_its_own() -> None:
+    ping = sse_response(sse([{"type": "keepalive", "sequence_number": at} for at in range(30)]))
+    events = responses_events(message(TEXT))
+    events[0]["response"] = {**events[0]["response"], "background": True}
+    result, requests = wired(ping, sse_response(sse(events)))
+    is_whole(result, "text")
+    assert lines(requests) == ["POST", "POST"]
 
 
 NOTICED_BEFORE_A_WAIT = """

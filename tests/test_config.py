@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from oastream import cli
 from tests.program import CANARY, NOTHING, ROOT, Environment, Result, oastream
 from tests.streams import message, responses_body
 from tests.wire import Request, Server, serve, sse_response
@@ -169,6 +170,8 @@ def test_a_path_may_begin_with_the_home_directory(home: Home, tmp_path: Path) ->
     ("text", "names"),
     [
         ('modle = "x"', "model"),
+        ('[profiles.work]\nmodel = "x"', "is it profile?"),
+        ('model = ""', "model"),
         ("profile = 7", "config.toml"),
         ("model = 7", "model"),
         ("hold = 1", "hold"),
@@ -318,6 +321,55 @@ def test_help_is_there_whatever_the_configuration_says(home: Home) -> None:
     assert home.run("--help", env={"OASTREAM_RETRY": "x"}).status == 0
 
 
+# Without the file, without a flag
+
+
+def test_no_config_ignores_the_file_and_its_mistakes(home: Home) -> None:
+    home.write('model = "from-file"\nformat = "json"\n')
+    assert sent(home, "--no-config").json["model"] == "gpt-5-mini"
+    home.write("nonsense")
+    assert sent(home, "--no-config").json["model"] == "gpt-5-mini"
+    assert sent(home, "--no-config", env={"OASTREAM_MODEL": "from-environment"}).json["model"] == "from-environment"
+
+
+def test_no_config_leaves_a_file_that_cannot_be_read_alone(home: Home) -> None:
+    home.file.mkdir(parents=True)
+    assert sent(home, "--no-config")
+
+
+@pytest.mark.parametrize("order", [("--no-config", "--profile", "work"), ("--profile", "work", "--no-config")])
+def test_a_profile_has_no_effect_without_the_file(home: Home, order: tuple[str, ...]) -> None:
+    home.write(LAYERED)
+    result = home.run(*order, "--base-url", "mock:", "hi")
+    assert (result.status, result.out) == (2, b"")
+    assert "--profile" in result.message
+    assert sent(home, "--no-config", env={"OASTREAM_PROFILE": "work"}).json["model"] == "gpt-5-mini"
+
+
+SWITCHES = [option for group in cli.OPTIONS.values() for option in group if option.is_flag or option.count]
+ACTIONS = {"--help", "--help-all", "--version", "--show-config", "--list-models"}
+NEGATIONS = {"--no-stdin", "--no-wait", "--no-config"}
+
+
+def test_every_flag_but_an_action_can_be_taken_back() -> None:
+    assert {option.opts[-1] for option in SWITCHES if option.opposite is None} == ACTIONS | NEGATIONS
+
+
+@pytest.mark.parametrize("option", [o for o in SWITCHES if o.opposite], ids=lambda option: option.name)
+def test_a_flag_of_the_configuration_is_taken_back(home: Home, option: cli.Option) -> None:
+    assert option.opposite is not None
+    home.write(f"{option.name} = {2 if option.count else 'true'}\n")
+    assert home.shown()[option.name.replace("_", "-")]["value"]
+    taken_back = home.shown(option.opposite)[option.name.replace("_", "-")]
+    assert (taken_back["value"], taken_back["source"]) == (0 if option.count else False, "command line")
+    assert home.shown(option.opposite, option.opts[-1])[option.name.replace("_", "-")]["value"]
+
+
+def test_an_action_cannot_be_taken_back(home: Home) -> None:
+    assert home.run("--no-help", "hi").status == 2
+    assert home.run("--no-no-stdin", "hi").status == 2
+
+
 # --show-config
 
 
@@ -348,9 +400,24 @@ def test_show_config_has_a_line_an_option(home: Home) -> None:
     assert not {"help", "version", "prompt", "show-config"} & set(lines)
 
 
+def test_show_config_names_the_default_model(home: Home) -> None:
+    assert home.shown()["model"] == {"value": "gpt-5-mini", "source": "default", "name": None}
+
+
+def test_show_config_names_where_the_key_comes_from_and_not_the_key(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(CANARY)
+    key = {"value": "[redacted]", "source": "environment", "name": "OPENAI_API_KEY"}
+    assert home.shown()["api-key"] == key
+    assert home.shown("--api-key-file", f"{tmp_path}/key")["api-key"]["source"] == "command line"
+    by_variable = home.shown(env={"OASTREAM_API_KEY_FILE": f"{tmp_path}/key"})["api-key"]
+    assert by_variable["name"] == "OASTREAM_API_KEY_FILE"
+    assert home.shown(env={"OPENAI_API_KEY": None})["api-key"]["value"] is None
+    assert home.shown("--provider", "azure")["api-key"]["value"] is None
+
+
 def test_show_config_sends_nothing_and_reads_no_stdin(home: Home, server: Server) -> None:
-    args = ("--show-config", "--base-url", server.url, "--api-key-cmd", "exit 3")
-    result = oastream(*args, stdin=b"", env={**home.env, "OPENAI_API_KEY": None})
+    args = ("--show-config", "--base-url", server.url)
+    result = oastream(*args, stdin=b"", env={**home.env, "OPENAI_API_KEY": None, "OASTREAM_API_KEY_CMD": "exit 3"})
     assert (result.status, server.connections) == (0, 0)
 
 
@@ -360,7 +427,10 @@ def test_show_config_redacts_secrets(home: Home) -> None:
         "--header", f"Authorization: Bearer {CANARY}", "--header", f"api-key: {CANARY}", "--header", "X-A: b"
     )
     assert shown["header"]["value"] == ["Authorization: Bearer [redacted]", "api-key: [redacted]", "X-A: b"]
-    assert shown["api-key-cmd"]["value"] == "echo [redacted]"
+    command = {"value": "echo [redacted]", "source": "file", "name": str(home.file)}
+    assert shown["api-key-cmd"] == command
+    by_variable = home.shown(env={"OASTREAM_API_KEY_CMD": f"echo {CANARY}"})["api-key-cmd"]
+    assert by_variable == command | {"source": "environment", "name": "OASTREAM_API_KEY_CMD"}
     assert home.run("--show-config", "--set", f"user={CANARY}").status == 0
 
 
@@ -370,7 +440,7 @@ def test_show_config_with_a_bad_configuration_exits_6(home: Home) -> None:
 
 
 def test_the_profiles_of_the_man_page_are_profiles(home: Home) -> None:
-    page = (ROOT / "man" / "oastream.1.in").read_text()
+    page = (ROOT / "tests/docs/oastream.1.in").read_text()
     examples = next(block.split("@END")[0] for block in page.split("@PLAIN\n") if "[profile.ollama]" in block)
     home.write(examples)
     names = [line[9:-1] for line in examples.splitlines() if line.startswith("[profile.")]

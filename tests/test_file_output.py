@@ -307,13 +307,6 @@ def test_a_device_may_have_many_uses() -> None:
     assert quick(WHOLE, "-o", "/dev/null", "--record", "/dev/null").status == 0
 
 
-@pytest.mark.parametrize("option", ["-o", "--history", "--record"])
-def test_a_file_without_a_name_exits_2(option: str) -> None:
-    result = forked.oastream(option, "", "--format", "ndjson", "hi")
-    assert (result.status, result.out) == (2, b"")
-    assert result.message == f"oastream: bad usage: {option} needs the name of a file"
-
-
 # Modes and owners
 
 

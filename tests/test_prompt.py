@@ -171,6 +171,29 @@ def test_words_after_two_dashes_are_no_options(server: Server) -> None:
     assert prompt(server, "--", "--help", "me") == "--help me"
 
 
+@pytest.mark.parametrize("word", ["- item", "-- item", "--- x", "-5 degrees", "--frobnicate"])
+def test_a_prompt_that_begins_with_a_dash_is_told_of_two_dashes(server: Server, word: str) -> None:
+    result = refused(server, 2, run(server, word))
+    assert "no such option" in result.message
+    assert "oastream -- '" in result.err.splitlines()[1]
+    assert prompt(server, "--", word) == word
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--max", "--max-output-tokens, --max-tokens, --max-time or --max-event-bytes"),
+        ("--temp", "--temperature"),
+        ("--temp=0.5", "--temperature"),
+        ("--instr", "--instructions"),
+        ("--max_tokens", "--max-tokens"),
+        ("--modle", "--model"),
+    ],
+)
+def test_an_option_that_there_is_not_is_answered_with_those_it_may_mean(server: Server, typed: str, meant: str) -> None:
+    assert refused(server, 2, run(server, typed, "hi")).message.split("is it ")[1].startswith(meant)
+
+
 def test_an_empty_word_exits_8(server: Server) -> None:
     refused(server, 8, run(server, ""))
 
@@ -274,7 +297,16 @@ def test_a_loop_over_a_file_runs_once_a_line(server: Server, tmp_path: Path) -> 
     assert [prompt_in(request.json) for request in server.requests] == ["one", "two words", "three"]
 
 
-@pytest.mark.parametrize("words", [(), ("Sum up:",)], ids=["no-words", "words"])
+NOTICES = {
+    (): b"oastream: waiting for stdin\n",
+    ("Sum up:",): b"oastream: waiting for stdin; use -n to run without it\n",
+    ("Sum up:", "-"): b"oastream: waiting for stdin\n",
+    ("Sum up:", "-f", "-"): b"oastream: waiting for stdin\n",
+}
+"""-n is named where it helps: not where there would be nothing to send, nor where - asks for stdin."""
+
+
+@pytest.mark.parametrize("words", NOTICES, ids=" ".join)
 def test_two_seconds_of_silence_on_stdin_are_reported_and_waited_out(server: Server, words: tuple[str, ...]) -> None:
     with start("--base-url", server.url, *words, stdin=subprocess.PIPE) as process:
         began = time.monotonic()
@@ -288,12 +320,40 @@ def test_two_seconds_of_silence_on_stdin_are_reported_and_waited_out(server: Ser
         process.stdin.close()
         process.stdin = None
         result = finish(process)
-    assert b"stdin" in notice
-    assert b"-n" in notice
-    assert notice.startswith(b"oastream: ")
+    assert notice == NOTICES[words]
     assert 1.9 <= waited <= 10
     assert (result.status, result.out, result.err) == (0, b"ok\n", "")
-    assert prompt_in(server.request.json) == "\n\n".join([*words, "late text"])
+    assert prompt_in(server.request.json).split() == [*"".join(words[:1]).split(), "late", "text"]
+
+
+def test_a_terminal_that_is_read_says_how_to_end_it_and_nothing_else_is_drawn_there(server: Server) -> None:
+    """Whoever types would lose what they see to a line that is drawn anew."""
+    ours, theirs = pty.openpty()
+    try:
+        env = {"TERM": "xterm"}
+        with start("--base-url", server.url, "-", stdin=theirs, stderr=theirs, env=env) as process:
+            screen = b""
+            while b"ends it" not in screen:
+                screen += os.read(ours, 1000)
+            os.write(ours, b"typed\n")
+            while b"typed" not in screen:
+                screen += os.read(ours, 1000)
+            threading.Event().wait(1.5)  # in which a status line would have appeared
+            os.write(ours, b"\x04")
+            result = finish(process)
+            os.write(theirs, b"<END>")
+            while b"<END>" not in screen:
+                screen += os.read(ours, 1000)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (result.status, result.out) == (0, b"ok\n")
+    assert prompt_in(server.request.json) == "typed\n"
+    assert screen.replace(b"\r", b"").split(b"\n") == [
+        b"oastream: waiting for stdin; Ctrl-D on a line of its own ends it",
+        b"typed",
+        b"<END>",
+    ]
 
 
 def test_stdin_that_comes_in_pieces_is_read_to_its_end(server: Server) -> None:

@@ -10,7 +10,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from oastream.provider import EXTRAS
 from tests.program import CANARY, NOTHING, ROOT, Environment, Result, finish, oastream, start
 from tests.streams import chat_body, message, prompt_in, responses_body, responses_start
 from tests.wire import (
@@ -81,8 +84,8 @@ CLOUDS = {
         "Bearer CANARY-bedrock",
     ),
     "vertex": Cloud(
-        ("--provider", "vertex", "--base-url", "{}/openai/v1", "--api-key-cmd", "echo CANARY-vertex"),
-        {},
+        ("--provider", "vertex", "--base-url", "{}/openai/v1"),
+        {"OASTREAM_API_KEY_CMD": "echo CANARY-vertex"},
         {"responses": "/openai/v1/responses", "chat": "/openai/v1/chat/completions"},
         "authorization",
         "Bearer CANARY-vertex",
@@ -255,7 +258,7 @@ def service_account(tmp_path: Path, token_url: str) -> str:
     return str(tmp_path / "account.json")
 
 
-VERTEX_BY_ADC = dataclasses.replace(CLOUDS["vertex"], args=CLOUDS["vertex"].args[:4])
+VERTEX_BY_ADC = dataclasses.replace(CLOUDS["vertex"], env={})
 
 
 def test_vertex_signs_in_with_application_default_credentials(tmp_path: Path) -> None:
@@ -298,7 +301,15 @@ def test_a_missing_extra_exits_6_and_says_what_to_install(
     with serve(ANSWERS["responses"]) as server:
         result = ask(server, cloud, env={**env, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
         assert (result.status, result.out, server.connections) == (6, b"", 0)
-    assert f"pip install 'oastream[{provider}]'" in result.message
+    wanted, _ = EXTRAS[provider]
+    assert wanted in result.message
+    assert f"{sys.executable} -m pip install '{wanted}'" in result.err.splitlines()[1]
+
+
+def test_an_extra_is_what_a_provider_is_told_to_install() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for provider, (package, _) in EXTRAS.items():
+        assert [requirement.partition(">=")[0] for requirement in extras[provider]] == [package]
 
 
 @pytest.mark.parametrize(
@@ -322,14 +333,14 @@ def test_a_sign_in_that_lacks_something_exits_6_and_names_it(provider: str, env:
 
 
 def test_vertex_without_a_project_exits_6() -> None:
-    result = oastream("--provider", "vertex", "--api-key-cmd", "echo CANARY", "hello")
+    result = oastream("--provider", "vertex", "hello", env={"OASTREAM_API_KEY_CMD": "echo CANARY"})
     assert result.status == 6
     assert "GOOGLE_CLOUD_PROJECT" in result.message
 
 
 def test_no_token_goes_over_plain_http_to_another_host() -> None:
-    args = ("--provider", "vertex", "--base-url", "http://example.invalid/v1", "--api-key-cmd", "echo CANARY-vertex")
-    assert oastream(*args, "hello").status == 6
+    args = ("--provider", "vertex", "--base-url", "http://example.invalid/v1")
+    assert oastream(*args, "hello", env={"OASTREAM_API_KEY_CMD": "echo CANARY-vertex"}).status == 6
 
 
 # The same pipeline
@@ -405,8 +416,8 @@ def test_no_first_event_exits_33(cloud: Cloud) -> None:
 
 def test_a_refused_connection_exits_32() -> None:
     base = f"http://127.0.0.1:{free_port()}/v1"
-    args = ("--provider", "bedrock", "--base-url", base, "--api-key-cmd", "echo CANARY", "--retry", "0")
-    result = oastream(*args, "hello")
+    args = ("--provider", "bedrock", "--base-url", base, "--retry", "0")
+    result = oastream(*args, "hello", env={"OASTREAM_API_KEY_CMD": "echo CANARY"})
     assert result.status == 32
     assert "connection refused" in result.message
 

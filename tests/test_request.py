@@ -322,7 +322,7 @@ def test_the_key_may_come_from_a_file_named_in_the_environment(tmp_path: Path) -
 
 
 def test_the_key_may_come_from_a_command() -> None:
-    request = sent("responses", "--api-key-cmd", "echo sk-CANARY-cmd; exit 0")
+    request = sent("responses", env={"OASTREAM_API_KEY_CMD": "echo sk-CANARY-cmd; exit 0"})
     assert request.headers["authorization"] == "Bearer sk-CANARY-cmd"
 
 
@@ -338,13 +338,16 @@ def test_the_option_beats_the_environment(tmp_path: Path) -> None:
         ["--api-key-file", "/nonexistent/key"],
         ["--api-key-file", "/dev/null"],
         ["--api-key-file", "/"],
-        ["--api-key-cmd", "exit 3"],
-        ["--api-key-cmd", "true"],
     ],
     ids=" ".join,
 )
 def test_a_key_that_cannot_be_had_exits_6(server: Server, args: list[str]) -> None:
     refused(server, 6, *args)
+
+
+@pytest.mark.parametrize("command", ["exit 3", "true", "kill -9 $$", "yes"])
+def test_a_command_that_brings_no_key_exits_6(server: Server, command: str) -> None:
+    refused(server, 6, env={"OASTREAM_API_KEY_CMD": command})
 
 
 @pytest.mark.parametrize("key", ["sk-CANARY-ключ", "sk-CANARY\nX-Evil: 1"], ids=["not-ascii", "newline"])

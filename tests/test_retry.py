@@ -6,9 +6,13 @@ import email.utils
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from oastream.exits import ANSWERED, Outcome, Verdict
+from oastream.rejection import retry_after
+from oastream.retry import LONGEST_BACKOFF, Remains, Situation, Step, backoff, next_step
 from tests.program import Result, oastream
 from tests.streams import call, message, responses_body, responses_events, responses_start, sse
 from tests.wire import NO_HEADERS, Reply, Request, http_response, rst, send, serve, sse_response, stall
@@ -161,6 +165,12 @@ def test_the_server_says_whether_to_come_back(line: str, word: str, tries: int) 
     assert len(requests) == tries
 
 
+@pytest.mark.parametrize("line", ["429 Too Many Requests", "402 Payment Required", "503 Overloaded"])
+def test_no_word_of_the_server_allows_a_retry_of_what_only_money_changes(line: str) -> None:
+    result, requests = run(status(line, "insufficient_quota", {"x-should-retry": "true", "Retry-After": "0"}), OK)
+    assert (result.status, len(requests)) == (24, 1)
+
+
 def test_retries_are_told_with_v() -> None:
     result, _ = run(LIMITED, OK, args=[*QUICK, "-v"])
     assert (result.status, result.out) == (0, b"Hello\n")
@@ -185,3 +195,152 @@ def test_half_an_error_body_is_still_an_error() -> None:
     torn = [send(b'HTTP/1.1 429 Too Many Requests\r\nContent-Length: 500\r\n\r\n{"error":{"mess')]
     result, requests = run(torn, OK)
     assert (result.status, len(requests)) == (0, 2)
+
+
+# The decision
+
+
+def verdict(outcome: Outcome, **fields: Any) -> Verdict:
+    return Verdict(outcome, **fields)
+
+
+BROKE = verdict(Outcome.INTERRUPTED)
+LIMIT = verdict(Outcome.RATE_LIMITED, http_status=429)
+NO_CREDIT = verdict(Outcome.QUOTA, http_status=429, should_retry=True)
+STOPPED = verdict(Outcome.SIGNAL, signal=15)
+REFUSED = verdict(Outcome.NOT_FOUND, http_status=404)
+PASSED = verdict(Outcome.DEADLINE, should_retry=False)
+STREAM, RESPONSE = Remains.STREAM, Remains.RESPONSE
+
+DECISIONS: dict[str, tuple[Situation, Step]] = {
+    "whole": (Situation(verdict(Outcome.STOP)), Step.END),
+    "whole-in-background": (Situation(verdict(Outcome.STOP), remains=STREAM), Step.END),
+    "cut-at-the-limit": (Situation(verdict(Outcome.LENGTH)), Step.END),
+    "signal": (Situation(STOPPED), Step.END),
+    "signal-while-queued": (Situation(STOPPED, remains=RESPONSE, is_queued=True), Step.END),
+    "limited": (Situation(LIMIT), Step.ASK),
+    "limited-after-output": (Situation(LIMIT, is_written=True), Step.END),
+    "broke-off": (Situation(BROKE), Step.ASK),
+    "broke-off-after-output": (Situation(BROKE, is_written=True), Step.END),
+    "last-try": (Situation(LIMIT, failures=2), Step.ASK),
+    "one-too-many": (Situation(LIMIT, failures=3), Step.END),
+    "no-retries": (Situation(LIMIT, retries=0), Step.END),
+    "asked-too-often": (Situation(LIMIT, failures=1, asked=3), Step.END),
+    "asked-too-often-but-resumable": (Situation(BROKE, asked=3, remains=STREAM), Step.RESUME),
+    "refused": (Situation(REFUSED), Step.END),
+    "no-credit": (Situation(NO_CREDIT), Step.END),
+    "no-credit-in-background": (Situation(NO_CREDIT, remains=STREAM), Step.END),
+    "deadline": (Situation(PASSED), Step.END),
+    "deadline-in-background": (Situation(PASSED, remains=STREAM), Step.END),
+    "resumable": (Situation(BROKE, remains=STREAM), Step.RESUME),
+    "resumable-after-output": (Situation(BROKE, remains=STREAM, is_written=True), Step.RESUME),
+    "resumable-one-too-many": (Situation(BROKE, remains=STREAM, failures=3), Step.END),
+    "only-polled": (Situation(BROKE, remains=RESPONSE, is_written=True), Step.POLL),
+    "queued": (Situation(BROKE, remains=RESPONSE, is_queued=True), Step.POLL),
+    "queued-without-retries": (Situation(BROKE, remains=RESPONSE, is_queued=True, retries=0), Step.POLL),
+    "queued-in-the-foreground": (Situation(BROKE, is_queued=True, retries=0), Step.END),
+    "resumed-in-vain": (Situation(REFUSED, remains=RESPONSE, in_vain=True), Step.POLL),
+    "in-vain-without-retries": (Situation(BROKE, remains=RESPONSE, in_vain=True, retries=0), Step.POLL),
+    "failed": (Situation(verdict(Outcome.SERVER_ERROR)), Step.ASK),
+    "failed-after-output": (Situation(verdict(Outcome.FAILED), is_written=True), Step.END),
+    "failed-of-a-resume": (Situation(verdict(Outcome.SERVER_ERROR), has_question=False), Step.END),
+    "broke-off-of-a-resume": (Situation(BROKE, has_question=False, remains=STREAM), Step.RESUME),
+    "end-of-a-recording": (Situation(BROKE, can_open=False), Step.END),
+    "queued-at-the-end-of-a-recording": (
+        Situation(BROKE, remains=RESPONSE, is_queued=True, can_open=False),
+        Step.END,
+    ),
+    "forbidden-by-the-server": (Situation(LIMIT._replace(should_retry=False)), Step.END),
+    "allowed-by-the-server": (
+        Situation(verdict(Outcome.NOT_API, http_status=501, should_retry=True)),
+        Step.ASK,
+    ),
+    "a-wait-within-the-budget": (Situation(LIMIT._replace(retry_after=119.0)), Step.ASK),
+    "a-wait-beyond-the-budget": (Situation(LIMIT._replace(retry_after=120.0)), Step.END),
+    "a-wait-beyond-what-is-left": (Situation(LIMIT._replace(retry_after=30.0), now=100.0), Step.END),
+    "the-budget-is-spent": (Situation(LIMIT, now=121.0, retry_delay=0.0), Step.END),
+}
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_the_next_step_is(name: str) -> None:
+    situation, step = DECISIONS[name]
+    decision = next_step(situation)
+    assert decision.step is step
+    assert bool(decision.reason) == (step is Step.END), "an end has a reason"
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome in ANSWERED])
+def test_nothing_follows_a_complete_answer(outcome: Outcome) -> None:
+    for remains in Remains:
+        situation = Situation(verdict(outcome, should_retry=True, http_status=500), remains=remains, in_vain=True)
+        assert next_step(situation).step is Step.END
+
+
+@pytest.mark.parametrize("failures", [1, 2, 5, 50, 1025, 10**6])
+def test_the_backoff_grows_to_a_limit_and_has_full_jitter(failures: int) -> None:
+    longest = min(0.5 * 2 ** min(failures - 1, 20), LONGEST_BACKOFF)
+    assert backoff(0.5, failures, luck=0.0) == 0.0
+    assert backoff(0.5, failures, luck=0.5) == longest / 2
+    assert backoff(0.5, failures, luck=1.0) == longest
+    assert backoff(0.0, failures, luck=1.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after-ms": "soon", "retry-after": "9"}, 9),
+        ({"retry-after": "-3"}, 0),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0),
+        ({"retry-after": "Fri, 31 Dec 99999 23:59:59 GMT"}, None),
+        ({"retry-after": "Fri, 99 Foo 2030 99:99:99 +999999"}, None),
+    ],
+    ids=str,
+)
+def test_retry_after_is_read_in_each_form(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize("value", ["1e300", "9" * 300, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_wait_of_ages_ends_the_run_and_is_no_bug(value: str) -> None:
+    result, requests = run(status("429 Too Many Requests", headers={"Retry-After": value}), OK)
+    assert (result.status, len(requests)) == (30, 1)
+    assert "not retried" in result.err
+
+
+@pytest.mark.parametrize("year", ["10000", "99999", "9" * 30])
+def test_a_date_that_no_calendar_has_is_overlooked(year: str) -> None:
+    date = f"Fri, 31 Dec {year} 23:59:59 GMT"
+    result, requests = run(status("429 Too Many Requests", headers={"Retry-After": date}), OK)
+    assert (result.status, len(requests)) == (0, 2)
+
+
+def test_a_wait_of_ages_without_a_budget_can_still_be_interrupted_by_max_time() -> None:
+    ages = status("429 Too Many Requests", headers={"Retry-After": "1e308"})
+    result, _ = run(ages, OK, args=["--retry-max-time", "0", "--format", "ndjson", "--max-time", "2"])
+    assert (result.status, result.end["error"]["kind"]) == (30, "rate_limited")
+
+
+def test_more_retries_than_a_float_can_double_are_no_bug() -> None:
+    result, requests = run(LIMITED, args=["--retry-delay", "0", "--retry", "1100"])
+    assert (result.status, len(requests)) == (30, 1101)
+
+
+@pytest.mark.parametrize(("code", "tries"), [("insufficient_quota", 1), ("invalid_prompt", 1), ("server_error", 3)])
+def test_an_error_within_held_output_is_tried_again_only_if_that_may_help(code: str, tries: int) -> None:
+    error = {"type": "error", "code": code, "message": "no luck"}
+    broken = sse_response(responses_start("Hello") + sse([error]))
+    result, requests = run(broken, args=[*QUICK, "--hold"])
+    assert (result.status, result.out, len(requests)) == (42, b"", tries)
+
+
+def test_the_reason_for_no_retry_is_told_with_v() -> None:
+    result, _ = run(CUT, args=[*QUICK, "-v"])
+    assert "nothing is printed twice" in result.err

@@ -119,7 +119,7 @@ def test_no_option_shows_the_key(args: tuple[str, ...], format: str, tmp_path: P
         harmless(forked.oastream(*given), tmp_path)
 
 
-SOURCES = ["OPENAI_API_KEY", "OASTREAM_API_KEY_FILE", "--api-key-file", "--api-key-cmd", "--header", "bad"]
+SOURCES = ["OPENAI_API_KEY", "OASTREAM_API_KEY_FILE", "--api-key-file", "OASTREAM_API_KEY_CMD", "--header", "bad"]
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -132,13 +132,13 @@ def test_a_key_from_anywhere_is_a_secret(source: str, name: str, tmp_path: Path)
     if source.startswith("OPENAI"):
         env[source] = CANARY
     elif source.startswith("OASTREAM"):
-        env[source] = str(file)
+        env[source] = f"cat {file}" if source.endswith("CMD") else str(file)
     elif source == "--header":
         args = ["--header", f"api-key: {CANARY}"]
     elif source == "bad":
         env["OPENAI_API_KEY"] = f"{CANARY}\u00e9"
     else:
-        args = [source, f"cat {file}" if source.endswith("cmd") else str(file)]
+        args = [source, str(file)]
     recorded = tmp_path / "out"
     recorded.mkdir()
     with serve(ECHOES[name]) as server:

@@ -313,6 +313,26 @@ def serve(*replies: Reply, tls: ssl.SSLContext | None = None) -> Iterator[Server
         server.close()
 
 
+@contextlib.contextmanager
+def listening(play: Step) -> Iterator[str]:
+    """The base URL of a server that does with each connection what `play` does, and reads nothing by itself."""
+
+    def serve_one(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(PATIENCE)
+            play(connection)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve_one, args=listener.accept()[:1], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        listener.shutdown(socket.SHUT_RDWR)  # Linux: close alone leaves accept() waiting
+
+
 def free_port() -> int:
     """A port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -63,6 +63,7 @@ class Fault:
     sequence: str | None = None
     endless: bool = False
     replay: bool = True
+    background: str | None = None
 
 
 def settled(fault: Fault, frames: Iterable[Frame]) -> Fault:

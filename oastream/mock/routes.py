@@ -125,6 +125,8 @@ class Routes:
         if early := _early(fault):
             return early
         body = check(request.body)
+        if fault.background == "ignored":
+            body = {**body, "background": False}
         if api is responses:
             self._check_previous(body)
         turn = Turn(body, answer_to(body, fault.reply, fault.end), number, int(time.time()))
@@ -139,7 +141,7 @@ class Routes:
 
     def _background(self, turn: Turn, tape: Tape, fault: Fault) -> Reply:
         """Starts a job. Its answer's error is part of it; the other faults are those of this connection."""
-        streamed = bool(turn.body.get("stream"))
+        streamed = bool(turn.body.get("stream")) and fault.background != "queued"
         tape, final, fault = _job_of(turn, tape, fault)
         job = Job(turn, tape, final, fault.pace, streamed and fault.replay, self._clock(), self._clock)
         self._keep(turn, job)

@@ -33,7 +33,7 @@ Events count from 0 as they are sent; `half` is the place after the middle piece
     duplicate, skip, reorder, malformed, huge, sequence           wrong events
     error, after, code, type, message                             an error event, or the words of an error body
     no_done, no_finish, endless                                   wrong ends of the stream
-    replay                                                        background: whether the stream can be taken up again
+    replay, background                                            what becomes of a background response
 
 `KEYS` says what each means, and `oastream-mock --help` prints it.
 """
@@ -308,6 +308,11 @@ KEYS: dict[str, Key] = {
     "no_finish": Key(_flag, "no terminal event (Chat: no chunk with a finish_reason)"),
     "endless": Key(_flag, "the text begins anew, for ever"),
     "replay": Key(_flag, "false: a background response made by this attempt can be polled, not streamed again"),
+    "background": Key(
+        _one_of("queued", "ignored"),
+        "queued (a request for a background response is answered with one JSON object whose status is queued, to be"
+        " polled, even if it asks for a stream), ignored (it is answered as if it did not ask for the background)",
+    ),
 }
 
 

@@ -1,0 +1,215 @@
+"""HTTP/1.1 responses, fed as bytes: any cut of them is the same response, and none is whole that is not."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oastream.http1 import MAX_HEAD_BYTES, PIECE, Cut, Http1Response, Inflater, NoReply, NotHttp, UnreadableBody
+from tests.wire import chunk
+
+BODY = b'data: {"type":"response.created"}\n\n' * 5 + "Zürich\n\n".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a reader has got of a response: `ending` is how its body ended."""
+
+    status: int
+    body: bytes
+    ending: str
+
+
+def pieces_of(response: Http1Response) -> Iterator[bytes]:
+    """All there is for now. Raises how the body ended: `Ended`, `Cut`, `UnreadableBody`."""
+    while piece := response.next_piece():
+        assert len(piece) <= PIECE or response.headers.get("content-encoding") is None
+        yield piece
+    if piece is None:
+        raise Ended
+
+
+class Ended(Exception):
+    """The body is whole."""
+
+
+def seen(parts: list[bytes], closes: bool = True) -> Seen:
+    response, body, ending = Http1Response(), b"", "waits"
+    try:
+        for part in [*parts, None] if closes else parts:
+            response.feed_eof() if part is None else response.feed(part)
+            if response.head_ended:
+                for piece in pieces_of(response):
+                    body += piece
+    except (Ended, Cut, NoReply, NotHttp, UnreadableBody) as error:
+        ending = type(error).__name__
+    return Seen(response.status, body, ending)
+
+
+def feed_all(response: Http1Response, parts: list[bytes]) -> None:
+    for part in parts:
+        response.feed(part)
+
+
+def cut_at(data: bytes, offsets: list[int]) -> list[bytes]:
+    edges = [0, *sorted({offset % (len(data) + 1) for offset in offsets}), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(edges) if b > a]
+
+
+def response(head: str, body: bytes, status: str = "200 OK") -> bytes:
+    return f"HTTP/1.1 {status}\r\n{head}\r\n\r\n".encode() + body
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+def chunked(data: bytes) -> bytes:
+    return b"".join(chunk(data[at : at + 20]) for at in range(0, len(data), 20)) + b"0\r\n\r\n"
+
+
+PACKED = {
+    "identity": BODY,
+    "gzip": gzip.compress(BODY),
+    "x-gzip": gzip.compress(BODY[:50]) + gzip.compress(BODY[50:]),
+    "deflate": zlib.compress(BODY),
+    "Deflate": raw_deflate(BODY),
+    "identity, gzip": gzip.compress(BODY[:1]) + gzip.compress(b"") + gzip.compress(BODY[1:]) + bytes(9),
+}
+FRAMED: dict[str, Callable[[bytes], bytes]] = {
+    "length": lambda body: response(f"Content-Length: {len(body)}", body),
+    "chunked": lambda body: response("Transfer-Encoding: chunked", chunked(body)),
+    "Chunked": lambda body: response("Transfer-Encoding: Chunked", chunked(body)),
+    "close": lambda body: response("Connection: close", body),
+    "after-100": lambda body: b"HTTP/1.1 100 Continue\r\n\r\n" + response(f"Content-Length: {len(body)}", body),
+}
+RESPONSES = {
+    f"{framing}, {coding}": frame(packed).replace(b"\r\n\r\n", f"\r\nContent-Encoding: {coding}\r\n\r\n".encode(), 1)
+    if framing != "after-100"
+    else frame(BODY)
+    for framing, frame in FRAMED.items()
+    for coding, packed in PACKED.items()
+}
+
+
+@given(st.sampled_from(sorted(RESPONSES)), st.lists(st.integers(0, 2000), max_size=12))
+def test_any_cut_is_the_same_response(name: str, offsets: list[int]) -> None:
+    assert seen(cut_at(RESPONSES[name], offsets)) == Seen(200, BODY, "Ended")
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_single_bytes_are_the_same_response(name: str) -> None:
+    assert seen([bytes([byte]) for byte in RESPONSES[name]]) == Seen(200, BODY, "Ended")
+
+
+@given(st.sampled_from(sorted(RESPONSES)), st.integers(1, 2000))
+def test_a_response_that_ends_early_is_never_whole(name: str, missing: int) -> None:
+    whole = RESPONSES[name]
+    early = seen([whole[: max(0, len(whole) - missing)]])
+    assert BODY.startswith(early.body)
+    if name == "close, identity" or (name.startswith("close") and early.body == BODY):
+        return  # nothing tells where such a body ends, or only padding is missing
+    assert early.ending != "Ended" or (early.body == b"" and name.startswith("close"))
+
+
+@given(st.sampled_from(sorted(RESPONSES)), st.binary(max_size=200), st.lists(st.integers(0, 2000), max_size=5))
+def test_what_follows_a_whole_response_changes_nothing(name: str, rest: bytes, offsets: list[int]) -> None:
+    if not name.startswith("close"):
+        assert seen(cut_at(RESPONSES[name] + rest, offsets)) == Seen(200, BODY, "Ended")
+
+
+@pytest.mark.parametrize("name", [name for name in RESPONSES if not name.startswith("close")])
+def test_a_second_response_does_not_replace_the_first(name: str) -> None:
+    second = response("Content-Length: 3\r\nX-Second: yes", b"bad", "500 Oops")
+    first = Http1Response()
+    first.feed(RESPONSES[name] + second)
+    assert (first.status, "x-second" in first.headers) == (200, False)
+    assert seen([RESPONSES[name] + second]) == Seen(200, BODY, "Ended")
+
+
+def test_a_body_ends_with_its_framing_and_not_with_the_connection() -> None:
+    for name, whole in RESPONSES.items():
+        assert seen([whole], closes=False).ending == ("waits" if name.startswith("close") else "Ended")
+
+
+def test_a_trailer_is_no_header() -> None:
+    one = Http1Response()
+    one.feed(response("Transfer-Encoding: chunked\r\nX-A: head", b"0\r\nX-A: trailer\r\nX-B: 1\r\n\r\n"))
+    assert one.headers == {"transfer-encoding": "chunked", "x-a": "head"}
+    assert one.next_piece() is None
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br", "compress"])
+def test_an_unknown_coding_spoils_the_body_and_not_the_head(coding: str) -> None:
+    one = Http1Response()
+    one.feed(response(f"Content-Length: 3\r\nContent-Encoding: {coding}", b"abc", "401 Unauthorized"))
+    assert (one.status, one.head_ended) == (401, True)
+    with pytest.raises(UnreadableBody, match=coding):
+        one.next_piece()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+def test_an_empty_body_is_whole_in_any_coding(coding: str) -> None:
+    assert seen([response(f"Content-Length: 0\r\nContent-Encoding: {coding}", b"")]) == Seen(200, b"", "Ended")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_corrupt_body_is_unreadable(coding: str) -> None:
+    packed = bytearray(PACKED[coding])
+    packed[12] ^= 0xFF
+    for body in (bytes(packed), b"\xff\xff" + BODY):
+        whole = response(f"Content-Length: {len(body)}\r\nContent-Encoding: {coding}", body)
+        assert seen([whole]).ending == "UnreadableBody"
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=6))
+def test_what_a_body_inflates_to_comes_in_bounded_pieces(kibibytes: list[int]) -> None:
+    """Members of any size, that of a piece among them, and none is lost at the border of two pieces."""
+    plain = [bytes([number]) * (1024 * size) for number, size in enumerate(kibibytes)]
+    inflater = Inflater("gzip")
+    inflater.feed(b"".join(map(gzip.compress, plain)))
+    out = []
+    while piece := inflater.next_piece():
+        assert len(piece) <= PIECE
+        out.append(piece)
+    assert b"".join(out) == b"".join(plain)
+    assert inflater.is_whole
+    assert not inflater.has_more
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", "does not speak HTTP"),
+        (b"HTTP/1.1 99999 OK\r\n\r\n", "does not speak HTTP"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "switched protocols"),
+        (b"HTTP/1.1 101 Go\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", "switched protocols"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD_BYTES, "does not speak HTTP"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MAX_HEAD_BYTES // 20), "does not speak HTTP"),
+    ],
+    ids=["ssh", "length", "status", "101", "upgrade", "endless-head", "endless-hints"],
+)
+@pytest.mark.parametrize("size", [None, 7])
+def test_what_is_no_response_says_so(data: bytes, what: str, size: int | None) -> None:
+    parts = cut_at(data, list(range(0, len(data), size or len(data))))
+    with pytest.raises(NotHttp) as caught:
+        feed_all(Http1Response(), parts)
+    assert caught.value.what == what
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4))
+def test_no_bytes_at_all_are_a_bug(noise: bytes, offsets: list[int]) -> None:
+    seen(cut_at(noise, offsets))
+    seen(cut_at(b"HTTP/1.1 200 OK\r\n" + noise, offsets))
+    seen(cut_at(response("Transfer-Encoding: chunked", noise), offsets))
+    seen(cut_at(response("Content-Encoding: gzip", b"\x1f\x8b" + noise), offsets))
+    seen(cut_at(response("Content-Encoding: deflate", noise), offsets))
