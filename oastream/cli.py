@@ -1,4 +1,4 @@
-"""argv → `Options`: every option is declared here, once. The only module that imports Click.
+"""argv → `Options`: every option is declared here, once. No other module of a run imports Click.
 
 In: the words of the command line and the environment. Out: `Options`, or the text of --help and --version.
 Refuses to know that there is a network, and never prints or exits by itself.
