@@ -7,9 +7,9 @@ Knows nothing of HTTP and proxies.
 
 from __future__ import annotations
 
-import _thread
 import os
 import ssl
+import threading
 from typing import Any
 
 from oastream.authority import public_host
@@ -19,7 +19,7 @@ from oastream.exits import Outcome, failure
 PIECE = 1 << 16
 _CERTIFICATES = {"SSL_CERT_FILE": "cafile", "SSL_CERT_DIR": "capath"}
 
-_lock = _thread.allocate_lock()
+_lock = threading.Lock()
 """Held while the context is made: the thread that connects may want it before the one that loads modules is done."""
 _contexts: list[Any] = []
 
