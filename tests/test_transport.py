@@ -260,28 +260,3 @@ def test_connecting_that_the_kernel_gives_up_is_no_deadline_of_ours() -> None:
     ours = translated(TimeoutError("timed out"), "host.example")
     assert isinstance(ours, Failure)
     assert ours.verdict.outcome is Outcome.TIMEOUT
-
-
-WAITING = """
-import os, signal, time
-from oastream.watch import READ, Watch
-
-watch = Watch()
-watch.catch_signals()
-ready, mark = os.pipe()
-rings = []
-
-def ring(*_):
-    rings.append(1)
-    if len(rings) == 3:
-        os.write(mark, b"x")
-
-signal.signal(signal.SIGALRM, ring)  # handled, so it wakes every wait; none of the signals that end one
-signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
-assert watch.ready(ready, READ, time.monotonic() + 20), "taken for the deadline"
-assert len(rings) >= 3
-"""
-
-
-def test_a_poll_that_reports_something_else_is_not_taken_for_a_deadline() -> None:
-    subprocess.run([sys.executable, "-c", WAITING], env=environment(), check=True, timeout=30)
