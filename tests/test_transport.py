@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from urllib.parse import urlsplit
 
@@ -48,6 +49,7 @@ def test_a_reply_that_comes_while_the_body_goes_up_is_taken(closes: bool) -> Non
 
     def refuse(connection: socket.socket) -> None:
         asked.append(read_head(connection))
+        time.sleep(0.5)  # by now the buffers are full, and the client can send no more
         error = dumps({"error": {"message": "10 MB at most"}})
         connection.sendall(http_response(error, "413 Content Too Large"))
         if not closes:
@@ -95,6 +97,17 @@ def test_a_server_that_closes_while_the_body_goes_up_is_unreachable() -> None:
     with listening(read_head) as url:
         result = ask(url, "--retry", "0")
     assert result.status == 32
+
+
+def test_a_reply_is_taken_from_a_connection_that_takes_nothing_more() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.sendall(http_response("{}", "413 Content Too Large"))
+    theirs.close()
+    watch = Watch()
+    with Response(Line(ours), urlsplit("http://host.example/"), watch, b"x") as response:
+        response.read_head(watch.now() + 20)
+        assert (response.status, response.read(watch.now() + 20)) == (413, b"{}")
 
 
 # Compression
