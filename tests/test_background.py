@@ -22,8 +22,7 @@ from oastream.mock.server import Server
 from tests import forked
 from tests.program import Result, environment, finish, start
 from tests.streams import Event, message, responses_events, sse
-from tests.wire import Reply, Request, http_response, serve, sse_response, stall
-from tests.wire import mark as tell
+from tests.wire import Reply, Request, chunk, http_response, send, serve, sse_response, stall
 from tests.wire import wait as wait_for
 
 TEXT = "one two three four"
@@ -165,6 +164,13 @@ def test_held_output_is_whole_too(args: tuple[str, ...], tmp_path: Any) -> None:
 
 
 # Sequence numbers
+
+
+@pytest.mark.parametrize("format", ["text", "ndjson"])
+def test_the_first_event_sent_twice_is_no_numbering_without_meaning(format: str) -> None:
+    with mock("duplicate=0", "ok") as server:
+        is_whole(run(server, "--background", "--format", format), format)
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("fault", ["skip", "duplicate", "reorder"])
@@ -378,14 +384,17 @@ def test_detach_leaves_as_soon_as_the_job_runs() -> None:
 
 def test_detach_waits_for_the_job_to_leave_the_queue() -> None:
     """OpenAI can leave a response queued whose stream was closed at its first event."""
-    runs, printed = threading.Event(), threading.Event()
+    runs = threading.Event()
     events = begun("created", "queued", "in_progress")
-    script = sse_response(sse(events[:2]), ending=[tell(printed), wait_for(runs), stall])
+    then = send(chunk(sse(events[2:])))
+    script = sse_response(sse(events[:2]), ending=[wait_for(runs), then, stall])
     with serve(script) as server, start("--base-url", server.url, "--detach", "hi") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"resp_1\n"
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
+        runs.set()
+        assert finish(process, SOON).status == 0
 
 
 def test_detach_leaves_a_queued_job_after_ten_seconds_and_says_so() -> None:
@@ -462,6 +471,13 @@ def test_an_error_event_that_comes_again_and_again_ends_the_run_as_that_error() 
     assert len(requests) <= 5
 
 
+def test_numbered_error_events_do_not_start_the_count_anew() -> None:
+    errors = [{"type": "error", "sequence_number": at, "error": {"code": "server_error"}} for at in range(1, 20)]
+    cut = sse_response(sse(begun("created")))
+    result, requests = wired(cut, *(sse_response(sse([error])) for error in errors))
+    assert (result.status, len(requests)) == (31, 3)
+
+
 def test_an_error_event_does_not_end_a_job_that_goes_on() -> None:
     events = [{**event, "sequence_number": at} for at, event in enumerate(responses_events(message(TEXT)))]
     events[0]["response"] = {**events[0]["response"], "background": True}
@@ -469,6 +485,16 @@ def test_an_error_event_does_not_end_a_job_that_goes_on() -> None:
     result, requests = wired(sse_response(sse([*events[:5], error])), sse_response(sse(events[5:])))
     is_whole(result, "text")
     assert lines(requests) == ["POST", "GET /resp_1?stream=true&starting_after=4"]
+
+
+def test_responses_that_begin_well_and_fail_are_not_asked_for_without_end() -> None:
+    """Each event of a response starts the count of failures anew; the questions are counted all the same."""
+    failed = begun("failed", status="failed", error={"code": "server_error", "message": "no luck"})[0]
+    begins = sse_response(sse(begun("created", "queued", "in_progress")))
+    fails = sse_response(sse([{**failed, "sequence_number": 3}]))
+    result, requests = wired(*(begins, fails) * 5)
+    assert (result.status, result.out) == (31, b"")
+    assert [request.method for request in requests] == ["POST", "GET"] * 3
 
 
 # What the server says of the response
@@ -506,6 +532,39 @@ def test_a_response_that_failed_after_output_is_42_and_never_resumed() -> None:
         result = run(server, "--background")
     assert (result.status, result.out, asked(server)) == (42, b"one two", ["POST /responses"])
     assert "--resume" not in result.err
+
+
+@pytest.mark.parametrize(("place", "status", "posts"), [("3", 31, 3), ("half", 42, 1)])
+def test_an_error_event_before_the_failure_asks_for_nothing_more(place: str, status: int, posts: int) -> None:
+    """OpenAI sends an error event, then response.failed."""
+    with mock(f"error=nested,after={place}") as server:
+        result = run(server, "--background")
+    assert (result.status, asked(server)) == (status, ["POST /responses"] * posts)
+
+
+def test_a_failure_that_does_not_follow_its_error_event_is_waited_for_two_seconds() -> None:
+    error = {"type": "error", "code": "insufficient_quota", "message": "no credit"}
+    script = sse_response(sse([*begun("created"), error]), ending=[stall])
+    result, requests = wired(script)
+    assert (result.status, lines(requests)) == (24, ["POST"])
+    assert 1.5 < result.seconds < 8
+
+
+def test_text_after_an_error_event_is_still_the_answer() -> None:
+    events = responses_events(message(TEXT))
+    events[0]["response"] = {**events[0]["response"], "background": True}
+    error = {"type": "error", "code": "server_error", "message": "a moment"}
+    result, requests = wired(sse_response(sse([*events[:5], error, *events[5:]])))
+    is_whole(result, "text")
+    assert len(requests) == 1
+
+
+def test_a_lone_surrogate_in_an_id_is_no_bug() -> None:
+    result, _ = wired(
+        sse_response(sse(begun("created", "in_progress", ident="resp_X")).replace(b"_X", rb"_\ud800"), ending=[stall]),
+        args=("--detach",),
+    )
+    assert (result.status, result.text) == (0, "resp_\ufffd\n")
 
 
 def test_a_polled_response_that_failed_is_a_failure_of_its_own_code() -> None:
