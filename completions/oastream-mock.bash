@@ -20,6 +20,11 @@ _oastream_mock() {
     local cur=${words[n - 1]} option=${words[n - 2]} value=${words[n - 1]} kind= candidates=() earlier=
     if [[ $cur == --*=* ]]; then
         option=${cur%%=*} value=${cur#*=}
+    elif [[ $option == -[!-]?* ]]; then
+        word=${option#-}
+        while [[ $word == [v]?* ]]; do word=${word#?}; done
+        option=
+        [[ $word == ? ]] && option=-$word
     fi
     case $option in
         --reply) kind=at ;;
@@ -30,10 +35,11 @@ _oastream_mock() {
         --fault) kind=list candidates=(on= end= reply= pace= delay= status= headers= body= raw= stall_after= stall= comments= drip= cut_events= cut_bytes= cut= framing= keep_open= duplicate= skip= reorder= malformed= huge= sequence= error= after= code= type= message= no_done= no_finish= endless= replay= background=) ;;
         --host) kind=text ;;
         --port) kind=text ;;
+        --generate) candidates=(man complete-bash complete-zsh complete-fish) ;;
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(--version --reply --pace --delay --end --script --fault --cycle --host --port -v --verbose --help)
+            candidates=(--version --reply --pace --delay --end --script --fault --cycle --host --port -v --verbose --generate --help)
             ;;
     esac
 

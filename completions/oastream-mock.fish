@@ -68,4 +68,5 @@ complete -c oastream-mock -l cycle -d 'After the last attempt comes the first ag
 complete -c oastream-mock -l host -x -d 'Where to listen'
 complete -c oastream-mock -l port -x -d '0: any that is free'
 complete -c oastream-mock -s v -l verbose -d 'One line on stderr for each request'
+complete -c oastream-mock -l generate -x -a 'man complete-bash complete-zsh complete-fish' -d 'Print the man page, or the completions of a shell'
 complete -c oastream-mock -l help -d 'Show this message and exit'

@@ -22,6 +22,11 @@ _oastream() {
         option=${cur%%=*} value=${cur#*=}
     elif [[ $option == --stats ]]; then
         option=
+    elif [[ $option == -[!-]?* ]]; then
+        word=${option#-}
+        while [[ $word == [nvqh]?* ]]; do word=${word#?}; done
+        option=
+        [[ $word == ? ]] && option=-$word
     fi
     case $option in
         -f | --file) kind=file ;;
@@ -64,10 +69,11 @@ _oastream() {
         --record) kind=file ;;
         --replay) kind=file ;;
         --profile) kind=found ;;
+        --generate) candidates=(man complete-bash complete-zsh complete-fish) ;;
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(-f --file -a --attach --attach-type -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --history --no-wait --tool-output --previous-response-id --set --body --header --dry-run --base-url --api-key-file --provider --insecure-http --list-models --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --no-config --show-config -v --verbose -q --quiet -h --help --help-all --version)
+            candidates=(-f --file -a --attach --attach-type -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --history --no-wait --tool-output --previous-response-id --set --body --header --dry-run --base-url --api-key-file --provider --insecure-http --list-models --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --no-config --show-config -v --verbose -q --quiet -h --help --help-all --generate --version --no-dry-run --no-insecure-http --no-background --no-detach --no-keep-partial --no-hold --no-eager --no-reasoning --no-realtime --no-verbose --no-quiet)
             ;;
     esac
 

@@ -12,12 +12,14 @@ fed by whoever has bytes, so many streams at once can share them.
 *httptools for HTTP/1.1, not httpx2, on the way of a single stream.* httpx2 and its transport take 145 ms to import and
 take each 20-byte chunk of a chunked body through pure Python; httptools takes 20 ms, most of it `typing`, and hands
 out chunks from C. The whole of a 20-event answer takes 1/22 of the time of the openai SDK, 100,000 events 1/41.
-httpx2 opens tunnels through proxies, and the SDK signs in to clouds; neither is loaded otherwise.
+The SDK signs in to clouds, and httpx2 hands over what it signs; neither is loaded otherwise. What httpx2 or libcurl
+would have brought is in small modules of our own: `dial` (several addresses race, RFC 8305), `proxy` (CONNECT, SOCKS5),
+`tls` (TLS within TLS, for https proxies); `connect` puts them together.
 
 *Start-up is counted in instructions,* which do not depend on the machine's mood (valgrind, millions, of a whole
 20-event answer): 215, of which bare Python takes 32, click and orjson with all that they import 100, the parts of the
 standard library beside those 25. Records are named tuples, not dataclasses, whose generated code took 34; `deferred`
-keeps out 26; no garbage is looked for while modules load, 12. All is loaded before stdin is read, so that it is done
+keeps out 26; no garbage is looked for while modules load, 8. All is loaded before stdin is read, so that it is done
 by the time the program upstream has something to say; what only TLS needs, 27, loads while the connection opens. What
 else could wait for that, decoding and framing, is 17: not worth the detour.
 """

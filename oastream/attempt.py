@@ -19,10 +19,11 @@ from oastream.job import Job, Promise
 from oastream.messages import Messages
 from oastream.options import Options
 from oastream.output import Output
+from oastream.redaction import redacted, shown_reply_header
 from oastream.rejection import rejection
 from oastream.reply import Reply
 from oastream.sinks import Sink
-from oastream.text import REDACTED, one_line, redacted
+from oastream.text import one_line
 from oastream.watch import Watch
 
 ERROR_BODY_BYTES = 1 << 20
@@ -390,7 +391,7 @@ class Attempt:
         except Failure as failed:
             if failed.verdict.outcome is Outcome.SIGNAL:
                 raise
-        return rejection(source.status, source.headers, bytes(body), request.url)
+        return rejection(source.status, source.headers, bytes(body), request)
 
 
 def _trace_request(messages: Messages, request: Request) -> None:
@@ -406,4 +407,4 @@ def _trace_reply(messages: Messages, source: Source, seconds: float) -> None:
     if messages.verbose:
         messages.trace("<", f"HTTP {source.status}, after {seconds * 1000:.0f} ms")
         for name, value in source.headers.items():
-            messages.trace("<", f"{name}: {REDACTED if name == 'set-cookie' else value}")
+            messages.trace("<", f"{name}: {shown_reply_header(name, value)}")

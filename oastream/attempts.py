@@ -59,10 +59,10 @@ class Attempts:
         """Attempt until there is an answer, or no reason to try again."""
         step = Step.ASK if self._has_question else Step.RESUME
         while True:
-            progress = self._job.progress if self._job is not None else 0
+            progress = self._job.progress if self._job is not None and step is not Step.ASK else 0
             verdict = self._attempt(step)
             has_progress = self._job is not None and self._job.progress > progress
-            if has_progress:
+            if has_progress and self._remains is not Remains.NOTHING:
                 self._begin_count_anew()
             decision = next_step(self._situation(step, verdict, has_progress))
             if decision.step is Step.END:
@@ -123,6 +123,7 @@ class Attempts:
             verdict,
             failures=self._failures + 1,
             retries=self._options.retry,
+            asked=session.figures.attempts,
             remains=self._remains,
             is_written=self._committed and not session.output.held,
             has_question=self._has_question,

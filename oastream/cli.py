@@ -1,4 +1,4 @@
-"""argv → `Options`: every option is declared here, once. The only module that imports Click.
+"""argv → `Options`: every option is declared here, once. No other module of a run imports Click.
 
 In: the words of the command line and the environment. Out: `Options`, or the text of --help and --version.
 Refuses to know that there is a network, and never prints or exits by itself.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 OPENAI_URL = "https://api.openai.com/v1"
 FORMATS = ("text", "ndjson", "tools", "json", "sse")
 PROVIDERS = ("azure", "bedrock", "vertex")
+GENERATED = ("man", "complete-bash", "complete-zsh", "complete-fish")
 
 # Defaults in seconds, from the contract, section 8.
 CONNECT_TIMEOUT = 10.0
@@ -83,23 +84,36 @@ class Pair(click.ParamType[tuple[str, str]]):
         return self.separator.join(pair)
 
 
+_FRAMING_HEADERS = ("content-length", "transfer-encoding")
+
+
 class Header(Pair):
-    """A request header: a token, a colon, and a value on one line of ASCII or Latin-1."""
+    """A request header: a token, a colon, and a value on one line of ASCII. It is not repeated: it may be a key."""
 
     def __init__(self) -> None:
         super().__init__("'Name: value'", ":")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, text = super().convert(value, param, ctx)
-        text = text.strip()
+        from oastream.endpoint import is_header_value  # not for --help
+
+        if isinstance(value, tuple):
+            return value
+        name, colon, text = (part.strip() for part in str(value).partition(":"))
+        if not colon or not name:
+            self.fail(f"it is not of the form {self.name}", param, ctx)
         if not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
-            self.fail(f"{name!r} is not a header name", param, ctx)
-        if any(ord(c) < 32 and c != "\t" for c in text) or not text.isprintable() or not text.isascii():
+            self.fail("what is before the colon is not a header name", param, ctx)
+        if name.lower() in _FRAMING_HEADERS:
+            self.fail(f"{name} says where the body ends, and oastream sets it itself", param, ctx)
+        if not is_header_value(text):
             self.fail(f"the value of {name} has characters that a header cannot carry", param, ctx)
         return name, text
 
     def joined(self, pair: tuple[str, str]) -> str:
-        return ": ".join(pair)
+        """The header as --show-config shows it."""
+        from oastream.redaction import shown_header  # not for --help
+
+        return f"{pair[0]}: {shown_header(*pair)}"
 
 
 class Encoding(click.ParamType[str]):
@@ -152,7 +166,9 @@ class BaseUrl(click.ParamType[str]):
             if not value.startswith("mock:"):
                 endpoint(value, "")
         except Failure as error:
-            self.fail(error.verdict.why, param, ctx)  # not the URL: it may hold a password
+            from oastream.redaction import shown_text
+
+            self.fail(f"{shown_text(value)!r}: {error.verdict.why}", param, ctx)
         return str(value)
 
 
@@ -256,6 +272,13 @@ def _help(context: click.Context, groups: Mapping[str, Iterable[click.Option]], 
 def _show_version(_context: click.Context, _option: click.Parameter, asked: bool) -> None:
     if asked:
         raise Shown(f"oastream {__version__}")
+
+
+def _generate(_context: click.Context, _option: click.Parameter, kind: str | None) -> None:
+    if kind is not None:
+        from oastream.companions import companion
+
+        raise Shown(companion("oastream", kind).removesuffix("\n"))
 
 
 def _load_profile(context: click.Context, _option: click.Parameter, profile: str | None) -> str | None:
@@ -525,6 +548,15 @@ OPTIONS: dict[str, list[Option]] = {
             callback=_show_help,
         ),
         _action("--help-all", help="Show all options.", is_eager=True, expose_value=False, callback=_show_all_help),
+        _value(
+            "--generate",
+            type=click.Choice(GENERATED),
+            help="Print the man page, or the completions of a shell.",
+            is_eager=True,
+            expose_value=False,
+            callback=_generate,
+            allow_from_autoenv=False,
+        ),
         _action("--version", help="Show the version.", is_eager=True, expose_value=False, callback=_show_version),
     ],
 }
@@ -568,7 +600,7 @@ DASH_HINT = "a prompt that begins with a dash stands after --, as in: oastream -
 
 
 class Shown(Exception):
-    """Ends parsing with a text for stdout: --help or --version."""
+    """Ends parsing with a text for stdout: --help, --version, a man page."""
 
 
 def common_options() -> list[Option]:
@@ -580,7 +612,7 @@ def common_options() -> list[Option]:
 def parse(words: list[str]) -> Options:
     """The words of the command line, without the program's name, as `Options`.
 
-    Raises `Shown` for --help and --version, and `Failure` with outcome usage for words that are off.
+    Raises `Shown` for --help and its like, and `Failure` with outcome usage for words that are off.
     """
     try:
         with command().make_context("oastream", _spelled_out(words), auto_envvar_prefix="OASTREAM") as context:
@@ -750,7 +782,7 @@ def _shown_config(context: click.Context, params: Mapping[str, Any]) -> str:
 
 def _key_row(context: click.Context, params: Mapping[str, Any]) -> Row:
     """Where the key comes from, never what it is."""
-    from oastream.text import REDACTED
+    from oastream.redaction import REDACTED
 
     for name in ("api_key_file", "api_key_cmd"):
         if params[name] is not None:

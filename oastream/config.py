@@ -10,15 +10,14 @@ import enum
 import json
 import math
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from oastream.endpoint import is_secret, shown_header
 from oastream.exits import Failure, Outcome, failure
-from oastream.text import REDACTED, one_line, redacted
+from oastream.redaction import SHORTEST, is_secret, redacted, secrets_in, shown_text
+from oastream.text import one_line
 
 PROFILES = "profile"
 """The table that holds the profiles, each a table of its own."""
@@ -235,21 +234,17 @@ def _shown(value: Any) -> str:
     return one_line(str(value), 200) or '""'
 
 
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|gsk|xai|AIza|hf|key|ghp)[-_]?[A-Za-z0-9_-]{12,}")
 _KEY_VARIABLES = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
 
 
 def without_secrets(value: Any, environ: Mapping[str, str]) -> Any:
-    """A value as JSON has it, without header credentials, passwords in URLs, and what looks like a key."""
+    """A value as JSON has it, without passwords and secret fields in URLs, and what looks like a key."""
     if isinstance(value, list | tuple | frozenset):
         return [without_secrets(item, environ) for item in value]
     if isinstance(value, enum.Enum):
         return value.value
     if not isinstance(value, str):
         return value
-    secrets = tuple(text for name in _KEY_VARIABLES if (text := environ.get(name, "").strip()))
-    name, colon, rest = value.partition(": ")
-    if colon:
-        value = f"{name}: {shown_header(name, rest, secrets)}"
-    value = re.sub(r"(?<=://)[^/@\s]*@", f"{REDACTED}@", redacted(value, secrets))
-    return _KEY_LIKE.sub(REDACTED, value)
+    keys = (environ.get(name, "").strip() for name in _KEY_VARIABLES)
+    secrets = (*(key for key in keys if len(key) >= SHORTEST), *secrets_in((), None, environ))
+    return shown_text(redacted(value, secrets))

@@ -1,251 +1,153 @@
-"""A URL → a connected socket: DNS, TCP, proxy, TLS.
+"""A URL → a connection to its server: DNS, TCP, proxy, TLS.
 
 In: a URL, the environment's proxies and certificates, a deadline. Out: a socket that does not block.
 The whole phase runs in a thread of its own, since DNS cannot be polled: the run stays open to signals, deadlines and
-a reader that goes away. Their exceptions become ours in one table. Knows nothing of requests.
+a reader that goes away. Its exceptions become ours in one table. Knows nothing of requests.
 """
 
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import socket
-import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import SplitResult
 
+from oastream.authority import origin, port_of, public_host
+from oastream.dial import addresses_of, dial, seconds_left
+from oastream.endpoint import is_loopback
 from oastream.exits import Failure, Outcome, failure
 from oastream.threads import call_in_thread
-from oastream.watch import LONGEST_WAIT, Watch
+from oastream.watch import Watch
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
+if TYPE_CHECKING:
+    from oastream.proxy import Connect, Proxy, Socks5
+
+__all__ = ["Line", "connect", "origin", "translated"]
+
+_PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
 class Line(NamedTuple):
-    """A connected socket. `through_proxy` holds the headers that a plain-http proxy wants, else None.
+    """A connection. `through_proxy` holds the headers that a proxy for plain http wants, else None.
 
-    `keep` is what must live as long as the socket.
+    `socket` is one of the socket module, of ssl, or `tls.StackedTls`, which has what is used of those.
     """
 
     socket: Any
     through_proxy: tuple[tuple[str, str], ...] | None = None
-    keep: object = None
-
-
-def port_of(url: SplitResult) -> int:
-    return url.port or DEFAULT_PORTS.get(url.scheme, 80)
-
-
-def origin(url: SplitResult) -> str:
-    """Host and port as messages name them; the port only when it is not the scheme's own."""
-    host = url.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    return host if url.port in (None, DEFAULT_PORTS.get(url.scheme)) else f"{host}:{url.port}"
 
 
 def connect(url: SplitResult, environ: Mapping[str, str], watch: Watch, deadline: float) -> Line:
     """A line to the URL's host. Raises `Failure`: unreachable, timeout, tls, config, or the signal that came."""
-    where = origin(url)
-
-    def load_tls() -> None:
-        if url.scheme == "https":
-            importlib.import_module("truststore")  # and ssl with it, while the thread waits for name and connection
-
+    way = _Way(url, _proxy_for(url, environ), deadline)
     try:
         line = call_in_thread(
-            lambda: _open(url, environ, deadline),
+            way.open,
             watch,
             deadline,
-            meanwhile=load_tls,
+            meanwhile=way.load_tls,  # while the thread waits for name and connection
             release=lambda line: line.socket.close(),
         )
     except Failure:
         raise
     except Exception as error:
-        raise translated(error, where) from error
+        raise translated(error, way.where) from error
     line.socket.setblocking(False)
     return line
 
 
-def _open(url: SplitResult, environ: Mapping[str, str], deadline: float) -> Line:
-    proxy = proxy_for(url, environ)
-    if proxy is None:
-        plain: Any = _tcp(url, deadline)
-        return Line(_secured(plain, url, deadline) if url.scheme == "https" else plain)
-    if url.scheme == "http":
-        return Line(_to_proxy(proxy, deadline), through_proxy=_proxy_headers(proxy))
-    tunnel, keep = _tunnel(proxy, url, deadline)
-    return Line(_secured(tunnel, url, deadline), keep=keep)
-
-
-def _tcp(url: SplitResult, deadline: float) -> socket.socket:
-    """Connect to the first address that answers; each gets its share of the time that is left."""
-    host = url.hostname or ""
-    # As bytes, or Python imports its IDNA codec: 4 ms.
-    name = host.encode("ascii") if host.isascii() else host.encode("idna")
-    addresses = socket.getaddrinfo(name, port_of(url), type=socket.SOCK_STREAM)
-    for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
-        line = socket.socket(family, kind, protocol)
-        try:
-            line.settimeout(_left(deadline, left))
-            line.connect(address)
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return line
-        except OSError:
-            line.close()
-            if left == 1:
-                raise
-    raise OSError(errno.EADDRNOTAVAIL, "the name has no address")
-
-
-def _left(deadline: float, shares: int = 1) -> float:
-    """Seconds for a step that has its share of the time that is left."""
-    return min(max(0.001, (deadline - time.monotonic()) / shares), LONGEST_WAIT)
-
-
-def _secured(line: Any, url: SplitResult, deadline: float) -> Any:
-    """TLS over a connected socket."""
-    context = _tls_context()
-    context.set_alpn_protocols(["http/1.1"])
-    line.settimeout(_left(deadline))
-    return context.wrap_socket(line, server_hostname=url.hostname)
-
-
-_CERTIFICATES = {"SSL_CERT_FILE": "cafile", "SSL_CERT_DIR": "capath"}
-
-
-def _tls_context() -> Any:
-    """Trusts the certificates that SSL_CERT_FILE and SSL_CERT_DIR name, as OpenSSL would; else the system's."""
-    import ssl  # 27 million instructions with truststore, an eighth of a run: not for plain http
-
-    import truststore
-
-    if not any(map(os.environ.get, _CERTIFICATES)):
-        return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # truststore would read a named file a second time: 40 ms
-    _load_certificates(context, ssl.get_default_verify_paths())
-    return context
-
-
-def _load_certificates(context: Any, usual: Any) -> None:
-    """What the variables name must be there: OpenSSL would pass over it in silence."""
-    for variable, argument in _CERTIFICATES.items():
-        path = os.environ.get(variable) or getattr(usual, argument)
-        if not path:
-            continue
-        try:
-            os.stat(path)
-            context.load_verify_locations(**{argument: path})
-        except OSError as error:  # an ssl.SSLError is one
-            if not os.environ.get(variable):
-                continue
-            why = "it holds no certificate" if type(error).__module__ == "ssl" else (error.strerror or "").lower()
-            raise failure(Outcome.CONFIG, f"cannot use {variable}", f"{path}: {why}") from error
-
-
-# Proxies ---------------------------------------------------------------------------------------------------------
-
-
-def proxy_for(url: SplitResult, environ: Mapping[str, str]) -> SplitResult | None:
-    """The proxy that the environment names for this URL: HTTPS_PROXY, http_proxy, ALL_PROXY, less NO_PROXY."""
-    names = (f"{url.scheme}_proxy", "all_proxy")
-    value = next((v for name in names for v in (environ.get(name), environ.get(name.upper())) if v), None)
-    if value is None or _bypassed(url, environ):
+def _proxy_for(url: SplitResult, environ: Mapping[str, str]) -> Proxy | None:
+    """The proxy for the URL. Loopback never goes through one: a key for this machine would leave it in clear."""
+    if is_loopback(url.hostname or "") or not any(map(environ.get, _PROXY_VARIABLES)):
         return None
-    if "://" not in value:
-        value = f"http://{value}"
-    try:
-        proxy = urlsplit(value)
-        _ = proxy.port
-    except ValueError as error:
-        raise failure(Outcome.CONFIG, "bad proxy", f"its URL has {error}".lower()) from error
-    if proxy.scheme not in ("http", "https") or not proxy.hostname:
-        raise failure(Outcome.CONFIG, "bad proxy", f"{_without_user(proxy)} is not an http:// or https:// proxy")
-    return proxy
+    from oastream.proxy import proxy_for
+
+    return proxy_for(url, environ)
 
 
-def _bypassed(url: SplitResult, environ: Mapping[str, str]) -> bool:
-    """NO_PROXY: host names with their subdomains, addresses, networks in CIDR form, or *."""
-    host = (url.hostname or "").lower()
-    for entry in (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(","):
-        name, _, port = entry.strip().lower().rpartition(":")
-        if not (name and port.isdigit() and "]" not in port and name.count(":") in (0, 7)):
-            name, port = entry.strip().lower(), ""
-        name = name.strip("[]").removeprefix("*.").lstrip(".")
-        if not name or (port and int(port) != port_of(url)):
-            continue
-        if name == "*" or host == name or host.endswith(f".{name}") or ("/" in name and _in_network(host, name)):
-            return True
-    return False
+class _Way:
+    """The way to a server, layer by layer; all but `load_tls` in a thread of its own."""
 
+    def __init__(self, url: SplitResult, proxy: Proxy | None, deadline: float) -> None:
+        self._url = url
+        self._host = url.hostname or ""
+        self._port = port_of(url)
+        self._proxy = proxy
+        self._deadline = deadline
+        self._is_secure = url.scheme == "https"
+        self.where = origin(url)
+        """How messages name what it is on the way to at the moment."""
 
-def _in_network(host: str, network: str) -> bool:
-    import ipaddress  # only for NO_PROXY entries in CIDR form
+    def load_tls(self) -> None:
+        """Load what only TLS needs, if the way needs it."""
+        if self._is_secure or (self._proxy is not None and self._proxy.scheme == "https"):
+            from oastream.tls import shared_context
 
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        return False
+            shared_context()
 
+    def open(self) -> Line:
+        """Raises `Failure`, `OSError`, `UnicodeError`."""
+        if self._proxy is None:
+            return Line(self._secured(dial(self._host, self._port, self._deadline)))
+        line = self._to_proxy(self._proxy)
+        if self._url.scheme == "http" and not self._proxy.is_socks:
+            return Line(line, through_proxy=self._proxy.headers())
+        try:
+            self._shake_hands(line, self._handshake(self._proxy))
+        except BaseException:
+            line.close()
+            raise
+        self.where = origin(self._url)
+        return Line(self._secured(line))
 
-def _without_user(proxy: SplitResult) -> str:
-    return f"{proxy.scheme}://{proxy.netloc.rpartition('@')[2]}"
+    def _secured(self, line: Any) -> Any:
+        if not self._is_secure:
+            return line
+        from oastream.tls import secure
 
+        return secure(line, self._host, self._deadline)
 
-def _proxy_headers(proxy: SplitResult) -> tuple[tuple[str, str], ...]:
-    if proxy.username is None:
-        return ()
-    import base64
+    def _to_proxy(self, proxy: Proxy) -> Any:
+        """A connection to the proxy itself."""
+        self.where = proxy.name
+        line = dial(proxy.host, proxy.port, self._deadline)
+        if proxy.scheme != "https":
+            return line
+        from oastream.tls import secure
 
-    user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return (("Proxy-Authorization", f"Basic {base64.b64encode(user.encode()).decode()}"),)
+        return secure(line, proxy.host, self._deadline)
 
+    def _handshake(self, proxy: Proxy) -> Connect | Socks5:
+        from oastream.proxy import Connect, Socks5
 
-def _to_proxy(proxy: SplitResult, deadline: float) -> Any:
-    try:
-        line: Any = _tcp(proxy, deadline)
-        return _secured(line, proxy, deadline) if proxy.scheme == "https" else line
-    except OSError as error:
-        raise translated(error, f"the proxy {origin(proxy)}") from error
+        if not proxy.is_socks:
+            return Connect(proxy, public_host(self._host), self._port)
+        if proxy.resolves_names:
+            return Socks5(proxy, public_host(self._host), self._port)
+        return Socks5(proxy, self._address(), self._port)
 
+    def _address(self) -> str:
+        """The address of the host that the system likes best: socks5 leaves the name to us."""
+        self.where, before = origin(self._url), self.where
+        address: str = addresses_of(self._host, self._port)[0][4][0]
+        self.where = before
+        return address.partition("%")[0]
 
-def _tunnel(proxy: SplitResult, url: SplitResult, deadline: float) -> tuple[Any, object]:
-    """A CONNECT tunnel through an http proxy, opened by httpx2; also what keeps it open."""
-    import httpx2  # 150 ms, paid only behind a proxy
-
-    target = f"{url.hostname if ':' not in (url.hostname or '') else f'[{url.hostname}]'}:{port_of(url)}"
-    client = httpx2.Client(trust_env=False, timeout=_left(deadline))
-    request = client.build_request(
-        "CONNECT",
-        f"{proxy.scheme}://{proxy.hostname}:{port_of(proxy)}",
-        headers=[("Host", target), *_proxy_headers(proxy)],
-        extensions={"target": target.encode("ascii")},
-    )
-    name = f"the proxy {origin(proxy)}"
-    try:
-        response = client.send(request, stream=True)
-    except httpx2.TimeoutException as error:
-        raise failure(Outcome.TIMEOUT, f"cannot reach {name}", "no connection within --connect-timeout") from error
-    except httpx2.TransportError as error:
-        raise failure(Outcome.UNREACHABLE, f"cannot reach {name}", str(error).lower() or "it closed") from error
-    if response.status_code == 407:
-        raise proxy_wants_credentials(name)
-    if response.status_code // 100 != 2:
-        raise failure(Outcome.UNREACHABLE, f"cannot reach {origin(url)}", f"{name} answered {response.status_code}")
-    stream = response.extensions["network_stream"]
-    return stream.get_extra_info("socket"), (client, response)
-
-
-def proxy_wants_credentials(name: str = "the proxy") -> Failure:
-    return failure(
-        Outcome.CONFIG,
-        f"{name} wants credentials",
-        "407",
-        "put them in the proxy's URL: http://USER:PASSWORD@HOST:PORT",
-    )
+    def _shake_hands(self, line: Any, handshake: Connect | Socks5) -> None:
+        """Speak with the proxy until it has opened the way."""
+        while True:
+            line.settimeout(seconds_left(self._deadline))
+            if data := handshake.take():
+                line.sendall(data)
+            if handshake.is_done:
+                return
+            line.settimeout(seconds_left(self._deadline))
+            data = line.recv(handshake.most)
+            if not data:
+                handshake.close()
+            handshake.feed(data)
 
 
 # Errors ----------------------------------------------------------------------------------------------------------
@@ -274,7 +176,9 @@ def translated(error: BaseException, where: str) -> BaseException:
         return failure(Outcome.UNREACHABLE, what, f"DNS: {(error.strerror or 'no such host').lower()}")
     if type(error).__module__ == "ssl":
         return _tls(error, where)
-    return failure(Outcome.UNREACHABLE, what, _WORDS.get(error.errno or 0) or (error.strerror or str(error)).lower())
+    code = error.errno or 0
+    why = _WORDS.get(code) or (os.strerror(code) if code else str(error)).lower()
+    return failure(Outcome.UNREACHABLE, what, why)
 
 
 def _tls(error: OSError, where: str) -> Failure:

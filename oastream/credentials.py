@@ -36,6 +36,18 @@ def named_key(options: Options, watch: Watch, deadline: float) -> str | None:
     return None
 
 
+def key_source(options: Options, environ: Mapping[str, str]) -> str:
+    """Where the key is from, in words for a message; nothing where there is none."""
+    given = next((name for name, _ in options.header if name.lower() == "authorization"), None)
+    if given is not None:
+        return f"--header {given}"
+    if options.api_key_file is not None:
+        return f"the key file {options.api_key_file}"
+    if options.api_key_cmd is not None:
+        return "the output of api-key-cmd"
+    return "OPENAI_API_KEY" if environ.get("OPENAI_API_KEY", "").strip() else ""
+
+
 def _text(data: bytes) -> str:
     """What is there but for the white space around it, and the byte order mark that some editors put before it."""
     return data.decode("utf-8-sig", "replace").strip()

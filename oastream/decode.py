@@ -23,8 +23,8 @@ _BRACE = ord("{")
 _BOM = b"\xef\xbb\xbf"
 _SHOWN = 500
 """So many bytes of what is no answer are kept to be shown."""
-_FIELDS = (b"data", b"event", b"id", b"retry", b"error", b":")
-"""What a line of an event stream begins with."""
+_FIELDS = (b"data", b"event", b"id", b"retry", b"")
+"""What stands before the colon in a line of an event stream; nothing in a comment."""
 
 
 def parse_event(data: bytes, name: str = "") -> tuple[dict[str, Any], bytes | None]:
@@ -247,7 +247,9 @@ def is_done(data: bytes) -> bool:
 
 def _is_event_stream(opening: bytes) -> bool:
     """Whether a body that brought no event is an event stream all the same: comments, an id, an event without data."""
-    return opening.startswith(_FIELDS) or any(field.startswith(opening) for field in _FIELDS)
+    line = opening.replace(b"\r", b"\n").partition(b"\n")[0]
+    name, colon, _ = line.partition(b":")
+    return name in _FIELDS if colon or line != opening else any(field.startswith(name) for field in _FIELDS)
 
 
 def _is_whole(data: bytes) -> bool:

@@ -12,49 +12,37 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
+from oastream.credentials import key_source
 from oastream.exits import Failure, Outcome, failure
 from oastream.options import Options
-from oastream.text import REDACTED, redacted
+from oastream.redaction import credentials_in, secrets_in, shown_header, shown_text, shown_url
 
 MODELS = "/models"
 PATHS = {"responses": "/responses", "chat": "/chat/completions"}
-_SECRET_HEADERS = frozenset(
-    {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie", "x-goog-api-key", "x-amz-security-token"}
-)
-_LOOPBACK = r"127(\.\d{1,3}){3}|::1|localhost"
+_LOOPBACK = r"127(\.\d{1,3}){3}|::1(%.*)?|localhost"
+_ACCOUNT_HEADERS = {"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"}
 
 Headers = tuple[tuple[str, str], ...]
 
 
 class Request(NamedTuple):
-    """One HTTP request. `secrets` are the texts that must never be shown."""
+    """One HTTP request. `secrets` are the texts that must never be shown, `key_source` says where the key is from."""
 
     method: str
     url: SplitResult
     headers: Headers
     body: bytes
     secrets: tuple[str, ...] = ()
+    key_source: str = ""
 
     @property
     def shown_url(self) -> str:
-        return urlunsplit(self.url)
+        """The URL with every secret masked."""
+        return shown_url(urlunsplit(self.url))
 
     def shown_headers(self) -> dict[str, str]:
         """The headers with every secret masked."""
         return {name: shown_header(name, value, self.secrets) for name, value in self.headers}
-
-
-def is_secret(header: str) -> bool:
-    """Whether the header of this name carries credentials."""
-    return header.lower() in _SECRET_HEADERS
-
-
-def shown_header(name: str, value: str, secrets: tuple[str, ...] = ()) -> str:
-    """The value of a header with every secret masked."""
-    if not is_secret(name):
-        return redacted(value, secrets)
-    scheme, _, credentials = value.partition(" ")
-    return f"{scheme} {REDACTED}" if credentials and scheme in ("Bearer", "Basic") else REDACTED
 
 
 def is_loopback(host: str) -> bool:
@@ -66,26 +54,52 @@ def endpoint(base_url: str, path: str) -> SplitResult:
     """The URL of `path` below the base URL, whose query is kept."""
     try:
         base = urlsplit(base_url)
-        _ = base.port
     except ValueError as error:
-        raise _bad_url(base_url, error) from error
+        raise _bad_url(base_url, "it is no URL") from error
+    try:
+        _ = base.port
+    except ValueError as error:  # whose words may hold a part of a password
+        raise _bad_url(base_url, "its port is no number from 0 to 65535") from error
     if base.scheme not in ("http", "https") or not base.hostname:
         raise _bad_url(base_url, "it must begin with http:// or https:// and name a host")
     if base.username or base.password:
-        raise failure(Outcome.USAGE, "bad --base-url", "it must not hold credentials; --api-key-file takes a key")
-    if not base_url.isascii() or any(c.isspace() for c in base_url):
+        raise _bad_url(base_url, "it must not hold credentials; --api-key-file takes a key")
+    if not is_header_value(base_url) or " " in base_url:
         raise _bad_url(base_url, "it has characters that a URL cannot have")
-    return base._replace(path=base.path.rstrip("/") + path, fragment="")
+    netloc = base.netloc.replace("%25", "%") if "[" in base.netloc else base.netloc  # a zone id, RFC 6874
+    return base._replace(netloc=netloc, path=base.path.rstrip("/") + path, fragment="")
 
 
-def _bad_url(base_url: str, why: object) -> Failure:
-    return failure(Outcome.USAGE, f"bad --base-url {base_url!r}", why)
+def _bad_url(base_url: str, why: str) -> Failure:
+    return failure(Outcome.USAGE, f"bad --base-url {shown_text(base_url)!r}", why)
+
+
+def is_header_value(text: str) -> bool:
+    """Whether a header can carry the text: on one line, in ASCII, so that every server reads the same."""
+    return text.isascii() and text.isprintable()
+
+
+def account_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """The organization and the project that are billed. Raises `Failure` with outcome config, naming the variable."""
+    found = {}
+    for variable, name in _ACCOUNT_HEADERS.items():
+        value = environ.get(variable, "").strip()
+        if not is_header_value(value):
+            raise failure(Outcome.CONFIG, f"bad {variable}", "it has characters that a header cannot carry")
+        if value:
+            found[name] = value
+    return found
+
+
+def _host_header(url: SplitResult) -> str:
+    """Host and port without the zone of an address, which means nothing to the other end (RFC 6874 3)."""
+    return re.sub(r"%[^\]]*", "", url.netloc)
 
 
 def request_headers(options: Options, environ: Mapping[str, str], url: SplitResult, key: str | None) -> Headers:
     """The headers of a request that streams; those of --header replace ours of the same name."""
     headers = {
-        "Host": url.netloc,
+        "Host": _host_header(url),
         "User-Agent": f"oastream/{__version__}",
         "Accept": "text/event-stream, application/json",
         # Compressed events would wait in the compressor for more (faults 29).
@@ -95,9 +109,7 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
         headers["Content-Type"] = "application/json"
     if key is not None:
         headers["Authorization"] = f"Bearer {key}"
-    for variable, name in (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")):
-        if environ.get(variable):
-            headers[name] = environ[variable]
+    headers |= account_headers(environ)
     chosen = {name.lower() for name, _ in options.header}
     kept = [(name, value) for name, value in headers.items() if name.lower() not in chosen]
     return (*kept, *options.header)
@@ -108,21 +120,9 @@ def build_request(options: Options, environ: Mapping[str, str], base_url: str, b
     url = endpoint(base_url, MODELS if options.list_models else PATHS[options.api])
     headers = request_headers(options, environ, url, key)
     if not options.dry_run and options.replay is None:
-        check_key(options, url, credentials_in(headers))
+        check_key(options, url, credentials_in(headers, url))
     method, body = ("GET", b"") if options.list_models else ("POST", body)
-    return Request(method, url, headers, body, secrets_in(headers))
-
-
-def credentials_in(headers: Headers) -> tuple[str, ...]:
-    """The values of the headers that carry credentials."""
-    return tuple(value for name, value in headers if is_secret(name))
-
-
-def secrets_in(headers: Headers) -> tuple[str, ...]:
-    """The texts that must never be shown, with and without the scheme before them."""
-    credentials = credentials_in(headers)
-    bare = tuple(value.removeprefix("Bearer ").removeprefix("Basic ") for value in credentials)
-    return tuple(filter(None, (*bare, *credentials)))
+    return Request(method, url, headers, body, secrets_in(headers, url, environ), key_source(options, environ))
 
 
 def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ import orjson
 
 from oastream.exits import Failure, Outcome, failure
 from oastream.files import Replacement, reason
-from oastream.lenient_json import dumps
+from oastream.lenient_json import dumps, parse_exactly
 from oastream.output import unwritable
 from oastream.text import one_line
 from oastream.threads import call_in_thread
@@ -222,13 +222,24 @@ def parsed(content: bytes, name: str) -> list[Item]:
 
 def _item(line: bytes, name: str, number: int) -> Item:
     try:
-        item = orjson.loads(line)
+        item = _parsed_line(line)
     except orjson.JSONDecodeError as error:
         why = f"line {number}, column {error.colno}: {error.msg}"
         raise failure(Outcome.INPUT, f"{name} is not JSON Lines", why) from error
     if isinstance(item, dict) and _is_item(item):
         return item
     raise failure(Outcome.INPUT, f"{name} has a line that is not an input item", f"line {number}")
+
+
+def _parsed_line(line: bytes) -> Any:
+    """A line, also one with numbers that orjson does not read: what a server sent was written down as it was."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        try:
+            return parse_exactly(line.decode())
+        except ValueError:
+            raise error from None  # it says where
 
 
 def _is_item(item: Item) -> bool:

@@ -103,6 +103,11 @@ class StreamedText:
         self._count()
         return self._size, self._crc
 
+    def trimmed_mark(self) -> tuple[int, int]:
+        """The same without the white space at its end."""
+        self._count()
+        return self._core or (self._size, self._crc)
+
     def agrees_with(self, full: str) -> bool:
         """Whether `full` repeats this text, goes on with it, or is a beginning of it."""
         self._count()
@@ -329,6 +334,7 @@ def streamed_items(finals: list[Event], items: Iterable[Item]) -> list[Item | No
         lambda item: nonempty_str(item.fields.get("call_id")), lambda fields: nonempty_str(fields.get("call_id"))
     )
     pairs.match_keys(_content_key, _final_content_key)
+    pairs.match_keys(_trimmed_key, _final_trimmed_key)
     pairs.match_beginnings()
     pairs.match_order()
     return pairs.found
@@ -400,6 +406,23 @@ def _final_content_key(fields: Event) -> Hashable:
     kind = kind_of(fields)
     if kind in CALLS:
         return fields.get("name"), _given(kind, fields)
-    parts = text_parts(fields) if kind == "message" else []
-    data = _encoded(part_text(parts[0]) or "") if parts else b""
+    return _mark(_final_text(fields))
+
+
+def _trimmed_key(item: Item) -> Hashable:
+    """The same for messages without the white space at their end, which servers trim."""
+    text = next(iter(item.parts.values()), None)
+    return text.trimmed_mark() if text is not None else None
+
+
+def _final_trimmed_key(fields: Event) -> Hashable:
+    return _mark(_final_text(fields).rstrip())
+
+
+def _final_text(fields: Event) -> bytes:
+    parts = text_parts(fields) if kind_of(fields) == "message" else []
+    return _encoded(part_text(parts[0]) or "") if parts else b""
+
+
+def _mark(data: bytes) -> Hashable:
     return (len(data), zlib.crc32(data)) if data else None

@@ -90,7 +90,7 @@ class Job:
         if self.promise is Promise.UNKNOWN:
             self.last = max(self.last, number)
             return True
-        if self._repeats_first(number):
+        if kind != "response.created" and self._repeats_first(number):
             self._has_numbers = False
         if self._has_numbers:
             if number <= self.last:

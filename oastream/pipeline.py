@@ -23,10 +23,10 @@ from oastream.options import Options
 from oastream.output import Held, Output, is_special, open_output
 from oastream.prompt import Stdin
 from oastream.question import Question
+from oastream.redaction import REDACTED, shown_body
 from oastream.request import Body, encoded, offered_tools
 from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, end_record
 from oastream.status_line import TICK, StatusLine, wanted
-from oastream.text import REDACTED
 from oastream.watch import Watch, signalled
 
 if TYPE_CHECKING:
@@ -200,9 +200,10 @@ class Run:
         return response_fields(body)
 
     def _show(self, request: Request, body: Body) -> Verdict:
+
         assert self._output is not None
         shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
-        self._output.write(dumps({**shown, "body": body or None}) + b"\n", self._deadline)
+        self._output.write(dumps({**shown, "body": shown_body(body) or None}) + b"\n", self._deadline)
         return Verdict(Outcome.STOP)
 
     def _new_sink(self) -> Sink:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -20,14 +22,15 @@ from oastream.endpoint import (
     PATHS,
     Headers,
     Request,
+    account_headers,
     check_key,
-    credentials_in,
-    secrets_in,
+    is_header_value,
 )
 from oastream.exits import Failure, Outcome, failure
 from oastream.messages import Messages
 from oastream.options import Options
-from oastream.text import REDACTED, one_line
+from oastream.redaction import REDACTED, credentials_in, secrets_in
+from oastream.text import one_line
 from oastream.threads import call_in_thread
 from oastream.transport import Response, open_response
 from oastream.watch import Watch
@@ -73,15 +76,20 @@ class Cloud:
 
     def signed(self, request: Request, deadline: float) -> Request:
         """The request as it goes over the wire. Raises `Failure`, or `TimeoutError` for a sign-in that takes long."""
+        account_headers(self._environ)  # which the SDK would take unchecked
         try:
             made = call_in_thread(lambda: self._sign(request), self._watch, deadline)
         except (Failure, TimeoutError):
             raise
         except Exception as error:
             raise _translated(error, str(self._options.provider)) from error
+        made = made._replace(secrets=secrets_in(made.headers, made.url, self._environ))
         self._messages.secrets = made.secrets
+        for name, value in made.headers:
+            if not is_header_value(value):
+                raise failure(Outcome.CONFIG, f"bad {name}", "it has characters that a header cannot carry")
         if not self._options.dry_run:
-            check_key(self._options, made.url, credentials_in(made.headers))
+            check_key(self._options, made.url, credentials_in(made.headers, made.url))
         return made
 
     def _sign(self, request: Request) -> Request:
@@ -127,7 +135,7 @@ def _taken(request: Any) -> Request:
     """An httpx2 request as ours; its Content-Length, which may be signed, is the one that `transport` sets."""
     decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
     headers = tuple((name, value) for name, value in decoded if name.lower() != "content-length")
-    return Request(request.method, urlsplit(str(request.url)), headers, request.read(), secrets_in(headers))
+    return Request(request.method, urlsplit(str(request.url)), headers, request.read())
 
 
 def _streaming(chosen: Headers) -> dict[str, str]:
@@ -226,11 +234,12 @@ _NAMED = {
     "TransportError": Outcome.UNREACHABLE,
 }
 _SIGN_IN_LIBRARIES = ("azure", "msal", "botocore", "google", "openai", "httpx2")
-_WITHOUT_EXTRA = {
-    "azure": ", or set AZURE_OPENAI_API_KEY",
-    "bedrock": ", or set AWS_BEARER_TOKEN_BEDROCK",
-    "vertex": ", or set OASTREAM_API_KEY_CMD to a command that prints a token",
+EXTRAS = {
+    "azure": ("azure-identity", "set AZURE_OPENAI_API_KEY"),
+    "bedrock": ("openai[bedrock]", "set AWS_BEARER_TOKEN_BEDROCK"),
+    "vertex": ("openai[vertex]", "set OASTREAM_API_KEY_CMD to a command that prints a token"),
 }
+"""What pip installs for each, as in pyproject.toml; and what does without it."""
 
 
 def _translated(error: BaseException, provider: str) -> BaseException:
@@ -239,8 +248,9 @@ def _translated(error: BaseException, provider: str) -> BaseException:
         return error
     chain = list(_chain(error))
     if any(isinstance(link, ImportError) for link in chain):
-        more = f"pip install 'oastream[{provider}]'{_WITHOUT_EXTRA[provider]}"
-        return failure(Outcome.CONFIG, f"--provider {provider} lacks what it signs in with", more)
+        package, instead = EXTRAS[provider]
+        what = f"--provider {provider} needs packages that are not installed"
+        return failure(Outcome.CONFIG, what, package, f"{_installer()} '{package}', or {instead}")
     foreign = type(error).__module__.partition(".")[0] in _SIGN_IN_LIBRARIES
     if not foreign and not isinstance(error, ValueError):
         return error
@@ -248,6 +258,14 @@ def _translated(error: BaseException, provider: str) -> BaseException:
     outcome = next((_NAMED[name] for name in names if name in _NAMED), Outcome.CONFIG)
     why = ": ".join(dict.fromkeys(one_line(str(link), 300).rstrip(".") for link in chain[:2] if str(link)))
     return failure(outcome, f"cannot sign in to {provider}", why or type(error).__name__)
+
+
+def _installer() -> str:
+    """What installs a package where this program runs; a place that `uv tool` made has no pip."""
+    from importlib.util import find_spec
+
+    python = shlex.quote(sys.executable)
+    return f"{python} -m pip install" if find_spec("pip") else f"uv pip install --python {python}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -28,7 +28,7 @@ from oastream.http1 import Cut
 from oastream.output import unwritable
 from oastream.prompt import Reader
 from oastream.reading import open_file
-from oastream.text import REDACTED, redacted
+from oastream.redaction import StreamMask, redacted, shown_url
 from oastream.watch import Watch
 from oastream.writer import Writer
 
@@ -61,8 +61,7 @@ class Recorder:
         self._now = watch.now
         self._deadline = deadline
         self._began = watch.now()
-        self._secrets: tuple[str, ...] = ()
-        self._held = b""  # the end of the last piece, where a secret may have begun
+        self._mask = StreamMask(())
         with self._as_output_error():
             self._fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, watch, deadline, 0o600)
             if stat.S_ISREG(os.fstat(self._fd).st_mode):
@@ -90,9 +89,10 @@ class Recorder:
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         self._began = self._now()
         source = self._opened(request, connect_deadline, deadline)
-        self._secrets, self._held = self._known_secrets(), b""  # a sign-in may bring new ones
+        secrets = self._known_secrets()  # a sign-in may bring new ones
+        self._mask = StreamMask(secrets)
         found = source.headers
-        headers = {name: redacted(found[name], self._secrets) for name in _KEPT_HEADERS if name in found}
+        headers = {name: redacted(shown_url(found[name]), secrets) for name in _KEPT_HEADERS if name in found}
         self.write(status=source.status, headers=headers)
         return Recorded(source, self)
 
@@ -111,18 +111,13 @@ class Recorder:
 
     def piece(self, data: bytes) -> None:
         """A piece of the body; a server that repeats the key does not get it into the recording."""
-        data = self._held + data
-        for secret in self._secrets:
-            data = data.replace(secret.encode(), REDACTED.encode())
-        end = len(data) - max((_begun(data, secret.encode()) for secret in self._secrets), default=0)
-        self._held = data[end:]
-        if end:
-            self.write(**_written(data[:end]))
+        if masked := self._mask.feed(data):
+            self.write(**_written(masked))
 
     def end(self, **how: Any) -> None:
         """The body is over, and how; what looked like the beginning of a secret was none."""
-        if self._held:
-            self.write(**_written(self._held))
+        if left := self._mask.close():
+            self.write(**_written(left))
         self.write(**how)
 
     def write(self, **fields: Any) -> None:
@@ -161,11 +156,6 @@ class Recorded:
         elif piece:
             self._recorder.piece(piece)
         return piece
-
-
-def _begun(data: bytes, secret: bytes) -> int:
-    """How many bytes at the end of `data` may be the beginning of the secret."""
-    return next((size for size in range(min(len(data), len(secret) - 1), 0, -1) if data.endswith(secret[:size])), 0)
 
 
 def _written(piece: bytes) -> Line:

@@ -8,31 +8,64 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+import orjson
 
 from oastream.api_error import ApiError, read_error
 from oastream.decode import error_verdict, page_title
-from oastream.endpoint import is_loopback
+from oastream.endpoint import Request, is_loopback
 from oastream.exits import Outcome, Verdict
 from oastream.lenient_json import parse_json
+from oastream.redaction import credentials_in
 from oastream.text import one_line
 
 
-def rejection(status: int, headers: Mapping[str, str], body: bytes, url: SplitResult) -> Verdict:
-    """The verdict of a reply with an HTTP status that is not 2xx; `url` is the one that was asked for."""
-    error = said(body)
+def rejection(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Verdict:
+    """The verdict of a reply to `request` with an HTTP status that is not 2xx."""
+    error = said(body, status)
     if 300 <= status < 400:
         error = ApiError(f"redirected to {_target(headers.get('location', ''))}, which is not followed")
     verdict = error_verdict(error or ApiError(f"HTTP {status}"), status)
     if status == 407:
         verdict = verdict._replace(what="the proxy wants credentials")
-    if verdict.outcome is Outcome.NOT_FOUND and not (error and error.code):
-        verdict = verdict._replace(hint=_where_else(url.path))
-    host = url.hostname or ""
-    if verdict.outcome is Outcome.AUTH and not (host.endswith("openai.com") or is_loopback(host)):
-        verdict = verdict._replace(hint=f"is the key one for {host}?")
+    if verdict.outcome is Outcome.NOT_FOUND:
+        verdict = verdict._replace(hint=_what_is_missing(error, request))
+    if verdict.outcome is Outcome.AUTH:
+        verdict = verdict._replace(hint=_whose_key(request))
     may_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
     return verdict._replace(retry_after=retry_after(headers), should_retry=may_retry)
+
+
+def _whose_key(request: Request) -> str:
+    """Where the key came from that is not accepted, and whether it was meant for another server."""
+    host = request.url.hostname or ""
+    is_foreign = not (host.endswith("openai.com") or is_loopback(host))
+    if request.key_source:
+        return f"the key came from {request.key_source}" + (f"; is it one for {host}?" if is_foreign else "")
+    if not credentials_in(request.headers, request.url):
+        return "no key was sent; OPENAI_API_KEY or --api-key-file brings one"
+    return f"is the key one for {host}?" if is_foreign else ""
+
+
+def _what_is_missing(error: ApiError | None, request: Request) -> str:
+    """What a user may have meant: another model, where the error is about that, or another address."""
+    model = _model_in(request.body)
+    names_model = f"the model was {model}; oastream --list-models prints those that the server has" if model else ""
+    if error is not None and ("model" in (error.code or "") or (model and model in error.message)):
+        return names_model
+    if error is not None and error.code:
+        return ""
+    return _where_else(request.url.path) or names_model
+
+
+def _model_in(body: bytes) -> str:
+    """The model that a request asks for."""
+    try:
+        model = orjson.loads(body).get("model")
+    except (orjson.JSONDecodeError, AttributeError):
+        return ""
+    return one_line(model, 100) if isinstance(model, str) else ""
 
 
 def _where_else(path: str) -> str:
@@ -42,8 +75,11 @@ def _where_else(path: str) -> str:
     return "a server without the Responses API needs --api chat" if path.endswith("/responses") else ""
 
 
-def said(body: bytes) -> ApiError | None:
-    """The error in the body of an error reply: JSON in any shape, an event, a page, or plain text."""
+def said(body: bytes, status: int) -> ApiError | None:
+    """The error in the body of an error reply: JSON in any shape, an event, a page, or plain text.
+
+    A page and plain text come from what stands before the API: the HTTP status is the better part of what they say.
+    """
     text = body.strip()
     if not text:
         return None
@@ -54,9 +90,8 @@ def said(body: bytes) -> ApiError | None:
             continue
         if error is not None:
             return error
-    if text.startswith(b"<"):
-        return ApiError(page_title(text))
-    return ApiError(one_line(text.decode("utf-8", "replace"), 200))
+    words = page_title(text) if text.startswith(b"<") else one_line(text.decode("utf-8", "replace"), 200)
+    return ApiError(words if str(status) in words else f"HTTP {status}: {words}")
 
 
 LONGEST_WAIT = 1e9
@@ -71,7 +106,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * scale
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
         if not math.isnan(seconds):
             return min(max(0.0, seconds), LONGEST_WAIT)

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from oastream.exits import Failure, Outcome, failure
+from oastream.lenient_json import dumps_exactly
 from oastream.options import Options
 from oastream.prompt import argument
 from oastream.turns import chat_messages
@@ -89,8 +90,8 @@ def build_body(
 def encoded(body: Body) -> bytes:
     """The body as JSON. Text that is not Unicode, from a command line that is not UTF-8, is the user's error."""
     try:
-        return orjson.dumps(body)
-    except TypeError as error:
+        return dumps_exactly(body)
+    except ValueError as error:
         raise failure(Outcome.INPUT, "the request cannot be written as JSON", error) from error
 
 

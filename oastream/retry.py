@@ -42,15 +42,16 @@ class Remains(enum.Enum):
 class Situation(NamedTuple):
     """What is known after an attempt. Times are in seconds, moments those of one monotonic clock.
 
-    `failures` in a row include this one; `is_written` says that a part of the answer was printed and cannot be taken
-    back; `has_question` that this run can ask (`--resume` has only the id); `can_open` that there is a source to open
-    (a recording ends). `is_queued`: the server answered with the response itself instead of its stream.
-    `in_vain`: a resumed stream was refused or brought nothing new. `luck` is a random number from 0 to 1.
+    `failures` in a row include this one; `asked` is how often the question was sent. `is_written`: a part of the answer
+    was printed and cannot be taken back. `has_question`: this run can ask (`--resume` has only the id). `can_open`:
+    there is a source to open (a recording ends). `is_queued`: the server answered with the response itself instead of
+    its stream. `in_vain`: a resumed stream was refused or brought nothing new. `luck` is a random number from 0 to 1.
     """
 
     verdict: Verdict
     failures: int = 1
     retries: int = 2
+    asked: int = 1
     remains: Remains = Remains.NOTHING
     is_written: bool = False
     has_question: bool = True
@@ -99,6 +100,8 @@ def next_step(s: Situation) -> Decision:
         return _end("there is only the id of a response")
     if s.is_written:
         return _end("a part of the answer is printed, and nothing is printed twice")
+    if s.asked > s.retries:
+        return _end(f"asked {s.asked} times")  # each question costs, however well its response began
     return _after_delay(Step.ASK, s)
 
 

@@ -102,23 +102,11 @@ def escaped(json_text: str) -> str:
     return json_text.translate(_ESCAPED)
 
 
-REDACTED = "[redacted]"
-_CUT = "…"
-_TELLING = 4
-"""So many characters of a secret are as good as none of it."""
-
-
-def redacted(text: str, secrets: tuple[str, ...]) -> str:
-    """`text` without any of the secrets, nor the beginning of one that `one_line` cut."""
-    for secret in secrets:
-        text = text.replace(secret, REDACTED)
-        if _CUT in text:
-            for size in range(len(secret) - 1, _TELLING, -1):
-                text = text.replace(secret[:size] + _CUT, REDACTED + _CUT)
-    return text
+CUT = "…"
+"""What stands where a line was cut."""
 
 
 def one_line(text: str, longest: int = 500) -> str:
     """`text` as a part of one line of a message: no newlines, no control characters, not endless."""
     line = visible(" ".join(whole(text).split()))
-    return line if len(line) <= longest else line[: longest - 1] + _CUT
+    return line if len(line) <= longest else line[: longest - 1] + CUT

@@ -72,31 +72,31 @@ class Watch:
         """
         if self._signal is not None:
             raise signalled(self._signal)
-        poll = self._polls.get((fd, events)) or self._new_poll(fd, events)
         while True:
+            poll = self._polls.get((fd, events)) or self._new_poll(fd, events)
             found = poll.poll(self._milliseconds(deadline - self.now()))
-            if self._heeds(found, fd):
+            is_ready = False
+            for one, what in found:
+                if one == fd:
+                    is_ready = True
+                else:
+                    self._heed_other(one, what)
+            if is_ready:
                 return True
-            if found:
-                continue  # a signal that is none of ours, say: the deadline has its own word
             if self.now() >= deadline:
                 return False
-            if self.on_tick is not None:
+            if not found and self.on_tick is not None:
                 self.on_tick()
 
-    def _heeds(self, found: list[tuple[int, int]], fd: int) -> bool:
-        """Whether `fd` is among what a poll has found. Raises what the others mean."""
-        is_ready = False
-        for one, what in found:
-            is_ready = is_ready or one == fd
-            if one == self._wakeup:
-                self._woken()
-            elif one == self._reader and one != fd and what & _GONE:
-                raise signalled(signal.SIGPIPE)
-            elif one == self._reader and what & select.POLLNVAL:  # closed by us: poll would report it without end
-                self._reader = None
-                self._polls.clear()
-        return is_ready
+    def _heed_other(self, fd: int, what: int) -> None:
+        """What poll finds besides the file in question may end the run, but is no deadline that has passed."""
+        if fd == self._wakeup:
+            self._woken()
+        elif what & _GONE:
+            raise signalled(signal.SIGPIPE)
+        else:  # POLLNVAL: stdout is closed, and its reader no longer matters
+            self._reader = None
+            self._polls.clear()
 
     @property
     def caught(self) -> int | None:
@@ -106,14 +106,15 @@ class Watch:
     def heed(self) -> None:
         """The signal that came has been taken note of: what is left to say may be said."""
         self._signal = None
-        self._drain()  # or the next wait would end at once, as if its deadline had passed
+        self._drain()
         self._reader = None
         self._polls.clear()
 
     def sleep(self, deadline: float) -> None:
         """Wait for nothing but the deadline."""
         while self.now() < deadline:
-            self.ready(self._wakeup, 0, deadline)
+            if self.ready(self._wakeup, READ, deadline):
+                self._woken()
 
     def _milliseconds(self, left: float) -> float:
         """How long to wait when so many seconds are left. Without min and max, which take as long as the poll."""

@@ -22,8 +22,7 @@ from oastream.mock.server import Server
 from tests import forked
 from tests.program import Result, environment, finish, start
 from tests.streams import Event, message, responses_events, sse
-from tests.wire import Reply, Request, http_response, serve, sse_response, stall
-from tests.wire import mark as tell
+from tests.wire import Reply, Request, chunk, http_response, send, serve, sse_response, stall
 from tests.wire import wait as wait_for
 
 TEXT = "one two three four"
@@ -165,6 +164,13 @@ def test_held_output_is_whole_too(args: tuple[str, ...], tmp_path: Any) -> None:
 
 
 # Sequence numbers
+
+
+@pytest.mark.parametrize("format", ["text", "ndjson"])
+def test_the_first_event_sent_twice_is_no_numbering_without_meaning(format: str) -> None:
+    with mock("duplicate=0", "ok") as server:
+        is_whole(run(server, "--background", "--format", format), format)
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("fault", ["skip", "duplicate", "reorder"])
@@ -378,14 +384,17 @@ def test_detach_leaves_as_soon_as_the_job_runs() -> None:
 
 def test_detach_waits_for_the_job_to_leave_the_queue() -> None:
     """OpenAI can leave a response queued whose stream was closed at its first event."""
-    runs, printed = threading.Event(), threading.Event()
+    runs = threading.Event()
     events = begun("created", "queued", "in_progress")
-    script = sse_response(sse(events[:2]), ending=[tell(printed), wait_for(runs), stall])
+    then = send(chunk(sse(events[2:])))
+    script = sse_response(sse(events[:2]), ending=[wait_for(runs), then, stall])
     with serve(script) as server, start("--base-url", server.url, "--detach", "hi") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"resp_1\n"
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
+        runs.set()
+        assert finish(process, SOON).status == 0
 
 
 def test_detach_leaves_a_queued_job_after_ten_seconds_and_says_so() -> None:
@@ -469,6 +478,16 @@ def test_an_error_event_does_not_end_a_job_that_goes_on() -> None:
     result, requests = wired(sse_response(sse([*events[:5], error])), sse_response(sse(events[5:])))
     is_whole(result, "text")
     assert lines(requests) == ["POST", "GET /resp_1?stream=true&starting_after=4"]
+
+
+def test_responses_that_begin_well_and_fail_are_not_asked_for_without_end() -> None:
+    """Each event of a response starts the count of failures anew; the questions are counted all the same."""
+    failed = begun("failed", status="failed", error={"code": "server_error", "message": "no luck"})[0]
+    begins = sse_response(sse(begun("created", "queued", "in_progress")))
+    fails = sse_response(sse([{**failed, "sequence_number": 3}]))
+    result, requests = wired(*(begins, fails) * 5)
+    assert (result.status, result.out) == (31, b"")
+    assert [request.method for request in requests] == ["POST", "GET"] * 3
 
 
 # What the server says of the response

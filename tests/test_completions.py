@@ -31,6 +31,10 @@ OFFERS: list[tuple[str, list[str]]] = [
     ("oastream --model=ft:", ["--model=ft:gpt-4o:me@org"]),
     ("oastream --file no", ["notes one.txt"]),
     ("oastream --output=no", ["--output=notes one.txt"]),
+    ("oastream -nf no", ["notes one.txt"]),
+    ("oastream -nqm ft", ["ft:gpt-4o:me@org"]),
+    ("oastream --no-h", ["--no-hold"]),
+    ("oastream --generate complete-b", ["complete-bash"]),
     ("oastream --tools to", ["tools.json"]),
     ("oastream -s @no", ["@notes one.txt"]),
     ("oastream-mock --end inter", ["interrupted"]),
@@ -40,6 +44,8 @@ OFFERS: list[tuple[str, list[str]]] = [
 SILENCES = [
     "oastream no",  # the prompt is no file
     "oastream -s no",  # neither is a text
+    "oastream -nv no",  # flags alone take no word
+    "oastream -fx no",  # this file is x
     "oastream --stats js",  # this word is the prompt
     "oastream -- --form",
     "oastream --format zz",
@@ -101,7 +107,7 @@ def test_ok_offers_every_status(shell: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_dash_offers_every_long_option(shell: str, folder: Path) -> None:
-    names = {name for option in oastream().options for name in option.long}
+    names = {name for option in oastream().options for name in option.long} | set(oastream().opposites)
     assert {word.rstrip("=") for word in completed(shell, "oastream --", folder)} == names
 
 

@@ -440,7 +440,7 @@ def test_show_config_with_a_bad_configuration_exits_6(home: Home) -> None:
 
 
 def test_the_profiles_of_the_man_page_are_profiles(home: Home) -> None:
-    page = (ROOT / "man" / "oastream.1.in").read_text()
+    page = (ROOT / "tests/docs/oastream.1.in").read_text()
     examples = next(block.split("@END")[0] for block in page.split("@PLAIN\n") if "[profile.ollama]" in block)
     home.write(examples)
     names = [line[9:-1] for line in examples.splitlines() if line.startswith("[profile.")]

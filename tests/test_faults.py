@@ -198,14 +198,14 @@ FAULTS: dict[str, Fault] = {
         args=("--insecure-http",),
         env={"OPENAI_BASE_URL": "http://api.example.invalid/v1", "http_proxy": "{url}"},
     ),
-    "a-socks-proxy": Fault(
+    "a-socks4-proxy": Fault(
         (7,),
         [OK],
         6,
-        err="bad proxy: .+",
+        err="bad proxy: ALL_PROXY names a proxy of the kind socks4; .+",
         requests=0,
         url="https://api.example.invalid/v1",
-        env={"ALL_PROXY": "socks5://user:CANARY@127.0.0.1:1"},
+        env={"ALL_PROXY": "socks4://user:CANARY@127.0.0.1:1"},
     ),
     "no-first-byte": Fault(
         (9,),

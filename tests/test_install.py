@@ -10,13 +10,16 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 from pathlib import Path
 
 import pytest
 
 from oastream import __version__
+from oastream.companions import PLACES
 from tests.program import ROOT
+from tests.versions import lowest
 
 SHARED = {
     "share/man/man1/oastream.1": "man/oastream.1",
@@ -28,7 +31,7 @@ SHARED = {
     "share/fish/vendor_completions.d/oastream.fish": "completions/oastream.fish",
     "share/fish/vendor_completions.d/oastream-mock.fish": "completions/oastream-mock.fish",
 }
-IN_THE_SDIST = ["man/oastream.1.in", "tests/docs/generated.py", "README.md", "LICENSE", *SHARED.values()]
+IN_THE_SDIST = ["tests/docs/oastream.1.in", "tests/docs/generated.py", "README.md", "LICENSE", *SHARED.values()]
 
 pytestmark = pytest.mark.slow
 
@@ -69,8 +72,19 @@ def test_an_installation_has_programs_pages_and_completions(
     assert run(place / "bin/oastream", "--version") == f"oastream {__version__}\n"
     assert run(place / "bin/oastream-mock", "--version") == f"oastream-mock {__version__}\n"
     assert run(place / "bin/oastream", "-n", "Hello", "there") == "Hello there\n"
+    for program in ("oastream", "oastream-mock"):
+        for kind_of_file, path in PLACES.items():
+            text = run(place / "bin" / program, "--generate", kind_of_file)
+            assert text == (ROOT / path.format(program)).read_text()
     where = run(place / "bin/python", "-I", "-c", "import oastream; print(oastream.__file__)")
     assert Path(where.strip()).is_relative_to(place)
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    """`tests/elsewhere` installs them, and runs the core of the suite with them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = lowest((ROOT / "pyproject.toml").read_text())
+    assert [pin.replace("==", ">=") for pin in pins] == project["dependencies"]
 
 
 def test_the_sdist_has_what_the_tree_has(distributions: dict[str, Path]) -> None:

@@ -10,7 +10,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from oastream.provider import EXTRAS
 from tests.program import CANARY, NOTHING, ROOT, Environment, Result, finish, oastream, start
 from tests.streams import chat_body, message, prompt_in, responses_body, responses_start
 from tests.wire import (
@@ -298,7 +301,15 @@ def test_a_missing_extra_exits_6_and_says_what_to_install(
     with serve(ANSWERS["responses"]) as server:
         result = ask(server, cloud, env={**env, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
         assert (result.status, result.out, server.connections) == (6, b"", 0)
-    assert f"pip install 'oastream[{provider}]'" in result.message
+    wanted, _ = EXTRAS[provider]
+    assert wanted in result.message
+    assert f"{sys.executable} -m pip install '{wanted}'" in result.err.splitlines()[1]
+
+
+def test_an_extra_is_what_a_provider_is_told_to_install() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for provider, (package, _) in EXTRAS.items():
+        assert [requirement.partition(">=")[0] for requirement in extras[provider]] == [package]
 
 
 @pytest.mark.parametrize(

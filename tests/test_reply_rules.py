@@ -105,6 +105,11 @@ def test_messages_of_the_end_are_those_of_the_stream(order: list[int], named: bo
     assert text_of([*events, end]) == (Outcome.STOP, "Let me see. It is 42.\n")
 
 
+def test_messages_of_the_end_are_matched_without_the_white_space_that_servers_trim() -> None:
+    events = responses_events(message("Hello there "), message("Hello "))[:-1]
+    assert text_of([*events, ending(message("Hello"), message("Hello there"))])[1] == "Hello there Hello \n"
+
+
 @pytest.mark.parametrize(
     ("final", "text", "outcome"),
     [
@@ -275,6 +280,17 @@ def run_on(body: bytes, *args: str, api: str = "responses", kind: str = "applica
 def test_what_is_neither_an_answer_nor_an_error_is_shown(api: str, body: bytes) -> None:
     result = run_on(body, api=api)
     assert (result.status, body.decode() in result.message) == (26, True)
+
+
+@pytest.mark.parametrize("words", ["database unavailable", "identity service down", "error: no model", "events\nnone"])
+def test_words_that_begin_like_a_field_are_words(words: str) -> None:
+    result = run_on(words.encode())
+    assert (result.status, " ".join(words.split()) in result.message) == (26, True)
+
+
+@pytest.mark.parametrize("body", [b"dat", b"e", b"id: 5\n\n", b": ping\n\n", b"retry", b"event: ping\n\n", b"data\n\n"])
+def test_an_event_stream_without_an_event_is_no_answer(body: bytes) -> None:
+    assert run_on(body).status == 32
 
 
 def test_json_of_any_depth_is_shown() -> None:

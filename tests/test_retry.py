@@ -165,6 +165,12 @@ def test_the_server_says_whether_to_come_back(line: str, word: str, tries: int) 
     assert len(requests) == tries
 
 
+@pytest.mark.parametrize("line", ["429 Too Many Requests", "402 Payment Required", "503 Overloaded"])
+def test_no_word_of_the_server_allows_a_retry_of_what_only_money_changes(line: str) -> None:
+    result, requests = run(status(line, "insufficient_quota", {"x-should-retry": "true", "Retry-After": "0"}), OK)
+    assert (result.status, len(requests)) == (24, 1)
+
+
 def test_retries_are_told_with_v() -> None:
     result, _ = run(LIMITED, OK, args=[*QUICK, "-v"])
     assert (result.status, result.out) == (0, b"Hello\n")
@@ -219,6 +225,8 @@ DECISIONS: dict[str, tuple[Situation, Step]] = {
     "last-try": (Situation(LIMIT, failures=2), Step.ASK),
     "one-too-many": (Situation(LIMIT, failures=3), Step.END),
     "no-retries": (Situation(LIMIT, retries=0), Step.END),
+    "asked-too-often": (Situation(LIMIT, failures=1, asked=3), Step.END),
+    "asked-too-often-but-resumable": (Situation(BROKE, asked=3, remains=STREAM), Step.RESUME),
     "refused": (Situation(REFUSED), Step.END),
     "no-credit": (Situation(NO_CREDIT), Step.END),
     "no-credit-in-background": (Situation(NO_CREDIT, remains=STREAM), Step.END),

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 import click
 
 from oastream import __version__
-from oastream.exits import TABLE, Outcome
+from oastream.companions import PLACES, companion
+from oastream.exits import TABLE, Failure, Outcome
 from oastream.mock import script
 from oastream.mock.script import ENDS, KEYS
 
@@ -54,6 +55,14 @@ def _key_lines() -> str:
     "--port", type=click.IntRange(0, 65535), metavar="N", default=0, show_default=True, help="0: any that is free."
 )
 @click.option("-v", "--verbose", is_flag=True, help="One line on stderr for each request.")
+@click.option(
+    "--generate",
+    type=click.Choice(tuple(PLACES)),
+    help="Print the man page, or the completions of a shell.",
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, kind: _generate(context, kind),
+)
 def command(**options: Any) -> dict[str, Any]:
     """A server on loopback that speaks the Responses and the Chat Completions API as OpenAI does, without a model.
 
@@ -78,9 +87,17 @@ def _options() -> dict[str, Any] | None:
         parsed = command.main(prog_name="oastream-mock", standalone_mode=False)
     except click.ClickException as error:
         _fail(Outcome.USAGE, error.format_message())
+    except Failure as failed:
+        _fail(failed.verdict.outcome, failed.verdict.message)
     except OSError as error:
         _fail(Outcome.OUTPUT, f"cannot write to stdout: {error.strerror}")
     return parsed if isinstance(parsed, dict) else None
+
+
+def _generate(context: click.Context, kind: str | None) -> None:
+    if kind is not None:
+        click.echo(companion("oastream-mock", kind), nl=False)
+        context.exit()
 
 
 def _serve(options: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ _@FUNCTION@() {
     local cur=${words[n - 1]} option=${words[n - 2]} value=${words[n - 1]} kind= candidates=() earlier=
     if [[ $cur == --*=* ]]; then
         option=${cur%%=*} value=${cur#*=}
-@OPTIONAL@    fi
+@OPTIONAL@@CLUSTERS@    fi
     case $option in
 @CASES@        *)
             [[ $cur == -* ]] || return
@@ -109,7 +109,8 @@ def script(program: Program) -> str:
         "@FUNCTION@": program.name.replace("-", "_"),
         "@OPTIONAL@": _optional(valued),
         "@CASES@": "".join(_case(option) for option in valued),
-        "@OPTIONS@": " ".join(name for option in program.options for name in option.names),
+        "@CLUSTERS@": _clusters(program.options),
+        "@OPTIONS@": " ".join([*(name for option in program.options for name in option.names), *program.opposites]),
         "@FOUND@": _found(valued),
     }
     text = SCRIPT
@@ -128,6 +129,20 @@ def _optional(options: Iterable[Option]) -> str:
     return (
         f"    elif [[ {' || '.join(f'$option == {name}' for name in names)} ]]; then\n        option=\n"
         if names
+        else ""
+    )
+
+
+def _clusters(options: Iterable[Option]) -> str:
+    """In `-nf` it is -f that takes the next word; in `-fn`, -f has taken the rest of its own."""
+    flags = "".join(name[1:] for option in options if option.takes is Takes.NOTHING for name in option.short)
+    return (
+        "    elif [[ $option == -[!-]?* ]]; then\n"
+        "        word=${option#-}\n"
+        f"        while [[ $word == [{flags}]?* ]]; do word=${{word#?}}; done\n"
+        "        option=\n"
+        "        [[ $word == ? ]] && option=-$word\n"
+        if flags
         else ""
     )
 

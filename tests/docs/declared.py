@@ -40,7 +40,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option. `placeholder` names its value, `optional` says that it may stand without one."""
+    """An option. `placeholder` names its value, `optional` says that it may go without; `opposite` takes it back."""
 
     names: tuple[str, ...]
     placeholder: str
@@ -50,6 +50,7 @@ class Option:
     values: tuple[Value, ...] = ()
     optional: bool = False
     repeatable: bool = False
+    opposite: str | None = None
 
     @property
     def short(self) -> tuple[str, ...]:
@@ -67,6 +68,11 @@ class Program:
     name: str
     groups: dict[str, list[Option]]
     takes_words: bool
+
+    @property
+    def opposites(self) -> dict[str, Option]:
+        """The names that take a flag back, and which."""
+        return {option.opposite: option for option in self.options if option.opposite is not None}
 
     @property
     def options(self) -> list[Option]:
@@ -117,6 +123,7 @@ def _option(option: click.Option, context: click.Context) -> Option:
         values=values,
         optional=any(name in cli.OPTIONAL_VALUE for name in names),
         repeatable=option.multiple or option.count,
+        opposite=option.opposite if isinstance(option, cli.Option) else None,
     )
 
 
@@ -146,6 +153,11 @@ def _by_metavar(metavar: str) -> Takes:
 
 def _values(texts: Iterable[str]) -> tuple[Value, ...]:
     return tuple(Value(text) for text in texts)
+
+
+def takes_back(option: Option) -> str:
+    """The help of an option's opposite."""
+    return f"Take back {option.long[0]}"
 
 
 def brief(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.docs import COMMAND
-from tests.docs.declared import Option, Program, Takes, Value, brief
+from tests.docs.declared import Option, Program, Takes, Value, brief, takes_back
 from tests.docs.lists import MODELS_SED, PROFILES_SED
 
 SCRIPT = """# fish completion for {name}. Made by `{command}`; do not edit.
@@ -47,7 +47,12 @@ def script(program: Program) -> str:
         models=_quoted(MODELS_SED),
         profiles=_quoted(PROFILES_SED),
         lists="".join(_list(option, function) for option in program.options if option.takes is Takes.LIST),
-        completions="".join(_line(option, program.name, function) for option in program.options),
+        completions="".join(
+            [
+                *(_line(option, program.name, function) for option in program.options),
+                *(_opposite_line(name, option, program.name) for name, option in program.opposites.items()),
+            ]
+        ),
     )
 
 
@@ -55,6 +60,10 @@ def _line(option: Option, name: str, function: str) -> str:
     names = [f"-s {short[1:]}" for short in option.short] + [f"-l {long[2:]}" for long in option.long]
     words = ["complete", "-c", name, *names, *_value(option, function), "-d", _quoted(brief(option.help))]
     return " ".join(words) + "\n"
+
+
+def _opposite_line(name: str, option: Option, program: str) -> str:
+    return f"complete -c {program} -l {name[2:]} -d {_quoted(takes_back(option))}\n"
 
 
 def _value(option: Option, function: str) -> list[str]:

@@ -17,7 +17,7 @@ def generated() -> dict[str, str]:
     texts = {"README.md": with_statuses(README.read_text())}
     for name, declare in PROGRAMS.items():
         program = declare()
-        texts[f"man/{name}.1"] = page((ROOT / f"man/{name}.1.in").read_text(), program)
+        texts[f"man/{name}.1"] = page((ROOT / f"tests/docs/{name}.1.in").read_text(), program)
         texts[f"completions/{name}.bash"] = bash.script(program)
         texts[f"completions/_{name}"] = zsh.script(program)
         texts[f"completions/{name}.fish"] = fish.script(program)

@@ -25,7 +25,7 @@ BLOCK = re.compile(r"^@([A-Z]+)\n(.*?)^@END\n", re.MULTILINE | re.DOTALL)
 
 HEAD = """\
 '\\" t
-.\\" Made from man/{name}.1.in by `{command}`; do not edit.
+.\\" Made from tests/docs/{name}.1.in by `{command}`; do not edit.
 .nr HY 0
 """
 """The first line asks for tbl. Words are not broken: a hyphen in an option's name would be copied with it."""
@@ -101,7 +101,8 @@ def _notes(text: str) -> dict[str, str]:
 def _options(program: Program, notes: dict[str, str]) -> str:
     unknown = set(notes) - {name for option in program.options for name in option.names}
     if unknown:
-        raise ValueError(f"man/{program.name}.1.in speaks of options that do not exist: {', '.join(sorted(unknown))}")
+        names = ", ".join(sorted(unknown))
+        raise ValueError(f"tests/docs/{program.name}.1.in speaks of options that do not exist: {names}")
     several = len(program.groups) > 1
     return "".join(
         (f".SS {heading}\n" if several else "") + "".join(_entry(option, notes) for option in options)

@@ -7,7 +7,7 @@ compsys tries again and offers each option twice.
 from __future__ import annotations
 
 from tests.docs import COMMAND
-from tests.docs.declared import Option, Program, Takes, Value, brief
+from tests.docs.declared import Option, Program, Takes, Value, brief, takes_back
 from tests.docs.lists import MODELS, PROFILES
 
 SCRIPT = """#compdef {name}
@@ -52,6 +52,8 @@ def script(program: Program) -> str:
     """The script for one program."""
     function = program.name.replace("-", "_")
     arguments = [spec for option in program.options for spec in _specs(option, function)]
+    for name, option in program.opposites.items():
+        arguments.append(_quoted(f"({' '.join(option.names)}){name}[{_escaped(takes_back(option), '[]')}]"))
     if program.takes_words:
         arguments.append("'*:prompt:{ : }'")
     return SCRIPT.format(

@@ -1,0 +1,36 @@
+"""The man page and the completions, as they were installed with the program: what --generate prints.
+
+In: the name of a program and of a kind. Out: the text of the file. Not every installer places these files where man and
+the shells look for them (pipx, `uv tool` and a venv do not); the package holds a copy that is always there.
+Knows nothing of how they are made.
+"""
+
+from __future__ import annotations
+
+import os
+
+from oastream.exits import Outcome, failure
+
+PLACES = {
+    "man": "man/{}.1",
+    "complete-bash": "completions/{}.bash",
+    "complete-zsh": "completions/_{}",
+    "complete-fish": "completions/{}.fish",
+}
+"""What --generate takes → its file, below the package's own copy and below the root of the source tree."""
+
+
+def companion(program: str, kind: str) -> str:
+    """The text of a program's file. Raises `Failure` with outcome config where an installation lacks it."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    path = PLACES[kind].format(program)
+    for folder in (os.path.join(package, "share"), os.path.dirname(package)):
+        try:
+            with open(os.path.join(folder, path), encoding="utf-8") as file:
+                return file.read()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise failure(Outcome.CONFIG, f"cannot read {os.path.join(folder, path)}", why) from error
+    raise failure(Outcome.CONFIG, f"no {path} here", "oastream was installed without man pages and completions")

@@ -1,0 +1,144 @@
+"""A host and a port → a TCP connection to whichever of the host's addresses answers first.
+
+In: host, port, a deadline in seconds of `time.monotonic`. Out: a connected socket, which blocks. It waits by itself and
+not through `Watch`, since it runs in a thread: DNS cannot be polled. Knows nothing of proxies, TLS or signals.
+
+The addresses race as RFC 8305 (happy eyeballs) has it: families take turns, the next address is tried 250 ms after the
+one before, or as soon as that one fails; the first that connects wins, and the others are closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import select
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from oastream.authority import ascii_host
+from oastream.watch import LONGEST_WAIT
+
+ATTEMPT_DELAY = 0.25
+"""Seconds between the starts of two attempts (RFC 8305, section 5: Connection Attempt Delay)."""
+
+Address = tuple[int, int, int, str, Any]
+"""One of getaddrinfo's: family, type, protocol, canonical name, address."""
+
+_IN_PROGRESS = (errno.EINPROGRESS, errno.EINTR)
+_NO_ROUTE = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""What a machine without IPv6 says of each IPv6 address: of several errors the least telling."""
+
+
+def dial(host: str, port: int, deadline: float) -> socket.socket:
+    """Look the host up and connect. Raises `OSError` (`TimeoutError` without errno at the deadline), `UnicodeError`."""
+    return connect_first(interleaved(addresses_of(host, port)), deadline)
+
+
+def seconds_left(deadline: float) -> float:
+    """The timeout of a socket for a step that must end by the deadline."""
+    return min(max(0.001, deadline - time.monotonic()), LONGEST_WAIT)
+
+
+def addresses_of(host: str, port: int) -> Sequence[Address]:
+    """What the system's resolver says, in its order of preference (RFC 6724)."""
+    if ":" in host:
+        host = host.replace("%25", "%", 1)  # RFC 6874: a zone in a URL is percent-encoded
+    name = ascii_host(host).encode("ascii")  # as bytes, or Python imports its IDNA codec: 4 ms
+    return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+
+
+def interleaved(addresses: Sequence[Address]) -> list[Address]:
+    """The same addresses, the two families in turn, beginning with that of the first (RFC 8305, section 4)."""
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    other = [address for address in addresses if address[0] != addresses[0][0]]
+    pairs = itertools.zip_longest(first, other)
+    return [address for pair in pairs for address in pair if address is not None]
+
+
+def connect_first(addresses: Sequence[Address], deadline: float) -> socket.socket:
+    """A connection to the first address that answers. Raises `OSError` when none does, `TimeoutError` when late."""
+    race = _Race(addresses)
+    try:
+        winner = race.run(deadline)
+    finally:
+        race.close()
+    winner.setblocking(True)
+    winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    winner.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return winner
+
+
+class _Race:
+    """The attempts under way, those that failed, and the addresses that are still to be tried."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self._waiting = list(reversed(addresses))
+        self._running: dict[int, socket.socket] = {}
+        self._errors: list[OSError] = []
+        self._poll = select.poll()
+        self._next_start = 0.0
+
+    def run(self, deadline: float) -> socket.socket:
+        while True:
+            now = time.monotonic()
+            if now >= deadline:
+                raise TimeoutError
+            if self._waiting and (not self._running or now >= self._next_start):
+                winner = self._start(now)
+            elif self._running:
+                winner = self._wait(min(deadline, self._next_start) - now if self._waiting else deadline - now)
+            else:
+                raise self._telling_error()
+            if winner is not None:
+                return winner
+
+    def close(self) -> None:
+        """Give up every attempt but the winner's."""
+        for runner in self._running.values():
+            runner.close()
+
+    def _start(self, now: float) -> socket.socket | None:
+        """Begin with the next address; the connection, if there is one at once."""
+        family, kind, protocol, _, address = self._waiting.pop()
+        self._next_start = now + ATTEMPT_DELAY
+        try:
+            runner = socket.socket(family, kind, protocol)
+        except OSError as error:
+            self._errors.append(error)
+            return None
+        runner.setblocking(False)
+        self._running[runner.fileno()] = runner
+        code = runner.connect_ex(address)
+        if code in _IN_PROGRESS:
+            self._poll.register(runner, select.POLLOUT)
+            return None
+        return self._settled(runner, code)
+
+    def _wait(self, seconds: float) -> socket.socket | None:
+        """Wait until an attempt comes to its end; its connection, if it has one."""
+        for fd, _ in self._poll.poll(1000 * min(seconds, LONGEST_WAIT)):
+            runner = self._running[fd]
+            self._poll.unregister(fd)
+            winner = self._settled(runner, runner.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            if winner is not None:
+                return winner
+        return None
+
+    def _settled(self, runner: socket.socket, code: int) -> socket.socket | None:
+        """Take the attempt out of the race: it has won, or the next one need not wait any longer."""
+        del self._running[runner.fileno()]
+        if code == 0:
+            return runner
+        runner.close()
+        self._errors.append(OSError(code, os.strerror(code)))
+        self._next_start = 0.0
+        return None
+
+    def _telling_error(self) -> OSError:
+        """Of the errors of all addresses the one to report."""
+        telling = [error for error in self._errors if error.errno not in _NO_ROUTE]
+        errors = telling or self._errors or [OSError(errno.EADDRNOTAVAIL, "the name has no address")]
+        return errors[-1]

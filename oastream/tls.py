@@ -1,0 +1,161 @@
+"""TLS over a connected socket, and TLS within TLS.
+
+In: a connection, the name that its certificate must bear, a deadline. Out: a socket that encrypts. Loaded only for
+https and https proxies, while the connection opens: ssl and truststore are 27 million instructions.
+Knows nothing of HTTP and proxies.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+from typing import Any
+
+from oastream.authority import public_host
+from oastream.dial import seconds_left
+from oastream.exits import Outcome, failure
+
+PIECE = 1 << 16
+_CERTIFICATES = {"SSL_CERT_FILE": "cafile", "SSL_CERT_DIR": "capath"}
+
+_lock = threading.Lock()
+"""Held while the context is made: the thread that connects may want it before the one that loads modules is done."""
+_contexts: list[Any] = []
+
+
+def secure(line: Any, host: str, deadline: float) -> Any:
+    """TLS over `line`, a socket or TLS itself, with the server of that name. What fails closes the line.
+
+    Raises `ssl.SSLError`, `OSError` (`TimeoutError` without errno at the deadline), `Failure` for bad SSL_CERT_FILE.
+    """
+    name = public_host(host).rstrip(".")  # certificates have no final dot
+    try:
+        context = shared_context()
+        if isinstance(line, ssl.SSLSocket):
+            return StackedTls(line, context, name, deadline)
+        line.settimeout(seconds_left(deadline))
+        return context.wrap_socket(line, server_hostname=name)
+    except BaseException:
+        line.close()
+        raise
+
+
+class StackedTls:
+    """TLS within the TLS of a socket, through `ssl.MemoryBIO`: OpenSSL's own sockets lie on file descriptors only.
+
+    It has what is used of a socket, and raises what an `ssl.SSLSocket` raises, without blocking as well as with a
+    timeout. After `BlockingIOError` or `ssl.SSLWant…Error`, `send` is called with the same data again.
+    """
+
+    def __init__(self, below: ssl.SSLSocket, context: Any, name: str, deadline: float) -> None:
+        """Shake hands through `below`; it is closed with this."""
+        self._below = below
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._unsent = b""  # encrypted, and not taken by the line below yet
+        self._accepted = 0  # bytes of the caller's that are in `_unsent`, and not reported as sent yet
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        self._shake_hands(deadline)
+
+    def fileno(self) -> int:
+        return self._below.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        self._below.setblocking(flag)
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._below.settimeout(seconds)
+
+    def close(self) -> None:
+        self._below.close()
+
+    def pending(self) -> int:
+        """Bytes that the file descriptor will not announce again, at any layer."""
+        decrypted: int = self._tls.pending()
+        return decrypted + self._incoming.pending + self._below.pending()
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Encrypt a piece of the data and send it; how much of the data that was."""
+        if not self._accepted:
+            self._accepted = self._tls.write(data[:PIECE])
+        self._flush()
+        accepted, self._accepted = self._accepted, 0
+        return accepted
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Decrypt what has come; 0 at the end, whether it was announced or not, as an `ssl.SSLSocket` has it."""
+        while True:
+            try:
+                received: int = self._tls.read(len(buffer), buffer)
+                return received
+            except ssl.SSLWantReadError:
+                self._flush()  # TLS may have something of its own to say, such as new keys
+                self._fill()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return 0
+
+    def _shake_hands(self, deadline: float) -> None:
+        while True:
+            self._below.settimeout(seconds_left(deadline))
+            try:
+                self._tls.do_handshake()
+                return self._flush()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._fill()
+            except ssl.SSLError:
+                self._flush()  # the alert that says why
+                raise
+
+    def _flush(self) -> None:
+        while self._unsent or self._outgoing.pending:
+            self._unsent = self._unsent or self._outgoing.read()
+            self._unsent = self._unsent[self._below.send(self._unsent) :]
+
+    def _fill(self) -> None:
+        data = self._below.recv(PIECE)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+
+# Certificates ----------------------------------------------------------------------------------------------------
+
+
+def shared_context() -> Any:
+    """What every connection of the run trusts; made once: reading a file of certificates takes 40 ms."""
+    with _lock:
+        if not _contexts:
+            _contexts.append(_new_context())
+        return _contexts[0]
+
+
+def _new_context() -> Any:
+    """Trusts the certificates that SSL_CERT_FILE and SSL_CERT_DIR name, as OpenSSL would; else the system's."""
+    if any(map(os.environ.get, _CERTIFICATES)):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # truststore would read a named file a second time: 40 ms
+        _load_certificates(context, ssl.get_default_verify_paths())
+    else:
+        import truststore  # not where the certificates are named
+
+        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _load_certificates(context: ssl.SSLContext, usual: ssl.DefaultVerifyPaths) -> None:
+    """What the variables name must be there: OpenSSL would pass over it in silence."""
+    for variable, argument in _CERTIFICATES.items():
+        path = os.environ.get(variable) or getattr(usual, argument)
+        if not path:
+            continue
+        try:
+            os.stat(path)
+            context.load_verify_locations(**{argument: path})
+        except OSError as error:  # an ssl.SSLError is one
+            if not os.environ.get(variable):
+                continue
+            why = "it holds no certificate" if isinstance(error, ssl.SSLError) else (error.strerror or "").lower()
+            raise failure(Outcome.CONFIG, f"cannot use {variable}", f"{path}: {why}") from error
