@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from oastream.cli import FORMATS
 from oastream.exits import TABLE
+from oastream.mock.script import plan
+from oastream.mock.server import serve
 from oastream.request import DEFAULT_MODEL
 from tests.docs import COMMAND
+from tests.docs.declared import PROGRAMS
 from tests.docs.generated import ROOT, generated
 from tests.docs.manpage import examples
 from tests.program import oastream
@@ -62,12 +67,21 @@ def test_a_page_has_the_sections_that_readers_look_for(name: str) -> None:
     assert {"NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "SEE ALSO"} | SECTIONS <= headings
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The base URL of a server that outlives a run: one example goes on from the response of another."""
+    running = serve(plan())
+    yield running.url
+    running.close()
+
+
 @pytest.mark.parametrize(("name", "script"), [(name, text) for name in PAGES for text in examples(template(name))])
-def test_an_example_runs(name: str, script: str, tmp_path: Path) -> None:
+def test_an_example_runs(name: str, script: str, server: str, tmp_path: Path) -> None:
     tools = {tool for tool in ("jq", "xargs", "parallel") if re.search(rf"\b{tool}\b", script)}
     if missing := [tool for tool in tools if shutil.which(tool) is None]:
         pytest.skip(f"{missing[0]} is not installed")
-    environment = {"PATH": program_path(tmp_path), "HOME": str(tmp_path), "OPENAI_BASE_URL": "mock:"}
+    (tmp_path / "diagram.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    environment = {"PATH": program_path(tmp_path), "HOME": str(tmp_path), "OPENAI_BASE_URL": server}
     done = subprocess.run(
         ["sh", "-eu", "-c", script],
         cwd=tmp_path,
@@ -85,8 +99,9 @@ def test_an_example_runs(name: str, script: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_the_makefile_makes_a_summary(tmp_path: Path) -> None:
-    rule = re.search(r"^%\.summary.*\n\t.*\n", template("oastream"), re.MULTILINE)
+    rule = re.search(r"^%\.summary.*\n", template("oastream"), re.MULTILINE)
     assert rule
+    assert "\t" not in rule[0], "a terminal shows a tab as spaces: what is pasted from there must work"
     (tmp_path / "Makefile").write_text(rule[0])
     (tmp_path / "a.txt").write_text("a text\n")
     environment = {"PATH": program_path(tmp_path), "OPENAI_BASE_URL": "mock:"}
@@ -98,6 +113,41 @@ def test_the_systemd_unit_restarts_after_what_may_pass() -> None:
     line = re.search(r"^RestartForceExitStatus=(.*)$", template("oastream"), re.MULTILINE)
     assert line
     assert line[1].split() == [str(status) for status, _ in TABLE.values() if 30 <= status < 50]
+
+
+EXPLAINED_BY_THEIR_NAMES = {"--help", "--help-all", "--version"}
+
+
+def test_every_option_has_an_example_or_a_note() -> None:
+    """What an option's help cannot say in a line, the page says, or shows."""
+    text = "".join(
+        re.findall(r"^@(?:EXAMPLE|PLAIN|OPTIONS)\n(.*?)^@END\n", template("oastream"), re.MULTILINE | re.DOTALL)
+    )
+    options = PROGRAMS["oastream"]().options
+    silent = {option.names[-1] for option in options if not any(_occurs(name, text) for name in option.names)}
+    assert silent == EXPLAINED_BY_THEIR_NAMES, f"add words to tests/docs/oastream.1.in, then run: {COMMAND}"
+
+
+def _occurs(name: str, text: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) is not None
+
+
+SHOWN = [
+    *("--attach", "--background", "--body", "--history", "--list-models", "--no-wait", "--previous-response-id"),
+    *("--reasoning", "--record", "--replay", "--resume", "--schema", "--set", "--stats", "--tool-output"),
+]
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_an_option_that_is_best_shown_has_an_example(name: str) -> None:
+    names = next(option.names for option in PROGRAMS["oastream"]().options if name in option.names)
+    assert any(_occurs(each, text) for each in names for text in examples(template("oastream")))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_described(name: str) -> None:
+    section = template("oastream").split(".SH OUTPUT FORMATS\n")[1].split(".SS ")[0]
+    assert f".TP\n.B {name}\n" in section, f"describe it in tests/docs/oastream.1.in, then run: {COMMAND}"
 
 
 def test_the_ndjson_example_shows_the_events_of_a_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from oastream.cli import FORMATS
+from oastream.exits import TABLE
+from oastream.mock.script import ENDS
+from tests.docs import COMMAND
 from tests.readme import README, sessions, with_statuses
+from tests.shells import program_path
 
 TEXT = README.read_text()
 ROOT = README.parent
@@ -39,6 +45,35 @@ def test_a_terminal_session_prints_what_it_shows(session: list[tuple[str, str]],
             timeout=60,
         )
         assert _as_on_a_terminal(done.stdout.decode()) == _as_on_a_terminal(shown), command
+
+
+def test_every_end_that_the_readme_promises_is_one_of_the_mocks() -> None:
+    """An outcome that is new has an end in `mock/script.py`, or is named where the README says which have none."""
+    sentence = re.search(r"bring about: with each status above but (.*?)\.", TEXT, re.DOTALL)
+    assert sentence
+    named = set(re.findall(r"`(\w+)`", sentence[1]))
+    assert named == {outcome.value for outcome in set(TABLE) - set(ENDS)}, f"correct it, then run: {COMMAND}"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_readme_says_what_each_format_is(name: str) -> None:
+    section = TEXT.split("\n## Formats\n")[1].split("\n## ")[0].split("```")[0]
+    assert re.search(rf"`(--format )?{name}`", section), "describe the format in README.md, section Formats"
+
+
+def test_the_files_that_an_installer_leaves_out_are_placed_as_the_readme_says(tmp_path: Path) -> None:
+    block = next(
+        code for code in re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL) if "--generate" in code
+    )
+    environment = {"PATH": program_path(tmp_path), "HOME": str(tmp_path)}
+    subprocess.run(["sh", "-eu", "-c", block], env=environment, cwd=tmp_path, timeout=60, check=True)
+    for path, source in {
+        ".local/share/man/man1/oastream.1": "man/oastream.1",
+        ".local/share/bash-completion/completions/oastream": "completions/oastream.bash",
+        ".config/fish/completions/oastream.fish": "completions/oastream.fish",
+        ".zfunc/_oastream": "completions/_oastream",
+    }.items():
+        assert (tmp_path / path).read_text() == (ROOT / source).read_text()
 
 
 def _as_on_a_terminal(text: str) -> list[str]:
