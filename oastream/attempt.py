@@ -22,6 +22,7 @@ from oastream.output import Output
 from oastream.redaction import redacted, shown_reply_header
 from oastream.rejection import rejection
 from oastream.reply import Reply
+from oastream.retry import Remains
 from oastream.sinks import Sink
 from oastream.text import one_line
 from oastream.watch import Watch
@@ -175,13 +176,13 @@ class Attempt:
         deadline = self._first_event_deadline
         why = ""
         while not why and not self._is_done:
-            before = decoder.payloads, decoder.comments, decoder.is_settled
+            before = decoder.payloads, decoder.comments, self._lingers
             try:
                 chunk = source.read(deadline if self._job is None else min(deadline, self._job.leave_by))
             except Cut as cut:
                 chunk, why = None, str(cut)
             except TimeoutError:
-                if not decoder.is_complete:
+                if not decoder.is_complete and not self._reply.ended:
                     raise
                 chunk = None
             except Failure as failed:
@@ -201,7 +202,17 @@ class Attempt:
     @property
     def _is_done(self) -> bool:
         """Whether nothing more needs to be read: the terminal event has come, or the job runs and is left alone."""
-        return self._reply.ended or self._may_leave
+        return (self._reply.ended and not self._outlives_error) or self._may_leave
+
+    @property
+    def _outlives_error(self) -> bool:
+        """Whether an error event may not have been the end: OpenAI sends `response.failed` after it."""
+        return self._job is not None and self._job.remains is not Remains.NOTHING
+
+    @property
+    def _lingers(self) -> bool:
+        """Whether only what may follow the end of the answer is waited for."""
+        return self._decoder.is_settled or self._reply.ended
 
     @property
     def _may_leave(self) -> bool:
@@ -217,14 +228,14 @@ class Attempt:
         self._session.messages.line(f"response {self._job.shown_id} is still queued")
         return Verdict(Outcome.STOP)
 
-    def _next_deadline(self, deadline: float, payloads: int, comments: int, was_settled: bool) -> float:
+    def _next_deadline(self, deadline: float, payloads: int, comments: int, lingered: bool) -> float:
         """An event is a sign of life, and after the first one a comment is; a half-sent event is none.
 
         Counted from now, so that the time in which stdout was blocked is not held against the server.
         """
         decoder = self._decoder
-        if decoder.is_settled:
-            return deadline if was_settled else self._session.deadlines.after(LINGER)
+        if self._lingers:
+            return deadline if lingered else self._session.deadlines.after(LINGER)
         alive = decoder.payloads > payloads or (payloads and decoder.comments > comments)
         return self._session.deadlines.idle() if alive else deadline
 
@@ -252,7 +263,7 @@ class Attempt:
                     self._write()
                 if attentive:
                     self._trace_event(event)
-                if reply.ended or (job is not None and self._is_done):
+                if (reply.ended or job is not None) and self._is_done:
                     return
         finally:
             self._write()
@@ -264,6 +275,8 @@ class Attempt:
         """
         promise = job.promise
         is_new = job.accept(event)
+        if is_new and event["type"].startswith("response."):
+            self._reply.reopen()
         if job.promise is promise:
             return is_new
         detaches = self._session.options.detach
@@ -311,7 +324,8 @@ class Attempt:
     # Polling -----------------------------------------------------------------------------------------------------
 
     def _poll(self, job: Job) -> Verdict | None:
-        pause = max(self._session.options.retry_delay, SHORTEST_PAUSE)
+        options = self._session.options
+        pause = max(options.retry_delay if options.replay is None else 0.0, SHORTEST_PAUSE)
         while (event := job.take_poll(self._polled(job))) is None and not self._may_leave:
             self._pause(job, min(pause, LONGEST_PAUSE))
             pause *= 1.5

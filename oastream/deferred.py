@@ -7,17 +7,25 @@ the eight modules behind it; `ipaddress`, which urllib.parse imports for hosts i
 
 from __future__ import annotations
 
-import _thread
 import sys
+import threading
 from types import ModuleType
 from typing import Any
 
-_loading = _thread.RLock()
+_loading = threading.RLock()
 """Held while a module takes the place of its stand-in: the thread that connects may want it at the same moment."""
 
 
 class Deferred(ModuleType):
-    """Stands in `sys.modules` for the module of its name, until an attribute of that is asked for."""
+    """Stands in `sys.modules` for the module of its name, until an attribute of that is asked for.
+
+    Whoever only wants to know whether there is such a module (`importlib.util.find_spec`) gets the module's own spec.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        specs = (finder.find_spec(name, None) for finder in sys.meta_path)
+        self.__spec__ = next(filter(None, specs), None)
 
     def __getattr__(self, name: str) -> Any:
         with _loading:
@@ -31,4 +39,5 @@ class Deferred(ModuleType):
 def defer(*names: str) -> None:
     """Put off the import of these modules, by whomever; those that are loaded already stay."""
     for name in names:
-        sys.modules.setdefault(name, Deferred(name))
+        if name not in sys.modules:
+            sys.modules[name] = Deferred(name)

@@ -27,7 +27,6 @@ ATTEMPT_DELAY = 0.25
 Address = tuple[int, int, int, str, Any]
 """One of getaddrinfo's: family, type, protocol, canonical name, address."""
 
-_IN_PROGRESS = (errno.EINPROGRESS, errno.EINTR)
 _NO_ROUTE = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """What a machine without IPv6 says of each IPv6 address: of several errors the least telling."""
 
@@ -66,8 +65,6 @@ def connect_first(addresses: Sequence[Address], deadline: float) -> socket.socke
     finally:
         race.close()
     winner.setblocking(True)
-    winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    winner.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return winner
 
 
@@ -107,35 +104,42 @@ class _Race:
         try:
             runner = socket.socket(family, kind, protocol)
         except OSError as error:
-            self._errors.append(error)
+            self._lose(error)
             return None
-        runner.setblocking(False)
         self._running[runner.fileno()] = runner
-        code = runner.connect_ex(address)
-        if code in _IN_PROGRESS:
+        try:
+            runner.setblocking(False)
+            runner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            runner.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            runner.connect(address)
+        except (BlockingIOError, InterruptedError):
             self._poll.register(runner, select.POLLOUT)
             return None
-        return self._settled(runner, code)
+        except OSError as error:
+            self._lose(error, runner)
+            return None
+        return self._win(runner)
 
     def _wait(self, seconds: float) -> socket.socket | None:
         """Wait until an attempt comes to its end; its connection, if it has one."""
         for fd, _ in self._poll.poll(1000 * min(seconds, LONGEST_WAIT)):
             runner = self._running[fd]
             self._poll.unregister(fd)
-            winner = self._settled(runner, runner.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-            if winner is not None:
-                return winner
+            code = runner.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code == 0:
+                return self._win(runner)
+            self._lose(OSError(code, os.strerror(code)), runner)
         return None
 
-    def _settled(self, runner: socket.socket, code: int) -> socket.socket | None:
-        """Take the attempt out of the race: it has won, or the next one need not wait any longer."""
-        del self._running[runner.fileno()]
-        if code == 0:
-            return runner
-        runner.close()
-        self._errors.append(OSError(code, os.strerror(code)))
+    def _win(self, runner: socket.socket) -> socket.socket:
+        return self._running.pop(runner.fileno())
+
+    def _lose(self, error: OSError, runner: socket.socket | None = None) -> None:
+        """An attempt has failed: the next one need not wait any longer."""
+        self._errors.append(error)
         self._next_start = 0.0
-        return None
+        if runner is not None:
+            self._running.pop(runner.fileno()).close()
 
     def _telling_error(self) -> OSError:
         """Of the errors of all addresses the one to report."""

@@ -1,4 +1,4 @@
-"""The process: its streams, its signals, its status. The only module that ends it.
+"""The process of `oastream`: its streams, its signals, its status. No other module of a run ends it.
 
 In: argv, the environment, file descriptors 0 to 2. Out: an exit status, or death by a signal.
 Knows nothing of APIs.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import signal
 
-gc.disable()  # until everything is loaded: what that makes stays, and looking through it takes 5 % of a short run
+gc.disable()  # until everything is loaded: what that makes stays, and a look through it takes 3.5 % of a short run
 
 # Until the run catches signals itself, they kill as in a C program: no KeyboardInterrupt while modules load.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

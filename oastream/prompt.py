@@ -174,9 +174,9 @@ def _has_input(kind: Stdin) -> bool:
 
 def _check_usage(options: Options, kind: Stdin, named: int, required: bool) -> None:
     if named > 1:
-        raise failure(Outcome.USAGE, "bad usage", "stdin can go to one place only")
+        raise failure(Outcome.USAGE, "bad usage", "stdin can be used only once")
     if named and options.no_stdin:
-        raise failure(Outcome.USAGE, "bad usage", "-n does not read stdin, but - asks for it")
+        raise failure(Outcome.USAGE, "bad usage", "-n conflicts with -, which reads stdin")
     if _given(options) or not required:
         return
     if options.no_stdin:
@@ -197,5 +197,5 @@ def _joined(blocks: list[str]) -> str:
 
 def _emptiness(options: Options, kind: Stdin) -> str:
     if _given(options):
-        return "nothing in the words and files given"
+        return "the arguments and files are empty"
     return "stdin has nothing" if _has_input(kind) else f"no words, and stdin is {kind.value}"

@@ -158,8 +158,8 @@ def _in_network(host: str, network: str) -> bool:
 class Connect:
     """An HTTP proxy is asked for a tunnel. Send what `take` gives, feed what comes, until `is_done`.
 
-    Raises `Failure`: config for a proxy that wants credentials or does not speak HTTP, unreachable for one that will
-    not or cannot open the tunnel.
+    Raises `Failure`: config for a proxy that wants credentials or does not speak HTTP, forbidden where its rules do not
+    allow the tunnel, unreachable where it cannot open it.
     """
 
     def __init__(self, proxy: Proxy, host: str, port: int) -> None:
@@ -195,10 +195,11 @@ class Connect:
                 raise self._not_http(data) from error
         if not self._answer.status and self._size > MAX_HEAD_BYTES:
             raise _refused(self._proxy, self._target, "its answer has no end")
-        if self._answer.status == 407:
+        if self._answer.status in (407, 401):  # tinyproxy says 401 to credentials that are wrong
             raise self._wants_credentials()
         if self._answer.status and not self.is_done:
-            raise _refused(self._proxy, self._target, f"it answered {self._answer.shown}")
+            outcome = Outcome.FORBIDDEN if self._answer.status == 403 else Outcome.UNREACHABLE
+            raise _refused(self._proxy, self._target, f"it answered {self._answer.shown}", outcome)
         if self._answer.has_more:
             raise _refused(self._proxy, self._target, "it sent more than its answer")
 
@@ -215,9 +216,10 @@ class Connect:
     def _wants_credentials(self) -> Failure:
         schemes = [scheme.partition(" ")[0] for scheme in self._answer.challenges]
         if schemes and not any(scheme.lower() == "basic" for scheme in schemes):
-            why = f"407, by {one_line(', '.join(dict.fromkeys(schemes)), 60)}; oastream knows Basic alone"
+            asked = one_line(", ".join(dict.fromkeys(schemes)), 60)
+            why = f"{self._answer.status}, by {asked}; oastream knows Basic alone"
             return failure(Outcome.CONFIG, f"{self._proxy.name} wants credentials", why)
-        return wants_credentials(self._proxy, "407")
+        return wants_credentials(self._proxy, str(self._answer.status))
 
 
 class _Answer:
@@ -270,9 +272,10 @@ _SIZES = {_Step.METHOD: 2, _Step.PASSWORD: 2, _Step.REPLY: 4, _Step.NAME_LENGTH:
 _NO_CREDENTIALS, _PASSWORD, _NO_METHOD = 0x00, 0x02, 0xFF
 _IPV4, _NAME, _IPV6 = 0x01, 0x03, 0x04
 _ADDRESS_SIZES = {_IPV4: 4, _IPV6: 16}
+_NOT_ALLOWED = 2
 _REPLIES = {
     1: "it failed",
-    2: "its rules do not allow it",
+    _NOT_ALLOWED: "its rules do not allow it",
     3: "the network is unreachable",
     4: "the host is unreachable, or its name unknown",
     5: "connection refused",
@@ -286,8 +289,8 @@ class Socks5:
     """A SOCKS5 proxy is asked to connect. Send what `take` gives, feed what comes, until `is_done`.
 
     No more than `most` bytes may be read at a time: what follows the proxy's last word is the server's own.
-    Raises `Failure`: config for a proxy that wants credentials or does not speak SOCKS5, unreachable for one that will
-    not or cannot connect. `UnicodeError` for a host whose name is too long.
+    Raises `Failure`: config for a proxy that wants credentials or does not speak SOCKS5, forbidden where its rules do
+    not allow the connection, unreachable where it cannot make it. `UnicodeError` for a host whose name is too long.
     """
 
     def __init__(self, proxy: Proxy, host: str, port: int) -> None:
@@ -341,7 +344,8 @@ class Socks5:
             self._outgoing = bytes([1, len(user)]) + user + bytes([len(password)]) + password
             self._expect(_Step.PASSWORD, _SIZES[_Step.PASSWORD])
         elif method in (_PASSWORD, _NO_METHOD):
-            raise wants_credentials(self._proxy, "none of the ways to sign in that it was offered is one of its own")
+            known = "nobody gets in without" if self._proxy.user is None else "it does not ask for user and password"
+            raise wants_credentials(self._proxy, known)
         else:
             raise _refused(self._proxy, self._target, f"it chose method {method} to sign in, which was not offered")
 
@@ -359,7 +363,8 @@ class Socks5:
         if version != 5 or (reply == 0 and kind not in (_IPV4, _NAME, _IPV6)):
             raise _refused(self._proxy, self._target, "its answer is malformed")
         if reply:
-            raise _refused(self._proxy, self._target, _REPLIES.get(reply, f"error {reply}"))
+            outcome = Outcome.FORBIDDEN if reply == _NOT_ALLOWED else Outcome.UNREACHABLE
+            raise _refused(self._proxy, self._target, _REPLIES.get(reply, f"error {reply}"), outcome)
         if kind == _NAME:
             self._expect(_Step.NAME_LENGTH, _SIZES[_Step.NAME_LENGTH])
         else:
@@ -403,6 +408,6 @@ def wants_credentials(proxy: Proxy, why: str) -> Failure:
     return failure(Outcome.CONFIG, f"{proxy.name} does not accept the credentials in its URL", why)
 
 
-def _refused(proxy: Proxy, target: str, why: str) -> Failure:
-    """It does not open the way."""
-    return failure(Outcome.UNREACHABLE, f"cannot reach {target} through {proxy.name}", why)
+def _refused(proxy: Proxy, target: str, why: str, outcome: Outcome = Outcome.UNREACHABLE) -> Failure:
+    """It does not open the way; what its rules forbid they will forbid again."""
+    return failure(outcome, f"cannot reach {target} through {proxy.name}", why)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
-from urllib.parse import SplitResult, unquote, unquote_plus
+from typing import TYPE_CHECKING, Any
 
 from oastream.text import CUT
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 REDACTED = "[redacted]"
 SHORTEST = 8
@@ -90,6 +92,8 @@ def shown_url(text: str) -> str:
 
 
 def _shown_field(match: re.Match[str]) -> str:
+    from urllib.parse import unquote  # not for --help
+
     return match[1] + (REDACTED if is_secret(unquote(match[2])) else match[3])
 
 
@@ -167,6 +171,8 @@ def secrets_in(
     headers: Headers, url: SplitResult | None = None, environ: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
     """The texts that must never be shown: of headers, of a URL's query, of the proxies in the environment."""
+    from urllib.parse import unquote_plus  # not for --help
+
     found: list[str] = []
     for name, value in headers:
         if is_secret(name):
@@ -190,6 +196,8 @@ def _texts_of(name: str, value: str) -> Iterator[str]:
 
 
 def _secret_fields(url: SplitResult | None) -> Iterator[str]:
+    from urllib.parse import unquote  # not for --help
+
     fields = (field.partition("=") for field in re.split("[&;]", url.query)) if url is not None else ()
     return (value for name, _, value in fields if value and is_secret(unquote(name)))
 
@@ -200,6 +208,7 @@ def _of_proxies(environ: Mapping[str, str]) -> Iterator[str]:
     for url in urls:
         userinfo = url.partition("//")[2].rpartition("@")[0] or url.rpartition("@")[0]
         import base64  # only behind a proxy that wants a password
+        from urllib.parse import unquote
 
         user, _, password = userinfo.partition(":")
         yield from (userinfo, password, unquote(password))

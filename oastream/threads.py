@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread  # what `threading` starts its threads with; its Thread would have main wait for one that never ends
 import os
+import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -49,7 +50,7 @@ class _Call(Generic[T]):
     def __init__(self, work: Callable[[], T], release: Callable[[T], object] | None) -> None:
         self._work = work
         self._release = release
-        self._lock = _thread.allocate_lock()
+        self._lock = threading.Lock()
         self._returned: list[T] = []  # one value, until it is taken
         self._raised: BaseException | None = None
         self._is_abandoned = False

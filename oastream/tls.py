@@ -7,9 +7,10 @@ Knows nothing of HTTP and proxies.
 
 from __future__ import annotations
 
-import _thread
 import os
 import ssl
+import sys
+import threading
 from typing import Any
 
 from oastream.authority import public_host
@@ -19,7 +20,7 @@ from oastream.exits import Outcome, failure
 PIECE = 1 << 16
 _CERTIFICATES = {"SSL_CERT_FILE": "cafile", "SSL_CERT_DIR": "capath"}
 
-_lock = _thread.allocate_lock()
+_lock = threading.Lock()
 """Held while the context is made: the thread that connects may want it before the one that loads modules is done."""
 _contexts: list[Any] = []
 
@@ -29,7 +30,7 @@ def secure(line: Any, host: str, deadline: float) -> Any:
 
     Raises `ssl.SSLError`, `OSError` (`TimeoutError` without errno at the deadline), `Failure` for bad SSL_CERT_FILE.
     """
-    name = public_host(host).rstrip(".")  # certificates have no final dot
+    name = certificate_name(host)
     try:
         context = shared_context()
         if isinstance(line, ssl.SSLSocket):
@@ -41,6 +42,14 @@ def secure(line: Any, host: str, deadline: float) -> Any:
         raise
 
 
+def certificate_name(host: str) -> Any:
+    """The name that the certificate must bear, as ssl takes it."""
+    name = public_host(host).rstrip(".")  # certificates have no final dot
+    # From text ssl would make ASCII once more, and load the IDNA codec for it: 6 million instructions. On macOS
+    # truststore compares the name itself, as text.
+    return name if sys.platform == "darwin" else name.encode("ascii")
+
+
 class StackedTls:
     """TLS within the TLS of a socket, through `ssl.MemoryBIO`: OpenSSL's own sockets lie on file descriptors only.
 
@@ -48,7 +57,7 @@ class StackedTls:
     timeout. After `BlockingIOError` or `ssl.SSLWant…Error`, `send` is called with the same data again.
     """
 
-    def __init__(self, below: ssl.SSLSocket, context: Any, name: str, deadline: float) -> None:
+    def __init__(self, below: ssl.SSLSocket, context: Any, name: Any, deadline: float) -> None:
         """Shake hands through `below`; it is closed with this."""
         self._below = below
         self._incoming = ssl.MemoryBIO()

@@ -471,6 +471,13 @@ def test_an_error_event_that_comes_again_and_again_ends_the_run_as_that_error() 
     assert len(requests) <= 5
 
 
+def test_numbered_error_events_do_not_start_the_count_anew() -> None:
+    errors = [{"type": "error", "sequence_number": at, "error": {"code": "server_error"}} for at in range(1, 20)]
+    cut = sse_response(sse(begun("created")))
+    result, requests = wired(cut, *(sse_response(sse([error])) for error in errors))
+    assert (result.status, len(requests)) == (31, 3)
+
+
 def test_an_error_event_does_not_end_a_job_that_goes_on() -> None:
     events = [{**event, "sequence_number": at} for at, event in enumerate(responses_events(message(TEXT)))]
     events[0]["response"] = {**events[0]["response"], "background": True}
@@ -525,6 +532,39 @@ def test_a_response_that_failed_after_output_is_42_and_never_resumed() -> None:
         result = run(server, "--background")
     assert (result.status, result.out, asked(server)) == (42, b"one two", ["POST /responses"])
     assert "--resume" not in result.err
+
+
+@pytest.mark.parametrize(("place", "status", "posts"), [("3", 31, 3), ("half", 42, 1)])
+def test_an_error_event_before_the_failure_asks_for_nothing_more(place: str, status: int, posts: int) -> None:
+    """OpenAI sends an error event, then response.failed."""
+    with mock(f"error=nested,after={place}") as server:
+        result = run(server, "--background")
+    assert (result.status, asked(server)) == (status, ["POST /responses"] * posts)
+
+
+def test_a_failure_that_does_not_follow_its_error_event_is_waited_for_two_seconds() -> None:
+    error = {"type": "error", "code": "insufficient_quota", "message": "no credit"}
+    script = sse_response(sse([*begun("created"), error]), ending=[stall])
+    result, requests = wired(script)
+    assert (result.status, lines(requests)) == (24, ["POST"])
+    assert 1.5 < result.seconds < 8
+
+
+def test_text_after_an_error_event_is_still_the_answer() -> None:
+    events = responses_events(message(TEXT))
+    events[0]["response"] = {**events[0]["response"], "background": True}
+    error = {"type": "error", "code": "server_error", "message": "a moment"}
+    result, requests = wired(sse_response(sse([*events[:5], error, *events[5:]])))
+    is_whole(result, "text")
+    assert len(requests) == 1
+
+
+def test_a_lone_surrogate_in_an_id_is_no_bug() -> None:
+    result, _ = wired(
+        sse_response(sse(begun("created", "in_progress", ident="resp_X")).replace(b"_X", rb"_\ud800"), ending=[stall]),
+        args=("--detach",),
+    )
+    assert (result.status, result.text) == (0, "resp_\ufffd\n")
 
 
 def test_a_polled_response_that_failed_is_a_failure_of_its_own_code() -> None:

@@ -125,7 +125,7 @@ ENDS = {
     "last-chunk": End("chunked", send(b"0\r\n\r\n"), every=7),
     "no-last-chunk": End("chunked", drop),
     "short-length": End("length", drop, every=7),
-    "rst": End("chunked", rst),
+    "rst": End("chunked", rst, every=3),
 }
 
 

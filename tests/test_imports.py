@@ -59,6 +59,20 @@ assert inspect.isclass(inspect.Signature)
     subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=60)
 
 
+def test_a_deferred_module_has_the_spec_of_the_module() -> None:
+    program = """
+import importlib.util, sys
+from oastream.deferred import defer
+wanted = importlib.util.find_spec("inspect")
+sys.modules.pop("inspect", None)
+defer("inspect")
+found = importlib.util.find_spec("inspect")
+assert (found.name, found.origin) == (wanted.name, wanted.origin)
+assert "ast" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=60)
+
+
 def test_two_threads_may_want_a_deferred_module_at_once() -> None:
     program = """
 import sys, threading

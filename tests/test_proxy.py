@@ -298,6 +298,8 @@ def test_a_proxy_that_wants_credentials_is_bad_configuration_that_says_what_is_m
     assert (without.outcome, without.message) == (Outcome.CONFIG, "the proxy p:3128 wants credentials: 407")
     assert "http://USER:PASSWORD@HOST:PORT" in without.hint
     assert rejected.message == "the proxy p:3128 does not accept the credentials in its URL: 407"
+    tinyproxy = refused(connect(KNOWN), b"HTTP/1.0 401 Unauthorized\r\nContent-Type: text/html\r\n\r\n").verdict
+    assert tinyproxy.message == "the proxy p:3128 does not accept the credentials in its URL: 401"
     other = refused(connect(KNOWN), asked.replace(b"Basic", b"NTLM")).verdict
     assert (other.outcome, other.message) == (
         Outcome.CONFIG,
@@ -306,9 +308,18 @@ def test_a_proxy_that_wants_credentials_is_bad_configuration_that_says_what_is_m
 
 
 def test_a_proxy_that_opens_no_tunnel_says_why() -> None:
-    verdict = refused(connect(), b"HTTP/1.1 403 Not for you\r\nContent-Length: 2\r\n\r\nno").verdict
+    verdict = refused(connect(), b"HTTP/1.1 503 Not now\r\nContent-Length: 2\r\n\r\nno").verdict
     assert verdict.outcome is Outcome.UNREACHABLE
-    assert verdict.message == "cannot reach api.example.test:443 through the proxy p:3128: it answered 403 Not for you"
+    assert verdict.message == "cannot reach api.example.test:443 through the proxy p:3128: it answered 503 Not now"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"), [(connect, b"HTTP/1.1 403 Not for you\r\n\r\n"), (socks, b"\5\0\5\2\0\1")], ids=["http", "socks"]
+)
+def test_what_the_rules_of_a_proxy_forbid_is_not_worth_another_try(make: Callable[[], Handshake], said: bytes) -> None:
+    verdict = refused(make(), said).verdict
+    assert (verdict.outcome, verdict.retryable) == (Outcome.FORBIDDEN, False)
+    assert "through the proxy" in verdict.message
 
 
 @pytest.mark.parametrize(
@@ -376,7 +387,6 @@ def test_socks_that_wants_credentials_is_bad_configuration() -> None:
     ("said", "why"),
     [
         (b"\5\0\5\5\0\1", "connection refused"),
-        (b"\5\0\5\2\0\1", "its rules do not allow it"),
         (b"\5\0\5\x63\0\1", "error 99"),
         (b"\5\0\4\0\0\1", "its answer is malformed"),
         (b"\5\0\5\0\0\2", "its answer is malformed"),

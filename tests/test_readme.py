@@ -70,8 +70,8 @@ def test_the_files_that_an_installer_leaves_out_are_placed_as_the_readme_says(tm
     for path, source in {
         ".local/share/man/man1/oastream.1": "man/oastream.1",
         ".local/share/bash-completion/completions/oastream": "completions/oastream.bash",
-        ".config/fish/completions/oastream.fish": "completions/oastream.fish",
-        ".zfunc/_oastream": "completions/_oastream",
+        ".local/share/fish/vendor_completions.d/oastream.fish": "completions/oastream.fish",
+        ".local/share/zsh/site-functions/_oastream": "completions/_oastream",
     }.items():
         assert (tmp_path / path).read_text() == (ROOT / source).read_text()
 

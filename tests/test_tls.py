@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.program import Result, oastream
+from tests.names import resolving
+from tests.program import Result, environment, oastream
 from tests.streams import message, responses_body, responses_start
 from tests.wire import Reply, Server, drop, serve, sse_response
 
@@ -49,6 +52,27 @@ def run(server: Server, bundle: Path | str | None, *args: str) -> Result:
 
 def test_a_trusted_certificate_is_fine(server: Server, bundle: Path) -> None:
     result = run(server, bundle)
+    assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
+
+
+def test_a_name_in_ascii_loads_no_codec_for_others(server: Server, bundle: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "oastream", "--base-url", server.url, "hi"]
+    done = subprocess.run(
+        command,
+        env=environment({"SSL_CERT_FILE": str(bundle)}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == b"Hello\n"
+    assert b"encodings.idna" not in done.stderr
+
+
+def test_a_final_dot_is_no_part_of_the_certified_name(authority: trustme.CA, bundle: Path, tmp_path: Path) -> None:
+    names = resolving(tmp_path, {"api.example.test.": ["127.0.0.1"]})
+    with serve(HELLO, tls=context(authority.issue_cert("api.example.test"))) as server:
+        url = f"https://api.example.test.:{server.port}/v1"
+        result = oastream("--base-url", url, "hi", env={"SSL_CERT_FILE": str(bundle), **names})
     assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
 
 

@@ -26,7 +26,7 @@ HOST = "api.example.invalid"
 HELLO = sse_response(responses_body(message("Hello")))
 SOON = 10.0
 """Seconds that nothing here takes, unless it hangs."""
-HEAVY = {"openai", "httpx2", "httpcore2", "asyncio", "anyio", "http.client", "email"}
+HEAVY = {"openai", "httpx2", "httpcore2", "asyncio", "anyio", "http.client", "email", "encodings.idna"}
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,7 @@ def talks_nonsense_in_the_tunnel(line: Line) -> None:
 OPENED = send(b"HTTP/1.1 200 OK\r\n\r\n")
 
 BEHAVIOURS: dict[str, tuple[str, Conversation, int, str]] = {
-    "http-forbids": ("http", after(0, send(b"HTTP/1.1 403 Forbidden\r\n\r\n"), stall), 32, "it answered 403 Forbidden"),
+    "http-forbids": ("http", after(0, send(b"HTTP/1.1 403 Forbidden\r\n\r\n"), stall), 22, "it answered 403 Forbidden"),
     "http-fails": ("http", after(0, send(b"HTTP/1.1 502 Bad Gateway\r\n\r\n"), fin), 32, "it answered 502 Bad Gateway"),
     "http-closes": ("http", after(0, fin), 32, "it closed the connection"),
     "http-closes-within": ("http", after(0, send(b"HTTP/1.1 200 OK\r\n"), fin), 32, "it closed the connection"),
