@@ -23,7 +23,7 @@ function __oastream_ok
         'stop' 'complete answer, every byte written; with --format tools at least one call' \
         'internal' 'a bug in oastream' \
         'usage' 'bad options' \
-        'config' 'no key, unreadable key or CA file, bad proxy or configuration value' \
+        'config' 'no key, unreadable key or CA file, bad proxy or configuration value, a proxy that wants credentials (407)' \
         'input' 'stdin, prompt, history, schema, tools or attached file cannot be used; nothing sent' \
         'output' 'stdout or the -o file cannot be written; outranks every other status' \
         'length' 'the answer was cut at the maximum number of tokens' \
@@ -36,7 +36,7 @@ function __oastream_ok
         'no_tool_calls' '--format tools, but the model answered in text' \
         'bad_request' 'the server rejects the request (400, 413, 415, 422), or the context is too long' \
         'auth' 'the key is not accepted (401)' \
-        'forbidden' 'not permitted (403)' \
+        'forbidden' 'not permitted (403), by the server or by a proxy' \
         'not_found' 'unknown model or address (404)' \
         'quota' 'no credit left (402, 429 with a billing code)' \
         'rejected' 'any other 4xx' \
