@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
+from oastream.authority import bracketed, public_host
 from oastream.credentials import key_source
 from oastream.exits import Failure, Outcome, failure
 from oastream.options import Options
@@ -93,7 +94,8 @@ def account_headers(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _host_header(url: SplitResult) -> str:
     """Host and port without the zone of an address, which means nothing to the other end (RFC 6874 3)."""
-    return re.sub(r"%[^\]]*", "", url.netloc)
+    host = bracketed(public_host(url.hostname or ""))
+    return host if url.port is None else f"{host}:{url.port}"
 
 
 def request_headers(options: Options, environ: Mapping[str, str], url: SplitResult, key: str | None) -> Headers:

@@ -53,9 +53,10 @@ def _without_beginning(text: str, secrets: tuple[str, ...]) -> str:
     return text[:-begun] + REDACTED if begun > _TELLING else text
 
 
-def _begun(text: Any, secret: Any) -> int:
-    """How much of the end of `text` may be the beginning of the secret, all of it not counted."""
-    return next((size for size in range(min(len(text), len(secret) - 1), 0, -1) if text.endswith(secret[:size])), 0)
+def _begun(text: Any, secret: Any, start: int = 0) -> int:
+    """How much of the end of `text`, from `start` on, may be the beginning of the secret; all of it does not count."""
+    longest = min(len(text) - start, len(secret) - 1)
+    return next((size for size in range(longest, 0, -1) if text.endswith(secret[:size])), 0)
 
 
 def _longest_first(secrets: Iterable[Any]) -> list[Any]:
@@ -143,7 +144,8 @@ class StreamMask:
         while (match := self._pattern.search(data, at)) and match.start() < end:
             out += [data[at : match.start()], REDACTED.encode()]
             at = match.end()
-            end = self._sure(data, at)
+            if at > end:
+                end = self._sure(data, at)
         self._held = data[end:]
         return b"".join([*out, data[at:end]])
 
@@ -154,8 +156,7 @@ class StreamMask:
 
     def _sure(self, data: bytes, start: int) -> int:
         """Up to where it is known, whatever follows, which secrets begin; not before `start`."""
-        rest = data[start:]
-        return len(data) - max(_begun(rest, secret) for secret in self._secrets)
+        return len(data) - max(_begun(data, secret, start) for secret in self._secrets)
 
 
 # What is a secret ------------------------------------------------------------------------------------------------

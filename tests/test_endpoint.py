@@ -6,12 +6,15 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oastream.rejection import retry_after
+from oastream.endpoint import Request
+from oastream.exits import Outcome
+from oastream.rejection import rejection, retry_after
 from tests import forked
 from tests.program import CANARY, Environment, Result
 from tests.streams import dumps, message, responses_body
@@ -229,6 +232,20 @@ def test_a_key_that_is_not_accepted_comes_from_somewhere(source: str, tmp_path: 
     assert f"hint: the key came from {source.format(file)}\n" in result.err
 
 
+@pytest.mark.parametrize(
+    ("host", "hint"),
+    [
+        ("api.openai.com", "the key came from OPENAI_API_KEY"),
+        ("api.groq.example", "the key came from OPENAI_API_KEY; is it one for api.groq.example?"),
+        ("localhost", "the key came from OPENAI_API_KEY"),
+    ],
+)
+def test_a_key_at_a_foreign_host_may_be_anothers(host: str, hint: str) -> None:
+    request = Request("POST", urlsplit(f"https://{host}/v1/responses"), (), b"{}", key_source="OPENAI_API_KEY")
+    verdict = rejection(401, {}, b"", request)
+    assert (verdict.outcome, verdict.hint) == (Outcome.AUTH, hint)
+
+
 def test_a_missing_key_is_told_from_a_wrong_one() -> None:
     with serve(http_response("", "401 Unauthorized")) as server:
         result = run("--base-url", server.url, env={"OPENAI_API_KEY": None})
@@ -302,6 +319,7 @@ def test_an_absurd_wait_is_no_bug(name: str, value: str) -> None:
     assert result.status == 30, result
 
 
+@settings(deadline=None)
 @given(
     st.one_of(st.text(max_size=40), st.from_regex(r"[A-Z][a-z]{2}, \d{1,9} [A-Z][a-z]{2} -?\d{1,9} \d+:\d+:\d+ \S+"))
 )

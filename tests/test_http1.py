@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oastream.http1 import MAX_HEAD_BYTES, PIECE, Cut, Http1Response, Inflater, NoReply, NotHttp, UnreadableBody
 from tests.wire import chunk
 
+calmly = settings(deadline=None)
+"""A machine that is busy with other tests is no failure."""
 BODY = b'data: {"type":"response.created"}\n\n' * 5 + "Zürich\n\n".encode()
 
 
@@ -100,6 +102,7 @@ RESPONSES = {
 }
 
 
+@calmly
 @given(st.sampled_from(sorted(RESPONSES)), st.lists(st.integers(0, 2000), max_size=12))
 def test_any_cut_is_the_same_response(name: str, offsets: list[int]) -> None:
     assert seen(cut_at(RESPONSES[name], offsets)) == Seen(200, BODY, "Ended")
@@ -110,6 +113,7 @@ def test_single_bytes_are_the_same_response(name: str) -> None:
     assert seen([bytes([byte]) for byte in RESPONSES[name]]) == Seen(200, BODY, "Ended")
 
 
+@calmly
 @given(st.sampled_from(sorted(RESPONSES)), st.integers(1, 2000))
 def test_a_response_that_ends_early_is_never_whole(name: str, missing: int) -> None:
     whole = RESPONSES[name]
@@ -120,6 +124,7 @@ def test_a_response_that_ends_early_is_never_whole(name: str, missing: int) -> N
     assert early.ending != "Ended" or (early.body == b"" and name.startswith("close"))
 
 
+@calmly
 @given(st.sampled_from(sorted(RESPONSES)), st.binary(max_size=200), st.lists(st.integers(0, 2000), max_size=5))
 def test_what_follows_a_whole_response_changes_nothing(name: str, rest: bytes, offsets: list[int]) -> None:
     if not name.startswith("close"):
@@ -138,6 +143,30 @@ def test_a_second_response_does_not_replace_the_first(name: str) -> None:
 def test_a_body_ends_with_its_framing_and_not_with_the_connection() -> None:
     for name, whole in RESPONSES.items():
         assert seen([whole], closes=False).ending == ("waits" if name.startswith("close") else "Ended")
+
+
+@pytest.mark.parametrize("status", ["200 OK", "426 Upgrade Required"])
+def test_an_offer_to_switch_protocols_is_not_taken_for_a_switch(status: str) -> None:
+    """Apache sends it with every reply."""
+    one = Http1Response()
+    one.feed(response("Upgrade: h2,h2c\r\nConnection: Upgrade\r\nContent-Length: 5", b"hello", status))
+    assert (one.next_piece(), one.next_piece()) == (b"hello", None)
+
+
+def test_a_connection_that_fails_after_the_body_changes_nothing() -> None:
+    one = Http1Response()
+    one.feed(response("Content-Length: 5", b"hello"))
+    one.break_off("connection reset")
+    assert (one.next_piece(), one.next_piece()) == (b"hello", None)
+
+
+def test_a_connection_that_fails_within_the_body_says_why_once_the_rest_is_taken() -> None:
+    one = Http1Response()
+    one.feed(response("Content-Length: 9", b"hello"))
+    one.break_off("connection reset")
+    assert one.next_piece() == b"hello"
+    with pytest.raises(Cut, match="connection reset"):
+        one.next_piece()
 
 
 def test_a_trailer_is_no_header() -> None:
@@ -170,6 +199,7 @@ def test_a_corrupt_body_is_unreadable(coding: str) -> None:
         assert seen([whole]).ending == "UnreadableBody"
 
 
+@calmly
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=6))
 def test_what_a_body_inflates_to_comes_in_bounded_pieces(kibibytes: list[int]) -> None:
     """Members of any size, that of a piece among them, and none is lost at the border of two pieces."""
@@ -183,6 +213,25 @@ def test_what_a_body_inflates_to_comes_in_bounded_pieces(kibibytes: list[int]) -
     assert b"".join(out) == b"".join(plain)
     assert inflater.is_whole
     assert not inflater.has_more
+
+
+def test_what_has_come_is_there_at_once_however_little_stands_for_it() -> None:
+    """zlib may have taken all of its input, and hold back a part of what it stands for."""
+    packed = raw_deflate(b"x" * (3 * PIECE))
+    for size in range(2, len(packed)):
+        inflater, out = Inflater("deflate"), b""
+        inflater.feed(packed[:size])
+        while piece := inflater.next_piece():
+            out += piece
+        assert out == zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed[:size])
+        assert not inflater.has_more
+
+
+def test_what_follows_padding_is_no_member_however_it_is_cut() -> None:
+    packed = gzip.compress(BODY) + bytes(5) + gzip.compress(b"more")
+    whole = response(f"Content-Encoding: gzip\r\nContent-Length: {len(packed)}", packed)
+    for offset in range(len(whole)):
+        assert seen(cut_at(whole, [offset])) == Seen(200, BODY, "Ended")
 
 
 @pytest.mark.parametrize(
@@ -206,6 +255,7 @@ def test_what_is_no_response_says_so(data: bytes, what: str, size: int | None) -
     assert caught.value.what == what
 
 
+@calmly
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4))
 def test_no_bytes_at_all_are_a_bug(noise: bytes, offsets: list[int]) -> None:
     seen(cut_at(noise, offsets))
