@@ -120,7 +120,7 @@ class Attempts:
             self._job.stop_replay()
         replays = self._options.replay is not None
         return Situation(
-            verdict,
+            verdict._replace(retry_after=None) if replays else verdict,
             failures=self._failures + 1,
             retries=self._options.retry,
             asked=session.figures.attempts,
@@ -214,7 +214,7 @@ class Attempts:
             self._session.watch.heed()  # or the message would not wait for a stderr that is not ready
             self._session.messages.line(still)
             return verdict
-        if self._options.detach:
+        if self._options.detach and self._reported is None and not self.reply.ended:
             self._session.messages.line(f"response {job.shown_id} may still be queued: {verdict.message}")
             return Verdict(Outcome.STOP)
         return verdict._replace(hint=_joined(verdict.hint, still))

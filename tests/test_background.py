@@ -378,7 +378,7 @@ def test_detach_leaves_as_soon_as_the_job_runs() -> None:
     with mock("pace=0.1,endless") as server:
         result = run(server, "--detach")
         assert (result.status, result.err) == (0, "")
-        assert result.seconds < 3
+        assert result.seconds < 8, "before the ten seconds after which it leaves all the same"
         assert asked(server) == ["POST /responses"]
 
 
@@ -401,7 +401,7 @@ def test_detach_leaves_a_queued_job_after_ten_seconds_and_says_so() -> None:
     result, requests = wired(stream_of("created", "queued"), args=("--detach",))
     assert (result.status, result.out) == (0, b"resp_1\n")
     assert result.err == "oastream: response resp_1 is still queued\n"
-    assert 9 < result.seconds < 20
+    assert 9 < result.seconds < 40
     assert lines(requests) == ["POST"]
 
 
@@ -424,6 +424,12 @@ def test_detach_of_a_response_that_fails_at_once_is_a_failure() -> None:
     failed[1]["sequence_number"] = 1
     result, requests = wired(sse_response(sse(failed)), args=("--detach",))
     assert (result.status, len(requests)) == (20, 1)
+
+
+def test_detach_of_a_response_whose_stream_reports_an_error_is_that_error() -> None:
+    error = {"type": "error", "code": "insufficient_quota", "message": "no credit"}
+    result, requests = wired(sse_response(sse([*begun("created"), error])), args=("--detach",))
+    assert (result.status, result.out, len(requests)) == (24, b"resp_1\n", 1)
 
 
 def test_sigint_cancels_a_job_that_was_to_be_detached() -> None:
@@ -547,7 +553,7 @@ def test_a_failure_that_does_not_follow_its_error_event_is_waited_for_two_second
     script = sse_response(sse([*begun("created"), error]), ending=[stall])
     result, requests = wired(script)
     assert (result.status, lines(requests)) == (24, ["POST"])
-    assert 1.5 < result.seconds < 8
+    assert 1.5 < result.seconds < 20
 
 
 def test_text_after_an_error_event_is_still_the_answer() -> None:
@@ -679,6 +685,13 @@ def test_a_break_of_an_ignored_background_after_text_is_40() -> None:
 def test_sequence_numbers_of_an_ignored_background_are_not_looked_at() -> None:
     with mock("background=ignored,skip=1") as server:
         assert run(server, "--background").text == f"{TEXT}\n"
+
+
+def test_sequence_numbers_of_the_foreground_are_not_looked_at() -> None:
+    for fault in ("skip=1", "duplicate=0", "sequence=constant"):
+        with mock(fault) as server:
+            assert run(server).text == f"{TEXT}\n"
+            assert len(server.requests) == 1
 
 
 def test_detach_from_a_server_that_ignores_background_is_26() -> None:

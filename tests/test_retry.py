@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -344,3 +345,18 @@ def test_an_error_within_held_output_is_tried_again_only_if_that_may_help(code: 
 def test_the_reason_for_no_retry_is_told_with_v() -> None:
     result, _ = run(CUT, args=[*QUICK, "-v"])
     assert "nothing is printed twice" in result.err
+
+
+def test_a_replay_waits_for_nobody(tmp_path: Path) -> None:
+    lines = [
+        {"ms": 0, "status": 429, "headers": {"retry-after": "600"}},
+        {"ms": 1, "data": '{"error":{"message":"later"}}'},
+        {"ms": 2, "end": ""},
+        {"ms": 600000, "status": 200},
+        {"ms": 600001, "data": responses_body(message("Hello")).decode()},
+        {"ms": 600002, "end": ""},
+    ]
+    recording = tmp_path / "recording"
+    recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = oastream("--replay", str(recording), "--retry-delay", "600")
+    assert (result.status, result.out) == (0, b"Hello\n")

@@ -345,6 +345,27 @@ def test_a_signal_ends_a_run_whose_stdout_blocks(kind: str, args: list[str]) -> 
     assert process.returncode == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("kind", ["pipe", "socket", "other-users-pipe"])
+def test_a_line_that_a_signal_interrupts_is_written_to_its_end(kind: str) -> None:
+    """Who begins to read in the moment that is left for last words gets whole lines, and the end record last."""
+    with (
+        huge() as server,
+        unread(kind) as (ours, theirs, env),
+        start("--base-url", server.url, "--format", "ndjson", "hi", stdout=theirs, env=env) as process,
+    ):
+        until_full(ours)
+        process.send_signal(signal.SIGTERM)
+        written = b""
+        while b'"oastream:end"' not in written or not written.endswith(b"\n"):
+            assert select.select([ours], [], [], SOON)[0], f"no end record after {written[-200:]!r}"
+            written += os.read(ours, 1 << 16)
+        in_time(process, 5)
+    records = [json.loads(line) for line in written.splitlines()]
+    assert process.returncode == -signal.SIGTERM
+    assert max(len(record.get("delta", "")) for record in records) == HUGE
+    assert (records[-1]["type"], records[-1]["exit"]) == ("oastream:end", 143)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_max_time_holds_while_stderr_blocks(kind: str) -> None:
     with huge_reasoning() as server, unread(kind) as (_ours, theirs, env):
