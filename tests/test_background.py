@@ -725,6 +725,37 @@ def test_a_replayed_stream_without_numbers_prints_nothing_twice() -> None:
     assert lines(requests)[-1] == "GET /resp_1"
 
 
+def garbled(place: int) -> Reply:
+    """A stream with a delta that is a number and belongs to no item, before the event with this number."""
+    events = responses_events(message(TEXT))
+    events[0]["response"] = {**events[0]["response"], "background": True}
+    wrong = {"type": "response.output_text.delta", "delta": 5, "sequence_number": place}
+    return sse_response(sse([*events[:place], wrong]))
+
+
+@pytest.mark.parametrize("args", [(), ("--hold",), ("--format", "json")], ids=["text", "hold", "json"])
+def test_an_event_that_makes_no_sense_spoils_nothing_of_what_is_polled_then(args: tuple[str, ...]) -> None:
+    result, requests = wired(garbled(3 if not args else 7), answered(), args=("--background", *args))
+    assert result.status == 0
+    assert result.out.count(TEXT.encode()) == 1
+    assert lines(requests) == ["POST", "GET /resp_1"]
+
+
+@pytest.mark.parametrize("hold", [(), ("--hold",)], ids=["direct", "held"])
+def test_records_of_a_run_are_told_once_whatever_is_taken_back(hold: tuple[str, ...]) -> None:
+    replies = (http_response("{}", "500 Oops"), garbled(0), answered())
+    result, _ = wired(*replies, args=("--background", "--format", "ndjson", *hold))
+    told = [record for record in result.records if record["type"] == "oastream:retry"]
+    assert [record["attempt"] for record in told] == [1, 2]
+
+
+def test_an_event_that_makes_no_sense_after_text_is_43() -> None:
+    result, requests = wired(garbled(7), answered())
+    assert (result.status, len(requests)) == (43, 1)
+    assert TEXT.startswith(result.text)
+    assert "oastream --resume resp_1" in result.err
+
+
 def test_a_new_question_begins_with_numbers_of_its_own() -> None:
     ping = sse_response(sse([{"type": "keepalive", "sequence_number": at} for at in range(30)]))
     events = responses_events(message(TEXT))

@@ -242,6 +242,11 @@ DECISIONS: dict[str, tuple[Situation, Step]] = {
     "queued-in-the-foreground": (Situation(BROKE, is_queued=True, retries=0), Step.END),
     "resumed-in-vain": (Situation(REFUSED, remains=RESPONSE, in_vain=True), Step.POLL),
     "in-vain-without-retries": (Situation(BROKE, remains=RESPONSE, in_vain=True, retries=0), Step.POLL),
+    "garbled": (Situation(verdict(Outcome.MALFORMED), remains=RESPONSE, is_garbled=True), Step.POLL),
+    "garbled-after-output": (
+        Situation(verdict(Outcome.MALFORMED), remains=RESPONSE, is_garbled=True, in_vain=True, is_written=True),
+        Step.END,
+    ),
     "failed": (Situation(verdict(Outcome.SERVER_ERROR)), Step.ASK),
     "failed-after-output": (Situation(verdict(Outcome.FAILED), is_written=True), Step.END),
     "failed-of-a-resume": (Situation(verdict(Outcome.SERVER_ERROR), has_question=False), Step.END),
