@@ -160,11 +160,11 @@ class BaseUrl(click.ParamType[str]):
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from oastream.endpoint import endpoint  # not for --help
+        from oastream.endpoint import join_url  # not for --help
 
         try:
             if not value.startswith("mock:"):
-                endpoint(value, "")
+                join_url(value, "")
         except Failure as error:
             from oastream.redaction import shown_text
 
