@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import ssl
 import socket
+import ssl
 import subprocess
 import sys
 import threading
