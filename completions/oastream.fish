@@ -23,7 +23,7 @@ function __oastream_ok
         'stop' 'complete answer, every byte written; with --format tools at least one call' \
         'internal' 'a bug in oastream' \
         'usage' 'bad options' \
-        'config' 'no key, unreadable key or CA file, bad proxy or configuration value' \
+        'config' 'no key, unreadable key or CA file, bad proxy or configuration value, a proxy that wants credentials (407)' \
         'input' 'stdin, prompt, history, schema, tools or attached file cannot be used; nothing sent' \
         'output' 'stdout or the -o file cannot be written; outranks every other status' \
         'length' 'the answer was cut at the maximum number of tokens' \
@@ -36,7 +36,7 @@ function __oastream_ok
         'no_tool_calls' '--format tools, but the model answered in text' \
         'bad_request' 'the server rejects the request (400, 413, 415, 422), or the context is too long' \
         'auth' 'the key is not accepted (401)' \
-        'forbidden' 'not permitted (403)' \
+        'forbidden' 'not permitted (403), by the server or by a proxy' \
         'not_found' 'unknown model or address (404)' \
         'quota' 'no credit left (402, 429 with a billing code)' \
         'rejected' 'any other 4xx' \
@@ -88,12 +88,12 @@ complete -c oastream -l resume -x -d 'Resume a response started with --detach'
 complete -c oastream -l format -x -a 'text ndjson tools json sse' -d 'Output format'
 complete -c oastream -s o -l output -r -F -d 'Write to FILE, atomically, when the run exits 0'
 complete -c oastream -l keep-partial -d 'With -o: leave FILE.part when FILE is not written'
-complete -c oastream -l hold -d 'Print nothing until the answer is complete'
+complete -c oastream -l hold -d 'Print nothing until the answer is complete and the run exits 0'
 complete -c oastream -l eager -d 'With --format tools: print each call as it completes'
 complete -c oastream -l reasoning -d 'Show the model\'s reasoning on stderr'
 complete -c oastream -l stats -a 'text json' -d 'Print a summary line to stderr at the end; --stats=json as JSON'
 complete -c oastream -l sanitize -x -a 'auto always never' -d 'Show control characters as text; auto: on a terminal'
-complete -c oastream -l ok -x -a '(__fish_complete_list , __oastream_ok)' -d 'Exit 0 for these outcomes too'
+complete -c oastream -l ok -x -a '(__fish_complete_list , __oastream_ok)' -d 'Exit 0 for these outcomes too, without a message'
 complete -c oastream -l connect-timeout -x -d 'Limit for DNS, TCP, proxy and TLS together'
 complete -c oastream -l first-event-timeout -x -d 'Timeout for the first event'
 complete -c oastream -l idle-timeout -x -d 'Timeout between events'

@@ -446,7 +446,7 @@ OPTIONS: dict[str, list[Option]] = {
             help="Write to FILE, atomically, when the run exits 0.",
         ),
         _flag("--keep-partial", help="With -o: leave FILE.part when FILE is not written."),
-        _flag("--hold", help="Print nothing until the answer is complete."),
+        _flag("--hold", help="Print nothing until the answer is complete and the run exits 0."),
         _flag("--eager", help="With --format tools: print each call as it completes."),
         _flag("--reasoning", help="Show the model's reasoning on stderr."),
         _value(
@@ -463,7 +463,11 @@ OPTIONS: dict[str, list[Option]] = {
             help="Show control characters as text; auto: on a terminal.",
         ),
         _value(
-            "--ok", type=Outcomes(), default=frozenset(), metavar="NAME[,NAME…]", help="Exit 0 for these outcomes too."
+            "--ok",
+            type=Outcomes(),
+            default=frozenset(),
+            metavar="NAME[,NAME…]",
+            help="Exit 0 for these outcomes too, without a message.",
         ),
     ],
     "Time and retries": [

@@ -96,8 +96,8 @@ def _parsed(content: bytes, path: str) -> dict[str, Any]:
         return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
         raise bad(f"{path} is not UTF-8", f"byte 0x{content[error.start]:02x} at offset {error.start}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        text = str(error)
+    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits is a ValueError of Python's own
+        text = str(error).partition("; use sys.")[0]
         raise bad(f"{path} is not TOML", text[:1].lower() + text[1:]) from error
 
 
@@ -146,6 +146,8 @@ def _checked(setting: Setting, value: Any) -> Any:
     if setting.kind is Kind.HEADERS:
         _check_headers(made)
     if setting.is_path:
+        if "\0" in "".join(made):
+            raise ValueError("the name of a file has no null byte")
         return [_expanded(text) for text in made] if isinstance(made, list) else _expanded(made)
     return made
 

@@ -28,7 +28,8 @@ def rejection(status: int, headers: Mapping[str, str], body: bytes, request: Req
         error = ApiError(f"redirected to {_redirect_target(headers.get('location', ''))}, which is not followed")
     verdict = error_verdict(error or ApiError(f"HTTP {status}"), status)
     if status == 407:
-        verdict = verdict._replace(what="the proxy wants credentials")
+        hint = "its URL needs them, or others than it has: http://USER:PASSWORD@HOST:PORT"
+        verdict = verdict._replace(what="the proxy wants credentials", hint=hint)
     if verdict.outcome is Outcome.NOT_FOUND:
         verdict = verdict._replace(hint=_not_found_hint(error, request))
     if verdict.outcome is Outcome.AUTH:

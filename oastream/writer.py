@@ -53,7 +53,7 @@ class Writer:
         Raises `TimeoutError` when the deadline passes first, `Failure` for a signal or for a reader of stdout that has
         gone, `OSError` for what the system says.
         """
-        data = self._left + data if self._left else data
+        self._left = data = self._left + data if self._left else data  # nothing is offered in between
         written = 0
         try:
             while written < len(data):

@@ -19,8 +19,8 @@ import trustme
 from tests.names import resolving
 from tests.program import CANARY, Result, environment, finish, oastream, start
 from tests.proxies import Conversation, Line, Proxy, after, running, speak_connect, speak_socks5
-from tests.streams import message, prompt_in, responses_body
-from tests.wire import Reply, Server, fin, free_port, http_response, mark, rst, send, serve, sse_response, stall
+from tests.streams import message, prompt_in, responses_body, responses_start
+from tests.wire import Reply, Server, drop, fin, free_port, http_response, mark, rst, send, serve, sse_response, stall
 
 HOST = "api.example.invalid"
 HELLO = sse_response(responses_body(message("Hello")))
@@ -182,6 +182,32 @@ def test_a_stream_through_a_tunnel_arrives_as_it_comes(authority: trustme.CA, bu
     assert (first, result.status, result.out, result.err) == (b"Hel", 0, b"lo\n", "")
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_within_tls_goes_in_each_version(authority: trustme.CA, bundle: str, version: ssl.TLSVersion) -> None:
+    inner, outer = context(authority, HOST), context(authority, "127.0.0.1")
+    for tls in (inner, outer):
+        tls.minimum_version = tls.maximum_version = version
+    text = "".join(f"{number} and so on\n" for number in range(50_000))
+    with serve(sse_response(responses_body(message(text))), tls=inner) as server:
+        place = Place(authority, bundle, server)
+        with running(speak_connect, Proxy(server.port), outer) as proxy:
+            result = run(place, proxy.url("https"), stdin=text.encode())
+    assert (result.status, result.out, result.err) == (0, text.encode(), "")
+
+
+@pytest.mark.parametrize("kind", ["http", "https", "socks5h"])
+@pytest.mark.parametrize(
+    ("body", "status"), [(responses_body(message("Hello")), 0), (responses_start("Hello"), 40)], ids=["whole", "cut"]
+)
+def test_an_end_that_nobody_announced_is_judged_by_the_answer(
+    authority: trustme.CA, bundle: str, kind: str, body: bytes, status: int
+) -> None:
+    reply = sse_response(body, "close", ending=[drop])  # without TLS's close_notify
+    with place_of(authority, bundle, "https", reply) as place, proxy_of(kind, place) as proxy:
+        result = run(place, proxy.url(kind))
+    assert (result.status, result.text.strip()) == (status, "Hello")
+
+
 # Credentials and keys --------------------------------------------------------------------------------------------
 
 
@@ -212,6 +238,7 @@ def test_a_proxy_for_plain_http_that_wants_credentials_exits_6(authority: trustm
         assert proxy.connections == 1
     assert result.status == 6
     assert "the proxy wants credentials" in result.message
+    assert "http://USER:PASSWORD@HOST:PORT" in result.err
 
 
 PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")

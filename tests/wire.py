@@ -104,27 +104,6 @@ def rst(connection: socket.socket) -> None:
     raise ConnectionResetError
 
 
-def tunnel(port: int) -> Step:
-    """Answer a CONNECT and pass bytes on in both directions, as a proxy does."""
-
-    def copy(source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-
-    def play(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as onward:
-            back = threading.Thread(target=copy, args=(onward, connection), daemon=True)
-            back.start()
-            copy(connection, onward)
-            back.join(PATIENCE)
-
-    return play
-
-
 def http_response(
     body: bytes | str = b"",
     status: str = "200 OK",
