@@ -16,7 +16,7 @@ import click
 
 from oastream import __version__
 from oastream.clashes import COMMAND_LINE as ON_COMMAND_LINE
-from oastream.clashes import settle, weaker
+from oastream.clashes import names_stdin, settle, weaker
 from oastream.exits import TABLE, Failure, Outcome, failure
 from oastream.options import Options
 
@@ -739,9 +739,12 @@ def _options(context: click.Context) -> Options:
             raise problem
         raise Shown(_shown_config(context, params))
     del params["profile"]
-    complaint = settle(params, _given(context, params), _DEFAULTS)
+    given = _given(context, params)
+    complaint = settle(params, given, _DEFAULTS)
     if complaint is not None:
         raise failure(Outcome.USAGE, "bad usage", complaint)
+    if given.get("no_stdin", ON_COMMAND_LINE) != ON_COMMAND_LINE and names_stdin(params, given):
+        params["no_stdin"] = False
     if params["provider"] is not None and origin_of(context, "base_url") in (DEFAULT, OPENAI_BASE_URL):
         params["base_url"] = ""
     return Options(**params, misconfigured=None if problem is None else problem.verdict)

@@ -347,7 +347,7 @@ def stats_line(figures: dict[str, Any]) -> str:
     if isinstance(tokens, int):
         parts.append(counted(tokens, "token"))
         taken = (total - (first or 0)) / 1000
-        if taken >= SHORTEST_RATE:
+        if tokens > 1 and taken >= SHORTEST_RATE:
             parts.append(f"{tokens / taken:.1f} tokens/s")
     parts.append(counted(figures["attempts"], "attempt"))
     if figures["request_id"]:
