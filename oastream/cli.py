@@ -160,13 +160,13 @@ class BaseUrl(click.ParamType[str]):
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from oastream.endpoint import endpoint  # not for --help
+        from oastream.endpoint import join_url  # not for --help
 
         try:
             if value.startswith("mock:"):
                 self._check_plan(value, param, ctx)
             else:
-                endpoint(value, "")
+                join_url(value, "")
         except Failure as error:
             from oastream.redaction import shown_text
 
