@@ -120,7 +120,7 @@ class Attempts:
             self._job.stop_replay()
         replays = self._options.replay is not None
         return Situation(
-            verdict,
+            verdict._replace(retry_after=None) if replays else verdict,
             failures=self._failures + 1,
             retries=self._options.retry,
             asked=session.figures.attempts,
@@ -130,6 +130,7 @@ class Attempts:
             can_open=session.more(),
             is_queued=self._is_queued,
             in_vain=in_vain,
+            is_garbled=self._job is not None and self._job.is_garbled,
             now=session.deadlines.now(),
             retry_until=min(self._retry_until, self._job.leave_by if self._job is not None else self._retry_until),
             retry_delay=0.0 if replays else self._options.retry_delay,
@@ -141,6 +142,10 @@ class Attempts:
         if self.reply.ended and self._remains is not Remains.NOTHING:
             self._reported = verdict
             self.reply.reopen()
+        if self._job is not None and self._job.is_garbled:
+            self._job.is_garbled = False
+            self._take_back()
+            self.reply = self._new_reply()
         if decision.delay is None:
             return
         self._failures += 1
@@ -162,13 +167,18 @@ class Attempts:
             return
         self._session.messages.progress(f"{what}; retrying {count}")
         if self._session.output.held:
-            self._session.output.reset()
-            self._committed = False
-            self.sink = self._new_sink()
-            for earlier in self._records:  # they are no part of the answer that was taken back
-                self.sink.record(earlier)
+            self._take_back()
         attempt = self._session.figures.attempts
         self._write_record({"type": "oastream:retry", "attempt": attempt, **_cause(verdict, delay)})
+
+    def _take_back(self) -> None:
+        """Forget what there was of the answer. Records of ours are no part of it."""
+        self._committed = False
+        self.sink = self._new_sink()
+        if self._session.output.held:
+            self._session.output.reset()
+            for record in self._records:
+                self.sink.record(record)
 
     def _resume_record(self, verdict: Verdict, delay: float) -> dict[str, Any]:
         job = self._job
@@ -214,7 +224,7 @@ class Attempts:
             self._session.watch.heed()  # or the message would not wait for a stderr that is not ready
             self._session.messages.line(still)
             return verdict
-        if self._options.detach:
+        if self._options.detach and self._reported is None and not self.reply.ended:
             self._session.messages.line(f"response {job.shown_id} may still be queued: {verdict.message}")
             return Verdict(Outcome.STOP)
         return verdict._replace(hint=_joined(verdict.hint, still))

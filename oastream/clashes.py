@@ -28,6 +28,7 @@ NEEDS: dict[str, tuple[str, str | None]] = {
     "background": ("api", "responses"),
     "detach": ("api", "responses"),
     "resume": ("api", "responses"),
+    "previous_response_id": ("api", "responses"),
 }
 
 # What makes a request, beyond those that a run without a request of its own still looks at: --max-output-tokens tells a
@@ -66,6 +67,13 @@ def settle(values: dict[str, Any], given: dict[str, str], defaults: Mapping[str,
         del given[name]
         values[name] = defaults[name] if name in defaults else _nothing_like(values[name])
     return None
+
+
+def names_stdin(values: Mapping[str, Any], given: Mapping[str, str]) -> bool:
+    """Whether the command line itself says where stdin goes: a -n from elsewhere gives way to that."""
+    named = (values[name] for name, place in given.items() if place == COMMAND_LINE)
+    texts = [text for value in named for text in (value if isinstance(value, tuple) else (value,))]
+    return any((text[1] if isinstance(text, tuple) else text) in ("-", "@-") for text in texts)
 
 
 def _in_vain(values: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:

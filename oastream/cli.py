@@ -16,7 +16,7 @@ import click
 
 from oastream import __version__
 from oastream.clashes import COMMAND_LINE as ON_COMMAND_LINE
-from oastream.clashes import settle, weaker
+from oastream.clashes import names_stdin, settle, weaker
 from oastream.exits import TABLE, Failure, Outcome, failure
 from oastream.options import Options
 
@@ -160,16 +160,27 @@ class BaseUrl(click.ParamType[str]):
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from oastream.endpoint import endpoint  # not for --help
+        from oastream.endpoint import join_url  # not for --help
 
         try:
-            if not value.startswith("mock:"):
-                endpoint(value, "")
+            if value.startswith("mock:"):
+                self._check_plan(value, param, ctx)
+            else:
+                join_url(value, "")
         except Failure as error:
             from oastream.redaction import shown_text
 
             self.fail(f"{shown_text(value)!r}: {error.verdict.why}", param, ctx)
         return str(value)
+
+    def _check_plan(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        """Here it is known whether the mistake is the command line's or that of a variable."""
+        from oastream.mock.script import plan_from_url
+
+        try:
+            plan_from_url(value)
+        except (ValueError, OSError) as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
 
 
 class MediaType(click.ParamType[str]):
@@ -446,7 +457,7 @@ OPTIONS: dict[str, list[Option]] = {
             help="Write to FILE, atomically, when the run exits 0.",
         ),
         _flag("--keep-partial", help="With -o: leave FILE.part when FILE is not written."),
-        _flag("--hold", help="Print nothing until the answer is complete."),
+        _flag("--hold", help="Print nothing until the answer is complete and the run exits 0."),
         _flag("--eager", help="With --format tools: print each call as it completes."),
         _flag("--reasoning", help="Show the model's reasoning on stderr."),
         _value(
@@ -463,7 +474,11 @@ OPTIONS: dict[str, list[Option]] = {
             help="Show control characters as text; auto: on a terminal.",
         ),
         _value(
-            "--ok", type=Outcomes(), default=frozenset(), metavar="NAME[,NAME…]", help="Exit 0 for these outcomes too."
+            "--ok",
+            type=Outcomes(),
+            default=frozenset(),
+            metavar="NAME[,NAME…]",
+            help="Exit 0 for these outcomes too, without a message.",
         ),
     ],
     "Time and retries": [
@@ -735,9 +750,12 @@ def _options(context: click.Context) -> Options:
             raise problem
         raise Shown(_shown_config(context, params))
     del params["profile"]
-    complaint = settle(params, _given(context, params), _DEFAULTS)
+    given = _given(context, params)
+    complaint = settle(params, given, _DEFAULTS)
     if complaint is not None:
         raise failure(Outcome.USAGE, "bad usage", complaint)
+    if given.get("no_stdin", ON_COMMAND_LINE) != ON_COMMAND_LINE and names_stdin(params, given):
+        params["no_stdin"] = False
     if params["provider"] is not None and origin_of(context, "base_url") in (DEFAULT, OPENAI_BASE_URL):
         params["base_url"] = ""
     return Options(**params, misconfigured=None if problem is None else problem.verdict)

@@ -96,8 +96,8 @@ def _parsed(content: bytes, path: str) -> dict[str, Any]:
         return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
         raise bad(f"{path} is not UTF-8", f"byte 0x{content[error.start]:02x} at offset {error.start}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        text = str(error)
+    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits is a ValueError of Python's own
+        text = str(error).partition("; use sys.")[0]
         raise bad(f"{path} is not TOML", text[:1].lower() + text[1:]) from error
 
 
@@ -146,6 +146,8 @@ def _checked(setting: Setting, value: Any) -> Any:
     if setting.kind is Kind.HEADERS:
         _check_headers(made)
     if setting.is_path:
+        if "\0" in "".join(made):
+            raise ValueError("the name of a file has no null byte")
         return [_expanded(text) for text in made] if isinstance(made, list) else _expanded(made)
     return made
 
@@ -245,6 +247,7 @@ def without_secrets(value: Any, environ: Mapping[str, str]) -> Any:
         return value.value
     if not isinstance(value, str):
         return value
+    value = os.fsencode(value).decode("utf-8", "replace")  # Python hides bytes that are not UTF-8 in surrogates
     keys = (environ.get(name, "").strip() for name in _KEY_VARIABLES)
     secrets = (*(key for key in keys if len(key) >= SHORTEST), *secrets_in((), None, environ))
     return shown_text(redacted(value, secrets))

@@ -51,6 +51,13 @@ def _error_event(words: str) -> dict[str, Any]:
     return {"type": "error", "code": None, "message": words, "param": None}
 
 
+def _as_error(event: dict[str, Any]) -> dict[str, Any]:
+    """An event that is an error by its name or its fields, as the API has it: its own type is the error's."""
+    kind = event.get("type")
+    code = kind if isinstance(kind, str) and kind != "error" and not event.get("code") else event.get("code")
+    return {**event, "type": "error", "code": code}
+
+
 def parse_document(data: bytes, name: str) -> Any:
     """A whole body as JSON; `name` is what it should be. Raises `Failure`: not_api for a web page, else malformed."""
     try:
@@ -128,7 +135,7 @@ class Decoder:
             if _is_whole(data):
                 self.payloads += 1
                 yield from self._dialect.feed(kind, data)
-        if self._opening and not self.payloads and not torn and not _is_event_stream(self._opening):
+        if self._opening and not self.payloads and not torn and not is_event_stream(self._opening):
             words = one_line(self._opening.decode("utf-8", "replace"), 80)
             raise failure(Outcome.NOT_API, "the server sent neither events nor JSON", words)
         yield from self._dialect.close()
@@ -245,11 +252,25 @@ def is_done(data: bytes) -> bool:
     return data[0] != _BRACE and data.strip().startswith(_DONE)
 
 
-def _is_event_stream(opening: bytes) -> bool:
+def is_event_stream(opening: bytes) -> bool:
     """Whether a body that brought no event is an event stream all the same: comments, an id, an event without data."""
     line = opening.replace(b"\r", b"\n").partition(b"\n")[0]
     name, colon, _ = line.partition(b":")
     return name in _FIELDS if colon or line != opening else any(field.startswith(name) for field in _FIELDS)
+
+
+def is_answer(body: bytes) -> bool:
+    """Whether a body is what the decoder takes from a server: an event stream, an answer, or an error as JSON."""
+    text = body.removeprefix(_BOM).lstrip()
+    if not text.startswith((b"{", b"[")):
+        return bool(text) and (is_event_stream(text[:_SHOWN]) or bool(sse.Parser(len(text) + 1).feed(text + b"\n\n")))
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return False
+    if not isinstance(value, dict):
+        return read_error(value) is not None
+    return isinstance(value.get("choices"), list) or isinstance(value.get("output"), list) or bool(event_error(value))
 
 
 def _is_whole(data: bytes) -> bool:
@@ -284,7 +305,8 @@ class Responses:
         if type(own) is str and own.startswith("response."):
             return ((event, raw),)
         if event_error(event, name):
-            event = {**event, "type": "error"}
+            event = _as_error(event)
+            raw = None if type(own) is str and own.startswith(OWN_RECORDS) else raw
         elif name not in ("", "message") or type(own) is not str:
             event = {**event, "type": name}
         if event.get("object") == "chat.completion.chunk":

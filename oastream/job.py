@@ -53,9 +53,10 @@ class Job:
         """Whether it has left the queue."""
         self.has_ended = False
         """Whether its terminal event has come, or nobody knows what has become of it."""
+        self.is_garbled = False
+        """Whether one of its events made no sense, so that what was made of the others may be wrong."""
         self.leave_by = math.inf
         """The moment at which --detach leaves it, running or not."""
-        self._last_before = -1
         self._has_numbers = True
         self._can_replay = True
         self._is_resumed = False
@@ -81,7 +82,6 @@ class Job:
         if self.promise is Promise.IGNORED:
             return True
         number = event.get("sequence_number")
-        self._last_before = self.last
         if type(number) is not int:
             if kind.startswith("response."):
                 self._check_unnumbered(kind)
@@ -102,8 +102,9 @@ class Job:
         return True
 
     def refuse(self) -> None:
-        """The event that was accepted last makes no sense: what is asked for next begins with it."""
-        self.last = self._last_before
+        """An event that was accepted makes no sense: its stream is not to be trusted, and is not opened again."""
+        self.is_garbled = True
+        self._can_replay = False
 
     def _learn(self, response: Any) -> None:
         """The first response that the server shows tells whether it works in the background."""

@@ -1,7 +1,8 @@
 """What stderr gets: one line an error, notices, reasoning, figures. Always sanitised, never with a secret.
 
 In: words from anywhere. Out: lines on stderr; a stderr that is closed or full is no reason to stop, and one that blocks
-keeps nobody beyond the deadline, a signal, or the end of stdout's reader: those end the run in its next wait.
+keeps nobody beyond the deadline, a signal, or the end of stdout's reader: those end the run, in its next wait or at its
+end.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Messages:
         self.secrets: tuple[str, ...] = ()
         self.deadline = math.inf
         """When to give up a stderr that blocks."""
+        self.interrupted: Verdict | None = None
+        """The signal that came, or the reader of stdout that went, while stderr blocked."""
         self.answer: Answer | None = None
         """The output, where it goes to the same file as stderr: no message runs on in a line of it."""
         self._watch = watch
@@ -135,8 +138,12 @@ class Messages:
         text = redacted(text, self.secrets)
         if self.status is not None:
             self.status.erase()
-        with contextlib.suppress(Failure, OSError):  # a signal or a deadline is still there for the next wait
+        try:
             self._writer().write(visible(text).encode(), self.deadline)
+        except Failure as failed:
+            self.interrupted = failed.verdict
+        except OSError:
+            pass  # among them a deadline that has passed, which is still there for the next wait
 
     def _writer(self) -> Writer:
         if self._stderr is None:

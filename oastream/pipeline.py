@@ -58,6 +58,7 @@ class Run:
         self._watch = watch
         self._figures = Figures(watch.now())
         self._deadline = self._figures.started + options.max_time if options.max_time else math.inf
+        self._last_words_end = math.inf
         self._output: Output | None = None
         self._attempts: Attempts | None = None
         self._cloud: Cloud | None = None
@@ -228,10 +229,8 @@ class Run:
 
     def _finish(self, verdict: Verdict) -> Verdict:
         """Complete the output, or take it back; write the end record; say on stderr how it ended."""
-        if self._watch.caught and verdict.signal is None and verdict.outcome is not Outcome.OUTPUT:
-            verdict = signalled(self._watch.caught).verdict  # it came after the last wait
-        self._watch.heed()
-        deadline = self._messages.deadline = self._last_words(verdict)
+        verdict = self._interrupted(verdict)
+        deadline = self._begin_last_words(verdict)
         self._messages.begin_text()
         try:
             verdict = self._completed(verdict)
@@ -244,8 +243,18 @@ class Run:
         if self._output is not None:
             self._output.discard()
         self._question.close()
+        verdict = self._interrupted(verdict)
+        self._begin_last_words(verdict)
         self._say(verdict)
         return verdict
+
+    def _interrupted(self, verdict: Verdict) -> Verdict:
+        """The end by a signal also where it came after the last wait, or where what was waited for was stderr."""
+        if verdict.signal is not None or verdict.outcome is Outcome.OUTPUT:
+            return verdict
+        if self._watch.caught:
+            return signalled(self._watch.caught).verdict
+        return self._messages.interrupted or verdict
 
     def _late(self) -> Verdict:
         """--max-time has passed, in a wait that has no limit of its own: somebody does not read."""
@@ -255,17 +264,23 @@ class Run:
             return Verdict(Outcome.DEADLINE, "the answer broke off", why)
         return Verdict(Outcome.TIMEOUT, "no answer in time", why)
 
-    def _last_words(self, verdict: Verdict) -> float:
-        """Until when what is left to say may be said, on stdout and stderr together."""
+    def _begin_last_words(self, verdict: Verdict) -> float:
+        """From here on what is left to say may be said, on stdout and stderr together; until when that is.
+
+        While stdout may still be written, it matters whether anybody reads it.
+        """
+        if verdict.signal is not None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE):
+            self._watch.heed()
         soon = self._watch.now() + LAST_WORDS
-        return soon if verdict.signal is not None else max(soon, self._deadline)
+        until = soon if verdict.signal is not None else max(soon, self._deadline)
+        self._last_words_end = self._messages.deadline = min(until, self._last_words_end)
+        return self._last_words_end
 
     def _delivers(self, verdict: Verdict) -> bool:
         """Whether -o renames and --hold lets out, and nothing is said of how it ended."""
         return exit_status(verdict, self._options.ok) == 0
 
     def _say(self, verdict: Verdict) -> None:
-        self._messages.deadline = min(self._messages.deadline, self._last_words(verdict))
         self._messages.end_reasoning()
         if self._messages.verbose or not self._delivers(verdict):
             self._messages.verdict(verdict)
@@ -333,7 +348,7 @@ def stats_line(figures: dict[str, Any]) -> str:
     if isinstance(tokens, int):
         parts.append(counted(tokens, "token"))
         taken = (total - (first or 0)) / 1000
-        if taken >= SHORTEST_RATE:
+        if tokens > 1 and taken >= SHORTEST_RATE:
             parts.append(f"{tokens / taken:.1f} tokens/s")
     parts.append(counted(figures["attempts"], "attempt"))
     if figures["request_id"]:

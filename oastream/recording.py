@@ -6,7 +6,7 @@ a cut instead of "", or `{"ms":90,"silence":true}` when a deadline passed. An at
 `{"ms":3,"failed":{"outcome":"unreachable",…}}`, with null for a deadline that passed. `ms` counts from the
 attempt's request.
 No secret gets in: of the headers only those that matter are kept, and nothing of the request.
-A file that is no recording is played as the body of one answer: a stream that curl has saved.
+A body that curl has saved, an event stream or an answer as JSON, is played as one answer; any other file is refused.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from typing import Any
 import orjson
 
 from oastream.attempt import Open, Source
+from oastream.decode import is_answer
 from oastream.endpoint import Request
-from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.exits import ANSWERED, TABLE, Failure, Outcome, Verdict, failure
 from oastream.http1 import Cut
+from oastream.lenient_json import dumps
 from oastream.output import unwritable
 from oastream.prompt import Reader
 from oastream.reading import open_file
@@ -34,7 +36,8 @@ from oastream.writer import Writer
 
 MAX_RECORDING_BYTES = 1 << 30
 _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "location")
-_OUTCOMES = frozenset(outcome.value for outcome in Outcome)
+_OUTCOMES = frozenset(o.value for o in TABLE if o not in ANSWERED and o not in (Outcome.INTERNAL, Outcome.OUTPUT))
+"""How an attempt can end without a head."""
 _WORDS = ("what", "why", "hint")
 _PIECE = 1 << 16
 
@@ -122,7 +125,7 @@ class Recorder:
 
     def write(self, **fields: Any) -> None:
         """Append a line. Raises `Failure` with outcome output when it cannot be written."""
-        line = orjson.dumps({"ms": round((self._now() - self._began) * 1000), **fields}) + b"\n"
+        line = dumps({"ms": round((self._now() - self._began) * 1000), **fields}) + b"\n"
         with self._as_output_error():
             self._writer.write(line, self._deadline)
 
@@ -194,8 +197,8 @@ class Played:
 
     def __init__(self, lines: list[Line], watch: Watch, realtime: bool) -> None:
         head, *self._lines = lines
-        self.status = int(head.get("status", 0))
-        self.headers = dict(head.get("headers") or {})
+        self.status: int = head.get("status", 0)
+        self.headers: dict[str, str] = head.get("headers", {})
         self._head = head
         self._watch = watch
         self._realtime = realtime
@@ -243,32 +246,60 @@ class Played:
 
 
 def _attempts(path: str, data: bytes) -> list[list[Line]]:
-    """The attempts in a recording; of any other file, one that sends it as the body of a 200."""
+    """The attempts in a recording; of the body of an answer, one that sends it with a 200. Raises `Failure`: input."""
+    texts = data.splitlines()
+    if not texts or "ms" not in _parsed(texts[0]):
+        if not is_answer(data):
+            raise failure(Outcome.INPUT, f"{path} is not a recording", "nor an event stream, nor an answer as JSON")
+        return [_as_body(data)]
+    if not data.endswith(b"\n") and not _parsed(texts[-1]):
+        texts.pop()  # the run was killed while it wrote it
     attempts: list[list[Line]] = []
-    for number, text in enumerate(data.splitlines(), 1):
+    for number, text in enumerate(texts, 1):
         line = _parsed(text)
-        if "status" in line or _is_failed(line):
+        if _is_head(line):
             attempts.append([line])
-        elif attempts and line.keys() & {"data", "base64", "end", "silence"}:
+        elif attempts and _is_piece(line):
             attempts[-1].append(line)
-        elif not attempts:
-            return [_as_body(data)]
         else:
-            raise failure(Outcome.INPUT, f"{path} is not a recording", f"line {number}")
-    return attempts or [_as_body(data)]
+            raise failure(Outcome.INPUT, f"{path} is not a recording", f"line {number} is none of one")
+    return attempts
 
 
-def _is_failed(line: Line) -> bool:
-    if "failed" not in line:
+def _is_head(line: Line) -> bool:
+    """Whether it begins an attempt, and nothing in it is of another kind than we write."""
+    if "failed" in line:
+        return _is_failed(line["failed"])
+    status, headers = line.get("status"), line.get("headers", {})
+    if type(status) is not int or status not in range(100, 1000):
         return False
-    failed = line["failed"]
-    return failed is None or (isinstance(failed, dict) and failed.get("outcome") in _OUTCOMES)
+    return isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values())
+
+
+def _is_failed(failed: Any) -> bool:
+    """Whether an attempt can have failed like this before it had a head; None is a deadline that passed."""
+    if failed is None:
+        return True
+    if not isinstance(failed, dict) or not isinstance(failed.get("outcome"), str):
+        return False
+    return failed["outcome"] in _OUTCOMES and isinstance(failed.get("what"), str)
+
+
+def _is_piece(line: Line) -> bool:
+    """Whether it goes on with an attempt: bytes, or how it ended."""
+    if "base64" in line:
+        with contextlib.suppress(ValueError, TypeError):
+            base64.b64decode(line["base64"], validate=True)
+            return True
+        return False
+    return isinstance(line.get("data"), str) or isinstance(line.get("end"), str) or line.get("silence") is True
 
 
 def _parsed(text: bytes) -> Line:
+    """The line as an object with a moment, else an empty one."""
     with contextlib.suppress(orjson.JSONDecodeError):
         line = orjson.loads(text)
-        if isinstance(line, dict) and isinstance(line.get("ms"), (int, float)):
+        if isinstance(line, dict) and type(line.get("ms")) in (int, float):
             return line
     return {}
 

@@ -157,8 +157,6 @@ def _text_alone(items: Sequence[Item]) -> str | None:
 
 
 def _chat_fields(options: Options, items: Sequence[Item], base: Body, system: str | None) -> Body:
-    if options.previous_response_id is not None:
-        raise failure(Outcome.USAGE, "bad usage", "--previous-response-id needs --api responses")
     messages = [*list_in(base, "messages"), *chat_messages(items)]
     if system is not None:
         messages = [{"role": "system", "content": system}, *_without_system(messages)]

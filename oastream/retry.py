@@ -45,7 +45,8 @@ class Situation(NamedTuple):
     `failures` in a row include this one; `asked` is how often the question was sent. `is_written`: a part of the answer
     was printed and cannot be taken back. `has_question`: this run can ask (`--resume` has only the id). `can_open`:
     there is a source to open (a recording ends). `is_queued`: the server answered with the response itself instead of
-    its stream. `in_vain`: a resumed stream was refused or brought nothing new. `luck` is a random number from 0 to 1.
+    its stream. `in_vain`: a resumed stream was refused or brought nothing new. `is_garbled`: an event made no sense, so
+    that what goes on from it cannot be trusted. `luck` is a random number from 0 to 1.
     """
 
     verdict: Verdict
@@ -58,6 +59,7 @@ class Situation(NamedTuple):
     can_open: bool = True
     is_queued: bool = False
     in_vain: bool = False
+    is_garbled: bool = False
     now: float = 0.0
     retry_until: float = 120.0
     retry_delay: float = 0.5
@@ -84,6 +86,8 @@ def next_step(s: Situation) -> Decision:
         return _end("the answer is complete")
     if not s.can_open:
         return _end("the recording ends here")
+    if s.is_garbled and s.is_written:
+        return _end("an event makes no sense, and a part of the answer is printed")
     if s.is_queued and s.remains is not Remains.NOTHING:
         return Decision(Step.POLL)  # no failure: the question was taken, whatever --retry says
     if s.in_vain and s.remains is not Remains.NOTHING:

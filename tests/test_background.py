@@ -378,7 +378,7 @@ def test_detach_leaves_as_soon_as_the_job_runs() -> None:
     with mock("pace=0.1,endless") as server:
         result = run(server, "--detach")
         assert (result.status, result.err) == (0, "")
-        assert result.seconds < 3
+        assert result.seconds < 8, "before the ten seconds after which it leaves all the same"
         assert asked(server) == ["POST /responses"]
 
 
@@ -401,7 +401,7 @@ def test_detach_leaves_a_queued_job_after_ten_seconds_and_says_so() -> None:
     result, requests = wired(stream_of("created", "queued"), args=("--detach",))
     assert (result.status, result.out) == (0, b"resp_1\n")
     assert result.err == "oastream: response resp_1 is still queued\n"
-    assert 9 < result.seconds < 20
+    assert 9 < result.seconds < 40
     assert lines(requests) == ["POST"]
 
 
@@ -424,6 +424,12 @@ def test_detach_of_a_response_that_fails_at_once_is_a_failure() -> None:
     failed[1]["sequence_number"] = 1
     result, requests = wired(sse_response(sse(failed)), args=("--detach",))
     assert (result.status, len(requests)) == (20, 1)
+
+
+def test_detach_of_a_response_whose_stream_reports_an_error_is_that_error() -> None:
+    error = {"type": "error", "code": "insufficient_quota", "message": "no credit"}
+    result, requests = wired(sse_response(sse([*begun("created"), error])), args=("--detach",))
+    assert (result.status, result.out, len(requests)) == (24, b"resp_1\n", 1)
 
 
 def test_sigint_cancels_a_job_that_was_to_be_detached() -> None:
@@ -547,7 +553,7 @@ def test_a_failure_that_does_not_follow_its_error_event_is_waited_for_two_second
     script = sse_response(sse([*begun("created"), error]), ending=[stall])
     result, requests = wired(script)
     assert (result.status, lines(requests)) == (24, ["POST"])
-    assert 1.5 < result.seconds < 8
+    assert 1.5 < result.seconds < 20
 
 
 def test_text_after_an_error_event_is_still_the_answer() -> None:
@@ -681,6 +687,13 @@ def test_sequence_numbers_of_an_ignored_background_are_not_looked_at() -> None:
         assert run(server, "--background").text == f"{TEXT}\n"
 
 
+def test_sequence_numbers_of_the_foreground_are_not_looked_at() -> None:
+    for fault in ("skip=1", "duplicate=0", "sequence=constant"):
+        with mock(fault) as server:
+            assert run(server).text == f"{TEXT}\n"
+            assert len(server.requests) == 1
+
+
 def test_detach_from_a_server_that_ignores_background_is_26() -> None:
     with mock("background=ignored") as server:
         result = run(server, "--detach")
@@ -710,6 +723,37 @@ def test_a_replayed_stream_without_numbers_prints_nothing_twice() -> None:
     result, requests = wired(sse_response(sse(events[:6])), sse_response(sse(unnumbered)), answered())
     is_whole(result, "text")
     assert lines(requests)[-1] == "GET /resp_1"
+
+
+def garbled(place: int) -> Reply:
+    """A stream with a delta that is a number and belongs to no item, before the event with this number."""
+    events = responses_events(message(TEXT))
+    events[0]["response"] = {**events[0]["response"], "background": True}
+    wrong = {"type": "response.output_text.delta", "delta": 5, "sequence_number": place}
+    return sse_response(sse([*events[:place], wrong]))
+
+
+@pytest.mark.parametrize("args", [(), ("--hold",), ("--format", "json")], ids=["text", "hold", "json"])
+def test_an_event_that_makes_no_sense_spoils_nothing_of_what_is_polled_then(args: tuple[str, ...]) -> None:
+    result, requests = wired(garbled(3 if not args else 7), answered(), args=("--background", *args))
+    assert result.status == 0
+    assert result.out.count(TEXT.encode()) == 1
+    assert lines(requests) == ["POST", "GET /resp_1"]
+
+
+@pytest.mark.parametrize("hold", [(), ("--hold",)], ids=["direct", "held"])
+def test_records_of_a_run_are_told_once_whatever_is_taken_back(hold: tuple[str, ...]) -> None:
+    replies = (http_response("{}", "500 Oops"), garbled(0), answered())
+    result, _ = wired(*replies, args=("--background", "--format", "ndjson", *hold))
+    told = [record for record in result.records if record["type"] == "oastream:retry"]
+    assert [record["attempt"] for record in told] == [1, 2]
+
+
+def test_an_event_that_makes_no_sense_after_text_is_43() -> None:
+    result, requests = wired(garbled(7), answered())
+    assert (result.status, len(requests)) == (43, 1)
+    assert TEXT.startswith(result.text)
+    assert "oastream --resume resp_1" in result.err
 
 
 def test_a_new_question_begins_with_numbers_of_its_own() -> None:

@@ -7,7 +7,6 @@ translated event is one of the Responses API's is for the SDK to say.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -486,29 +485,3 @@ def test_usage_has_the_details_that_its_type_needs() -> None:
     assert usage["input_tokens_details"] == {"cached_tokens": 2, "audio_tokens": 1, "cache_write_tokens": 0}
     assert usage["output_tokens_details"] == {"reasoning_tokens": 0}
     assert usage["total_tokens"] == 9
-
-
-# Time --------------------------------------------------------------------------------------------------------------
-
-
-def seconds_for(chunks: Sequence[Event], choices: int = 1) -> float:
-    """CPU time of reading a stream."""
-    body = sse(chunks, done=True)
-    began = time.process_time()
-    read(body, Tools(False), Chat(choices))
-    return time.process_time() - began
-
-
-@pytest.mark.parametrize(
-    ("chunks", "choices"),
-    [
-        ([piece(at, f"call_{at}", "f", "{}") for at in range(20_000)], 1),
-        ([piece(None, f"call_{at}", "f", "{}") for at in range(20_000)], 1),
-        ([of(at, {"content": "x"}, "stop") for at in range(5_000)], 5_000),
-        ([chunk({"images": [IMAGE]}) for _ in range(20_000)], 1),
-    ],
-    ids=["calls by index", "calls by id", "choices", "images"],
-)
-def test_many_of_anything_take_time_in_proportion(chunks: list[Event], choices: int) -> None:
-    """The contract's bound of 2 s of CPU, which a quadratic way misses by far."""
-    assert seconds_for(chunks, choices) < 2

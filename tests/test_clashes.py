@@ -89,6 +89,7 @@ def test_two_options_that_exclude_each_other_exit_2(first: str, second: str) -> 
         {"OASTREAM_NO_WAIT": "1"},
         {"OASTREAM_ATTACH_TYPE": "image/png"},
         {"OASTREAM_BACKGROUND": "1", "OASTREAM_API": "chat"},
+        {"OASTREAM_PREVIOUS_RESPONSE_ID": "resp_1", "OASTREAM_API": "chat"},
     ],
 )
 def test_an_option_without_effect_is_silent_in_a_variable(variables: dict[str, str]) -> None:
@@ -111,6 +112,13 @@ def test_of_two_that_exclude_each_other_the_nearer_counts(tmp_path: Path) -> Non
         assert (result.status, result.out, result.err) == (0, b"ok\n", "")
         assert server.request.json["previous_response_id"] == "resp_1"
     assert not history.exists()
+
+
+@pytest.mark.parametrize("words", [["-"], ["Sum up:", "-"], ["-f", "-"], ["-s", "@-", "hi"]])
+def test_a_dash_on_the_command_line_beats_a_no_stdin_from_elsewhere(words: list[str]) -> None:
+    result = forked.oastream(*words, stdin=b"text\n", env={**MOCK, "OASTREAM_NO_STDIN": "1"})
+    assert (result.status, result.err) == (0, "")
+    assert forked.oastream("-n", *words, stdin=b"text\n", env=MOCK).status == 2
 
 
 def test_a_list_of_models_looks_at_no_default_that_is_about_answers(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from oastream.pipeline import stats_line
 from tests.program import NOTHING, Environment, Result, oastream
 from tests.streams import (
     USAGE,
@@ -157,3 +158,23 @@ def test_a_dry_run_that_fails_prints_no_record() -> None:
 
 def test_ok_of_another_name_changes_nothing() -> None:
     assert run(ENDINGS["length"][0], "--api", "chat", "--ok", "refusal,auth", "hi").status == 10
+
+
+def figures(tokens: int, taken: int) -> dict[str, object]:
+    """What a run measured: `tokens` within `taken` milliseconds after the first."""
+    times = {"first_text_ms": 100, "elapsed_ms": 100 + taken}
+    return {"usage": {"output_tokens": tokens}, "attempts": 1, "request_id": None, **times}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "taken", "counted"),
+    [
+        (1, 2000, "1 token, 1 attempt"),
+        (5, 1, "5 tokens, 1 attempt"),  # it came in one piece: 5000 tokens/s would be a figure of the clock
+        (5, 2000, "5 tokens, 2.5 tokens/s, 1 attempt"),
+    ],
+)
+def test_figures_count_as_people_do_and_name_no_rate_that_was_not_measured(
+    tokens: int, taken: int, counted: str
+) -> None:
+    assert stats_line(figures(tokens, taken)).endswith(f" s, {counted}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import forked
-from tests.program import CANARY, Result
+from tests.program import CANARY, ROOT, Result, oastream
 from tests.streams import call, chat_body, message, refusal, responses_body, responses_events, responses_start, sse
 from tests.wire import Reply, chunk, head, http_response, rst, send, serve, sleep, sse_response, stall, stalled
 
@@ -148,15 +148,80 @@ def test_a_stream_that_curl_saved_is_played(api: str, newline: str, tmp_path: Pa
     assert replay(file, "--api", api).status == 40
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{}", b"\0\xff", b'{"ms":0,"status":200}\nrubbish\n', b'{"ms":0,"failed":7}']
-)
-def test_what_is_no_recording_is_no_answer_and_no_bug(content: bytes, tmp_path: Path) -> None:
+HEAD = b'{"ms":0,"status":200}\n'
+NO_RECORDINGS = {
+    "empty": b"",
+    "blank": b"\n \n",
+    "words": b"Dear diary,\nnothing happened.\n",
+    "binary": b"\0\xff\x89PNG",
+    "page": b"<html><title>Hi</title></html>",
+    "an-object": b"{}",
+    "a-list": b"[1, 2]",
+    "a-number": b"42",
+    "a-cut-answer": b'{"choices":[{"message"',
+    "a-history": b'{"type":"message","role":"user","content":"hi"}\n',
+    "a-moment-alone": b'{"ms":0}\n',
+    "rubbish-after-the-head": HEAD + b"rubbish\n",
+    "an-object-after-the-head": HEAD + b'{"ms":1}\n',
+    "a-piece-first": b'{"ms":0,"data":"x"}\n',
+    "status-text": b'{"ms":0,"status":"200"}\n',
+    "status-null": b'{"ms":0,"status":null}\n',
+    "status-list": b'{"ms":0,"status":[200]}\n',
+    "status-0": b'{"ms":0,"status":0}\n',
+    "status-huge": b'{"ms":0,"status":1e300}\n',
+    "headers-number": b'{"ms":0,"status":200,"headers":5}\n',
+    "headers-null": b'{"ms":0,"status":200,"headers":null}\n',
+    "header-null": b'{"ms":0,"status":429,"headers":{"retry-after":null}}\n',
+    "moment-true": b'{"ms":true,"status":200}\n',
+    "base64-broken": HEAD + b'{"ms":1,"base64":"a"}\n',
+    "base64-number": HEAD + b'{"ms":1,"base64":5}\n',
+    "data-number": HEAD + b'{"ms":1,"data":5}\n',
+    "end-number": HEAD + b'{"ms":1,"end":0}\n',
+    "silence-false": HEAD + b'{"ms":1,"silence":false}\n',
+    "failed-number": b'{"ms":0,"failed":7}\n',
+    "failed-empty": b'{"ms":0,"failed":{}}\n',
+    "failed-as-list": b'{"ms":0,"failed":{"outcome":["tls"],"what":"x"}}\n',
+    "failed-well": b'{"ms":0,"failed":{"outcome":"stop","what":"x"}}\n',
+    "failed-by-a-bug": b'{"ms":0,"failed":{"outcome":"internal","what":"x"}}\n',
+    "failed-by-a-signal": b'{"ms":0,"failed":{"outcome":"signal","what":"x"}}\n',
+    "failed-without-words": b'{"ms":0,"failed":{"outcome":"tls"}}\n',
+}
+
+
+@pytest.mark.parametrize("name", NO_RECORDINGS)
+def test_what_is_no_recording_exits_8_and_says_so(name: str, tmp_path: Path) -> None:
     file = tmp_path / "rubbish"
+    file.write_bytes(NO_RECORDINGS[name])
+    result = replay(file, "--realtime")
+    assert result.status == 8
+    assert f"{file} is not a recording" in result.message
+    assert len(result.err.splitlines()) == 1
+
+
+ANSWER = {"object": "chat.completion", "choices": [{"message": {"content": TEXT}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (json.dumps(ANSWER).encode(), 0),
+        (b"\xef\xbb\xbf\n" + json.dumps(ANSWER).encode(), 0),
+        (b'{"error":{"message":"no","code":"rate_limit_exceeded"}}', 30),
+        (b": nothing but a comment\n\n", 32),
+        (b"a stray line\n" + BODY, 0),
+    ],
+    ids=["answer", "byte-order-mark", "error", "comment", "stray-line"],
+)
+def test_a_body_that_curl_saved_is_played(content: bytes, status: int, tmp_path: Path) -> None:
+    file = tmp_path / "saved"
     file.write_bytes(content)
-    result = replay(file)
-    assert result.status not in (0, 1)
-    assert result.message
+    assert replay(file).status == status
+
+
+def test_a_line_that_a_killed_run_left_torn_is_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "recording"
+    file.write_bytes(HEAD + b'{"ms":1,"data":": x\\n\\n"}\n{"ms":2,"da')
+    assert replay(file).status == 32
 
 
 def test_a_recording_that_is_not_there_exits_8(tmp_path: Path) -> None:
@@ -168,6 +233,28 @@ def test_a_recording_that_cannot_be_written_exits_9_and_nothing_is_sent(tmp_path
         result = forked.oastream("--base-url", server.url, "--record", str(tmp_path / "no" / "file"), "hi")
         assert server.connections == 0
     assert result.status == 9
+
+
+def test_a_recording_that_is_lost_on_close_exits_9(tmp_path: Path) -> None:
+    """As on NFS, or over a quota: the answer is printed, and the file is not what it should be."""
+    env = {
+        "FAIL": "close:1:always:EDQUOT",
+        "FAIL_LOG": str(tmp_path / "log"),
+        "PYTHONPATH": f"{ROOT}:{ROOT}/tests/failing",
+    }
+    with serve(OK) as server:
+        result = oastream("--base-url", server.url, "--record", str(tmp_path / "recording"), "hi", env=env)
+    assert (result.status, result.text) == (9, TEXT)
+    assert f"cannot write to {tmp_path}/recording: " in result.message
+
+
+def test_words_that_are_not_unicode_are_recorded(tmp_path: Path) -> None:
+    file = tmp_path / "recording"
+    with serve([stall]) as server:
+        args = ("--base-url", server.url.replace("http:", "https:"), "--retry", "0", "--record", str(file), "hi")
+        live = oastream(*args, env={"SSL_CERT_FILE": "\udcff"})
+    assert live.status == 6
+    assert replay(file).status == live.status
 
 
 def test_a_recording_that_ends_early_is_a_cut(tmp_path: Path) -> None:
@@ -182,8 +269,11 @@ def test_a_recording_that_ends_early_is_a_cut(tmp_path: Path) -> None:
         assert f"{TEXT}\n".startswith(result.text)
 
 
-def test_a_recording_is_its_owners_alone_and_holds_no_secret(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_there", [False, True], ids=["new", "there"])
+def test_a_recording_is_its_owners_alone_and_holds_no_secret(is_there: bool, tmp_path: Path) -> None:
     file = tmp_path / "recording"
+    if is_there:
+        file.touch(0o644)
     echo = sse_response(responses_body(message(f"your key is {CANARY}")), headers={"x-request-id": CANARY})
     record(Story([echo], 0, ("-o", os.devnull)), file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

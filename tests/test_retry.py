@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -241,6 +242,11 @@ DECISIONS: dict[str, tuple[Situation, Step]] = {
     "queued-in-the-foreground": (Situation(BROKE, is_queued=True, retries=0), Step.END),
     "resumed-in-vain": (Situation(REFUSED, remains=RESPONSE, in_vain=True), Step.POLL),
     "in-vain-without-retries": (Situation(BROKE, remains=RESPONSE, in_vain=True, retries=0), Step.POLL),
+    "garbled": (Situation(verdict(Outcome.MALFORMED), remains=RESPONSE, is_garbled=True), Step.POLL),
+    "garbled-after-output": (
+        Situation(verdict(Outcome.MALFORMED), remains=RESPONSE, is_garbled=True, in_vain=True, is_written=True),
+        Step.END,
+    ),
     "failed": (Situation(verdict(Outcome.SERVER_ERROR)), Step.ASK),
     "failed-after-output": (Situation(verdict(Outcome.FAILED), is_written=True), Step.END),
     "failed-of-a-resume": (Situation(verdict(Outcome.SERVER_ERROR), has_question=False), Step.END),
@@ -344,3 +350,18 @@ def test_an_error_within_held_output_is_tried_again_only_if_that_may_help(code: 
 def test_the_reason_for_no_retry_is_told_with_v() -> None:
     result, _ = run(CUT, args=[*QUICK, "-v"])
     assert "nothing is printed twice" in result.err
+
+
+def test_a_replay_waits_for_nobody(tmp_path: Path) -> None:
+    lines = [
+        {"ms": 0, "status": 429, "headers": {"retry-after": "600"}},
+        {"ms": 1, "data": '{"error":{"message":"later"}}'},
+        {"ms": 2, "end": ""},
+        {"ms": 600000, "status": 200},
+        {"ms": 600001, "data": responses_body(message("Hello")).decode()},
+        {"ms": 600002, "end": ""},
+    ]
+    recording = tmp_path / "recording"
+    recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = oastream("--replay", str(recording), "--retry-delay", "600")
+    assert (result.status, result.out) == (0, b"Hello\n")

@@ -13,7 +13,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import tty
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from tests.streams import (
     responses_start,
     sse,
 )
+from tests.streams import chunk as stream_chunk
 from tests.wire import (
     Server,
     Step,
@@ -343,6 +345,27 @@ def test_a_signal_ends_a_run_whose_stdout_blocks(kind: str, args: list[str]) -> 
     assert process.returncode == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("kind", ["pipe", "socket", "other-users-pipe"])
+def test_a_line_that_a_signal_interrupts_is_written_to_its_end(kind: str) -> None:
+    """Who begins to read in the moment that is left for last words gets whole lines, and the end record last."""
+    with (
+        huge() as server,
+        unread(kind) as (ours, theirs, env),
+        start("--base-url", server.url, "--format", "ndjson", "hi", stdout=theirs, env=env) as process,
+    ):
+        until_full(ours)
+        process.send_signal(signal.SIGTERM)
+        written = b""
+        while b'"oastream:end"' not in written or not written.endswith(b"\n"):
+            assert select.select([ours], [], [], SOON)[0], f"no end record after {written[-200:]!r}"
+            written += os.read(ours, 1 << 16)
+        in_time(process, 5)
+    records = [json.loads(line) for line in written.splitlines()]
+    assert process.returncode == -signal.SIGTERM
+    assert max(len(record.get("delta", "")) for record in records) == HUGE
+    assert (records[-1]["type"], records[-1]["exit"]) == ("oastream:end", 143)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_max_time_holds_while_stderr_blocks(kind: str) -> None:
     with huge_reasoning() as server, unread(kind) as (_ours, theirs, env):
@@ -363,6 +386,57 @@ def test_a_signal_ends_a_run_whose_stderr_blocks(kind: str) -> None:
         process.send_signal(signal.SIGINT)
         in_time(process, 5)
     assert process.returncode == -signal.SIGINT
+
+
+def reasoning_at_the_end() -> Any:
+    """Nothing is read from the server after it, so that no wait for the server follows the one for stderr."""
+    chunks = [stream_chunk({"reasoning_content": "x" * HUGE}), stream_chunk({}, "stop")]
+    return serve(sse_response(sse(chunks, done=True)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reply", [huge_reasoning, reasoning_at_the_end])
+def test_a_reader_that_goes_ends_a_run_whose_stderr_blocks(kind: str, reply: Callable[[], Any]) -> None:
+    api = "chat" if reply is reasoning_at_the_end else "responses"
+    with (
+        reply() as server,
+        unread(kind) as (ours, theirs, env),
+        start("--base-url", server.url, "--api", api, "--reasoning", "hi", stderr=theirs, env=env) as process,
+    ):
+        until_full(ours)
+        assert process.stdout is not None
+        process.stdout.close()
+        in_time(process, 5)
+    assert process.returncode == -signal.SIGPIPE
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_the_first_signal_is_what_a_run_dies_of_whose_last_words_nobody_reads(number: signal.Signals) -> None:
+    """Both streams block: what is left to say has a second, and no more."""
+    body = responses_body(message("x" * HUGE), reasoning("y" * HUGE), piece=HUGE)
+    with (
+        serve(sse_response(body)) as server,
+        unread("pipe") as (ours, theirs, _env),
+        start("--base-url", server.url, "--format", "ndjson", "--stats", "-v", "hi", stdout=theirs) as process,
+    ):
+        until_full(ours)
+        process.send_signal(number)
+        in_time(process, 5)
+    assert process.returncode == -number
+
+
+def test_a_second_signal_ends_the_last_words_at_once() -> None:
+    """Another one than the first: a second of the same kind kills as if nothing caught it."""
+    with (
+        huge() as server,
+        unread("pipe") as (ours, theirs, _env),
+        start("--base-url", server.url, "--format", "ndjson", "hi", stdout=theirs) as process,
+    ):
+        until_full(ours)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGHUP)
+        in_time(process, 5)
+    assert process.returncode in (-signal.SIGTERM, -signal.SIGHUP)
 
 
 def test_max_time_holds_while_a_fifo_blocks(tmp_path: Path) -> None:
@@ -416,6 +490,20 @@ def test_a_slow_reader_gets_a_huge_delta_whole(kind: str) -> None:
         if select.select([ours], [], [], 0)[0]:  # else the newline came with the rest
             out += os.read(ours, 1000)
     assert out.replace(b"\r\n", b"\n") == b"x" * HUGE + b"\n"
+
+
+def test_the_other_end_of_a_terminal_gets_every_byte(server: Server) -> None:
+    """To open that a second time would make another terminal."""
+    ours, theirs = os.openpty()
+    try:
+        tty.setraw(theirs)
+        result = oastream("--base-url", server.url, "hi", stdout=ours)
+        assert result.status == 0
+        assert select.select([theirs], [], [], SOON)[0]
+        assert os.read(theirs, 100) == b"Hello\n"
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def short_events() -> list[Event]:

@@ -50,7 +50,8 @@ def in_wait(kind: str, name: str, folder: Path) -> tuple[tuple[str, ...], Enviro
         return (*NOWHERE, "hi"), {"OASTREAM_API_KEY_CMD": COMMANDS[name]}
     fifo = folder / "fifo"
     os.mkfifo(fifo)
-    return (*NOWHERE, *(word.replace("{}", str(fifo)) for word in FIFOS[name])), {}
+    where = () if name == "replay" else NOWHERE
+    return (*where, *(word.replace("{}", str(fifo)) for word in FIFOS[name])), {}
 
 
 def catches_signals(process: subprocess.Popen[bytes]) -> bool:

@@ -58,6 +58,8 @@ def install(fault: str, log: str) -> None:
             if name == "send":
                 args[0].shutdown(socket.SHUT_RDWR)  # what cannot be written to is dead
             number = getattr(errno, error)
+            if do.__name__ == "connect_ex":  # says it in its value
+                return number
             raise OSError(number, os.strerror(number))
 
         return wrapper
@@ -80,9 +82,16 @@ def install(fault: str, log: str) -> None:
     }
     for name, replacement in replacements.items():
         setattr(os, name, replacement)
-    methods = {"connect": None, "send": one_byte, "recv": nothing, "recv_into": no_bytes, "setsockopt": None}
+    methods = {
+        "connect": None,
+        "connect_ex": None,
+        "send": one_byte,
+        "recv": nothing,
+        "recv_into": no_bytes,
+        "setsockopt": None,
+    }
     for name, short in methods.items():
-        counted = name.removesuffix("_into")  # both receive
+        counted = name.removesuffix("_into").removesuffix("_ex")  # both receive, both connect
         setattr(socket.socket, name, failing(counted, getattr(socket.socket, name), short))
 
 
