@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests import forked
+from tests.mounts import mounted
 from tests.program import NOTHING, Environment, Result, finish, oastream, start
 from tests.streams import chat_body, chat_start, message, responses_body, responses_start
 from tests.wire import Reply, mark, send, serve, sse_response, stall, wait
@@ -386,18 +387,6 @@ def test_somebody_elses_file_stays_theirs(target: Path, as_nobody: str) -> None:
     assert (after.st_ino, after.st_uid) == (before.st_ino, before.st_uid)
     assert target.read_text() == "Hello\n"
     assert os.listdir(target.parent) == [target.name]
-
-
-@contextlib.contextmanager
-def mounted(*args: str) -> Iterator[None]:
-    """A file system for the length of a test; the last argument is where it is."""
-    done = subprocess.run(["mount", *args], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", args[-1]], check=True)
 
 
 @as_root

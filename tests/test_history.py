@@ -19,6 +19,7 @@ from openai.types.responses import ResponseInputItemParam
 from pydantic import TypeAdapter
 
 from tests import forked
+from tests.mounts import mounted
 from tests.program import COMMAND, Result, environment, finish, oastream, start
 from tests.streams import (
     call,
@@ -360,6 +361,18 @@ def test_the_owner_of_a_conversation_is_kept(file: Path) -> None:
     answered(BODIES["responses"], file, "Again")
     assert len(items(file)) == 4
     assert (file.stat().st_uid, file.stat().st_gid) == (65534, 65534)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_conversation_that_a_container_was_given_goes_on(file: Path) -> None:
+    """Nothing can be renamed over a mount point."""
+    given = file.with_name("given")
+    begun(given, QUESTION, ANSWER)
+    file.touch()
+    with mounted("--bind", str(given), str(file)):
+        assert answered(BODIES["responses"], file, "Again")[0].status == 0
+    assert len(items(given)) == 4
+    assert sorted(entry.name for entry in file.parent.iterdir()) == ["given", file.name]
 
 
 def test_an_output_file_that_cannot_be_put_in_place_changes_nothing(file: Path) -> None:
