@@ -297,6 +297,14 @@ def test_a_bad_openai_base_url_exits_6(home: Home) -> None:
     assert "OPENAI_BASE_URL" in result.message
 
 
+@pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "OASTREAM_BASE_URL"])
+def test_a_mock_that_cannot_be_is_the_mistake_of_whoever_names_it(home: Home, variable: str) -> None:
+    result = home.run("hello", env={variable: "mock:?end=nonsense"})
+    assert (result.status, result.out) == (6, b"")
+    assert variable in result.message
+    assert home.run("--base-url", "mock:?end=nonsense", "hello").status == 2
+
+
 def test_a_bad_option_exits_2_also_when_the_configuration_is_bad(home: Home) -> None:
     home.write("nonsense")
     assert home.run("--retry", "many", "hello", env={"OASTREAM_HOLD": "perhaps"}).status == 2
