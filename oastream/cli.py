@@ -160,16 +160,27 @@ class BaseUrl(click.ParamType[str]):
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from oastream.endpoint import endpoint  # not for --help
+        from oastream.endpoint import join_url  # not for --help
 
         try:
-            if not value.startswith("mock:"):
-                endpoint(value, "")
+            if value.startswith("mock:"):
+                self._check_plan(value, param, ctx)
+            else:
+                join_url(value, "")
         except Failure as error:
             from oastream.redaction import shown_text
 
             self.fail(f"{shown_text(value)!r}: {error.verdict.why}", param, ctx)
         return str(value)
+
+    def _check_plan(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        """Here it is known whether the mistake is the command line's or that of a variable."""
+        from oastream.mock.script import plan_from_url
+
+        try:
+            plan_from_url(value)
+        except (ValueError, OSError) as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
 
 
 class MediaType(click.ParamType[str]):

@@ -247,6 +247,7 @@ def without_secrets(value: Any, environ: Mapping[str, str]) -> Any:
         return value.value
     if not isinstance(value, str):
         return value
+    value = os.fsencode(value).decode("utf-8", "replace")  # Python hides bytes that are not UTF-8 in surrogates
     keys = (environ.get(name, "").strip() for name in _KEY_VARIABLES)
     secrets = (*(key for key in keys if len(key) >= SHORTEST), *secrets_in((), None, environ))
     return shown_text(redacted(value, secrets))

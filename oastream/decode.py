@@ -51,6 +51,13 @@ def _error_event(words: str) -> dict[str, Any]:
     return {"type": "error", "code": None, "message": words, "param": None}
 
 
+def _as_error(event: dict[str, Any]) -> dict[str, Any]:
+    """An event that is an error by its name or its fields, as the API has it: its own type is the error's."""
+    kind = event.get("type")
+    code = kind if isinstance(kind, str) and kind != "error" and not event.get("code") else event.get("code")
+    return {**event, "type": "error", "code": code}
+
+
 def parse_document(data: bytes, name: str) -> Any:
     """A whole body as JSON; `name` is what it should be. Raises `Failure`: not_api for a web page, else malformed."""
     try:
@@ -298,7 +305,8 @@ class Responses:
         if type(own) is str and own.startswith("response."):
             return ((event, raw),)
         if event_error(event, name):
-            event = {**event, "type": "error"}
+            event = _as_error(event)
+            raw = None if type(own) is str and own.startswith(OWN_RECORDS) else raw
         elif name not in ("", "message") or type(own) is not str:
             event = {**event, "type": name}
         if event.get("object") == "chat.completion.chunk":

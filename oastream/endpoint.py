@@ -51,7 +51,7 @@ def is_loopback(host: str) -> bool:
     return re.fullmatch(_LOOPBACK, host, re.IGNORECASE) is not None
 
 
-def endpoint(base_url: str, path: str) -> SplitResult:
+def join_url(base_url: str, path: str) -> SplitResult:
     """The URL of `path` below the base URL, whose query is kept."""
     try:
         base = urlsplit(base_url)
@@ -119,7 +119,7 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
 
 def build_request(options: Options, environ: Mapping[str, str], base_url: str, body: bytes, key: str | None) -> Request:
     """The request as it will be sent. Raises `Failure` with outcome config when the key is missing or unsafe."""
-    url = endpoint(base_url, MODELS if options.list_models else PATHS[options.api])
+    url = join_url(base_url, MODELS if options.list_models else PATHS[options.api])
     headers = request_headers(options, environ, url, key)
     if not options.dry_run and options.replay is None:
         check_key(options, url, credentials_in(headers, url))
@@ -138,7 +138,7 @@ def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) 
     if url.scheme == "http" and not options.insecure_http:
         raise failure(
             Outcome.CONFIG,
-            "the key would travel in clear",
-            f"{url.hostname} is another machine and the URL is plain http",
+            "refusing to send the API key over plain http",
+            f"{url.hostname} is another machine",
             "use https, or --insecure-http if the network is yours",
         )

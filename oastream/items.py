@@ -49,11 +49,14 @@ class StreamedText:
         "_opening",
         "_printed",
         "_size",
+        "done",
         "in_answer",
     )
 
     def __init__(self, in_answer: bool, printed: bool, kept: bool) -> None:
         self.in_answer = in_answer
+        self.done = False
+        """Whether the server has repeated it whole."""
         self._kept = Gathered() if kept else None
         self._printed = printed
         self._new: list[str] = []  # not counted yet
@@ -77,6 +80,7 @@ class StreamedText:
 
     def complete(self, full: str) -> str:
         """The server repeats the whole text; what of it is new. Raises `Failure` if it contradicts what was printed."""
+        self.done = True
         left = self._joiner.close()
         self._new.append(left)
         data = _encoded(full)

@@ -233,14 +233,14 @@ def _opened_stdout(hold: bool, stdout_open: bool, watch: Watch) -> Output:
 
 
 def _opened_file(path: str, keep_partial: bool) -> Output:
-    from oastream.files import Replacement, longest_name  # not for stdout
+    from oastream.files import Replacement  # not for stdout
 
     target = os.path.realpath(path)
     part = f"{target}.part" if keep_partial else None
     try:
         _check_target(path, target)
-        if part is not None and len(os.fsencode(os.path.basename(part))) > longest_name(os.path.dirname(target)):
-            raise OSError(errno.ENAMETOOLONG, f"{os.strerror(errno.ENAMETOOLONG)} for --keep-partial")
+        if part is not None:
+            _check_part(part)
         return File(path, target, part, Replacement(target))
     except OSError as error:
         can_stay = error.errno in _FOLDER_REFUSES and os.path.isfile(target) and os.access(target, os.W_OK)
@@ -313,6 +313,16 @@ def _check_target(path: str, target: str) -> None:
         raise IsADirectoryError(errno.EISDIR, "it names a directory")
     if os.path.exists(target) and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _check_part(part: str) -> None:
+    """Raises `OSError` for a name that --keep-partial could not rename to."""
+    from oastream.files import longest_name
+
+    if len(os.fsencode(os.path.basename(part))) > longest_name(os.path.dirname(part)):
+        raise OSError(errno.ENAMETOOLONG, f"{os.strerror(errno.ENAMETOOLONG)} for --keep-partial")
+    if os.path.isdir(part):
+        raise IsADirectoryError(errno.EISDIR, "its .part, for --keep-partial, is a directory")
 
 
 def _overwrite(target: str, data: bytes) -> None:

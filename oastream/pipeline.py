@@ -58,6 +58,7 @@ class Run:
         self._watch = watch
         self._figures = Figures(watch.now())
         self._deadline = self._figures.started + options.max_time if options.max_time else math.inf
+        self._last_words_end = math.inf
         self._output: Output | None = None
         self._attempts: Attempts | None = None
         self._cloud: Cloud | None = None
@@ -272,8 +273,8 @@ class Run:
             self._watch.heed()
         soon = self._watch.now() + LAST_WORDS
         until = soon if verdict.signal is not None else max(soon, self._deadline)
-        self._messages.deadline = until
-        return until
+        self._last_words_end = self._messages.deadline = min(until, self._last_words_end)
+        return self._last_words_end
 
     def _delivers(self, verdict: Verdict) -> bool:
         """Whether -o renames and --hold lets out, and nothing is said of how it ended."""

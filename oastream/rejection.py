@@ -1,6 +1,6 @@
 """A reply that is no 2xx → the verdict: what its body says, what its status means, when to come back.
 
-In: status, headers, the first bytes of the body. Out: a `Verdict`. Does no I/O.
+In: status, headers, the first bytes of the body, the request. Out: a `Verdict`. Does no I/O.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from oastream.text import one_line
 
 def rejection(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Verdict:
     """The verdict of a reply to `request` with an HTTP status that is not 2xx."""
-    error = said(body, status)
+    error = error_in_body(body, status)
     if 300 <= status < 400:
-        error = ApiError(f"redirected to {_target(headers.get('location', ''))}, which is not followed")
+        error = ApiError(f"redirected to {_redirect_target(headers.get('location', ''))}, which is not followed")
     verdict = error_verdict(error or ApiError(f"HTTP {status}"), status)
     if status == 407:
         hint = "its URL needs them, or others than it has: http://USER:PASSWORD@HOST:PORT"
         verdict = verdict._replace(what="the proxy wants credentials", hint=hint)
     if verdict.outcome is Outcome.NOT_FOUND:
-        verdict = verdict._replace(hint=_what_is_missing(error, request))
+        verdict = verdict._replace(hint=_not_found_hint(error, request))
     if verdict.outcome is Outcome.AUTH:
-        verdict = verdict._replace(hint=_whose_key(request))
+        verdict = verdict._replace(hint=_key_hint(request))
     may_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
     return verdict._replace(retry_after=retry_after(headers), should_retry=may_retry)
 
 
-def _whose_key(request: Request) -> str:
+def _key_hint(request: Request) -> str:
     """Where the key came from that is not accepted, and whether it was meant for another server."""
     host = request.url.hostname or ""
     is_foreign = not (host.endswith("openai.com") or is_loopback(host))
@@ -49,7 +49,7 @@ def _whose_key(request: Request) -> str:
     return f"is the key one for {host}?" if is_foreign else ""
 
 
-def _what_is_missing(error: ApiError | None, request: Request) -> str:
+def _not_found_hint(error: ApiError | None, request: Request) -> str:
     """What a user may have meant: another model, where the error is about that, or another address."""
     model = _model_in(request.body)
     names_model = f"the model was {model}; oastream --list-models prints those that the server has" if model else ""
@@ -57,7 +57,7 @@ def _what_is_missing(error: ApiError | None, request: Request) -> str:
         return names_model
     if error is not None and error.code:
         return ""
-    return _where_else(request.url.path) or names_model
+    return _address_hint(request.url.path) or names_model
 
 
 def _model_in(body: bytes) -> str:
@@ -69,14 +69,14 @@ def _model_in(body: bytes) -> str:
     return one_line(model, 100) if isinstance(model, str) else ""
 
 
-def _where_else(path: str) -> str:
+def _address_hint(path: str) -> str:
     """What a user may have meant when there is nothing at the path."""
     if "/v1/" not in path:
         return "most base URLs end in /v1"
     return "a server without the Responses API needs --api chat" if path.endswith("/responses") else ""
 
 
-def said(body: bytes, status: int) -> ApiError | None:
+def error_in_body(body: bytes, status: int) -> ApiError | None:
     """The error in the body of an error reply: JSON in any shape, an event, a page, or plain text.
 
     A page and plain text come from what stands before the API: the HTTP status is the better part of what they say.
@@ -125,7 +125,7 @@ def _seconds_until(date: str) -> float | None:
         return None
 
 
-def _target(location: str) -> str:
+def _redirect_target(location: str) -> str:
     """The host of a redirect; the rest of the URL may hold secrets."""
     try:
         return one_line(urlsplit(location).hostname or "another path", 100)

@@ -245,6 +245,8 @@ class Reply:
     def _text_of(self, event: Event) -> StreamedText:
         item = self._event_item(event, "message")
         part = event.get("content_index")
+        if part is None and item.parts:
+            part = next(reversed(item.parts))  # without a place it goes on with the last
         text = item.parts.get(part) or self._new_text(item, part)
         if event.get("output_index") is not None and not item.closed:
             self._texts[event["output_index"], part] = text
@@ -258,8 +260,15 @@ class Reply:
         delta = event["delta"]
         if delta is None:
             return ""
-        text = self._texts.get((event.get("output_index"), event.get("content_index"))) or self._text_of(event)
+        text = self._texts.get((event.get("output_index"), event.get("content_index"))) or self._going_on(event)
         return self._shown(text, text.add(delta))
+
+    def _going_on(self, event: Event) -> StreamedText:
+        """The text that a delta is of. Where nothing places it, one behind a text that is done begins a message."""
+        text = self._text_of(event)
+        if text.done and event.get("output_index") is None and nonempty_str(event.get("item_id")) is None:
+            return self._new_text(self._new("message", {"type": "message"}, None), event.get("content_index"))
+        return text
 
     def _refusal_delta(self, event: Event) -> str:
         refused = self._text_delta(event)

@@ -28,6 +28,9 @@ LONGEST = 1 << 20
 PAUSE = 0.01
 """Seconds until the next try where poll sees room and write finds none: another process was quicker."""
 
+_PTMX = os.makedev(5, 2)
+"""The device of a terminal's other end (Linux). To open it makes another terminal, that nobody looks at."""
+
 
 class Writer:
     """Writes to one file. `fd` stays open, and stays as it is."""
@@ -110,7 +113,7 @@ class Writer:
 
 def _opened_again(fd: int) -> int:
     """The same pipe or terminal as an open file of our own that never blocks; where that cannot be had, `fd`."""
-    if os.get_blocking(fd):
+    if os.get_blocking(fd) and os.fstat(fd).st_rdev != _PTMX:
         with contextlib.suppress(OSError):
             return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     return fd

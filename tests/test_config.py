@@ -242,6 +242,7 @@ def test_an_unknown_profile_exits_6(home: Home, text: str | None) -> None:
         f'api-key = "{CANARY}"',
         f'[profile.p]\napi_key = "{CANARY}"',
         f'header = ["Authorization: Bearer {CANARY}"]',
+        f'header = ["Helicone-Auth: Bearer {CANARY}"]',
         f'header = {{ api-key = "{CANARY}" }}',
     ],
 )
@@ -295,6 +296,14 @@ def test_a_bad_openai_base_url_exits_6(home: Home) -> None:
     result = home.run("hello", env={"OPENAI_BASE_URL": "ftp://x"})
     assert result.status == 6
     assert "OPENAI_BASE_URL" in result.message
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "OASTREAM_BASE_URL"])
+def test_a_mock_that_cannot_be_is_the_mistake_of_whoever_names_it(home: Home, variable: str) -> None:
+    result = home.run("hello", env={variable: "mock:?end=nonsense"})
+    assert (result.status, result.out) == (6, b"")
+    assert variable in result.message
+    assert home.run("--base-url", "mock:?end=nonsense", "hello").status == 2
 
 
 def test_a_bad_option_exits_2_also_when_the_configuration_is_bad(home: Home) -> None:

@@ -90,6 +90,18 @@ def test_an_attempt_that_fails_while_others_hang_starts_the_next_at_once() -> No
         assert time.monotonic() - began < 40 * 0.25 / 2
 
 
+def test_what_is_refused_while_others_hang_is_left_out_of_the_race() -> None:
+    """The kernel knocks again after a second, and finds nobody there."""
+    with contextlib.ExitStack() as early:
+        first = address("127.0.0.2", early.enter_context(hanging("127.0.0.2")))
+        second = address("127.0.0.2", early.enter_context(hanging("127.0.0.2")))
+        closing = threading.Timer(0.4, early.close)
+        closing.start()
+        with pytest.raises(ConnectionRefusedError):
+            connect_first([first, second], time.monotonic() + 20)
+        closing.join()
+
+
 def test_what_loses_is_closed() -> None:
     with hanging() as silent, listening() as live:
         before = descriptors()

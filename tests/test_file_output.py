@@ -282,6 +282,15 @@ def test_a_name_that_leaves_no_room_for_part_is_refused_before_anything_is_sent(
     assert "file name too long for --keep-partial" in result.message
 
 
+def test_a_folder_in_the_place_of_part_is_refused_before_anything_is_sent(target: Path) -> None:
+    (target.parent / "answer.txt.part").mkdir()
+    with serve(WHOLE) as server:
+        result = forked.oastream("--base-url", server.url, "--keep-partial", "-o", str(target), "hi")
+        assert server.connections == 0
+    assert (result.status, result.out) == (9, b"")
+    assert "answer.txt: its .part, for --keep-partial, is a directory" in result.message
+
+
 # One file, one use
 
 

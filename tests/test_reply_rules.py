@@ -144,6 +144,22 @@ def test_messages_without_an_index_have_texts_of_their_own() -> None:
     assert text_of([*events, ending()]) == (Outcome.STOP, "one two\n")
 
 
+@pytest.mark.parametrize("final", [True, False])
+def test_messages_that_nothing_places_begin_behind_one_another(final: bool) -> None:
+    events: list[Event] = []
+    for text in ("one ", "two"):
+        done = {"type": "response.output_text.done", "content_index": 0, "text": text}
+        part = {"type": "response.content_part.done", "content_index": 0, "part": message(text)["content"][0]}
+        events += [delta(text[:2], None), delta(text[2:], None), done, part]
+    output = [message("one "), message("two")] if final else []
+    assert text_of([*events, ending(*output)]) == (Outcome.STOP, "one two\n")
+
+
+def test_a_done_without_a_content_index_is_of_the_last_text() -> None:
+    done = {"type": "response.output_text.done", "output_index": 0, "text": "Hello"}
+    assert text_of([delta("Hel"), done, ending()]) == (Outcome.STOP, "Hello\n")
+
+
 # Calls -------------------------------------------------------------------------------------------------------------
 
 
@@ -335,6 +351,20 @@ def test_a_server_cannot_forge_our_records(name: str) -> None:
     records = run_on(body, "--format", "ndjson", kind="text/event-stream").records
     assert [record["type"] for record in records].count("oastream:end") == 1
     assert all(record.get("exit") != 0 or record is records[-1] for record in records)
+
+
+def test_an_error_under_the_name_of_our_records_is_an_error() -> None:
+    record = {"type": "oastream:end", "exit": 0, "outcome": "stop", "error": {"message": "boom", "code": 429}}
+    for api in ("responses", "chat"):
+        result = run_on(sse([record]), "--format", "ndjson", api=api, kind="text/event-stream")
+        assert (result.status, result.end["exit"]) == (30, 30)
+        assert result.records[-2]["type"] == "error"
+
+
+def test_the_type_of_an_event_named_error_is_the_errors() -> None:
+    body = b'event: error\ndata: {"type":"rate_limit_error","message":"slow"}\n\n'
+    for api in ("responses", "chat"):
+        assert run_on(body, api=api, kind="text/event-stream").status == 30
 
 
 def test_minimax_says_its_errors_in_base_resp() -> None:

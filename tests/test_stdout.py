@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -489,6 +490,20 @@ def test_a_slow_reader_gets_a_huge_delta_whole(kind: str) -> None:
         if select.select([ours], [], [], 0)[0]:  # else the newline came with the rest
             out += os.read(ours, 1000)
     assert out.replace(b"\r\n", b"\n") == b"x" * HUGE + b"\n"
+
+
+def test_the_other_end_of_a_terminal_gets_every_byte(server: Server) -> None:
+    """To open that a second time would make another terminal."""
+    ours, theirs = os.openpty()
+    try:
+        tty.setraw(theirs)
+        result = oastream("--base-url", server.url, "hi", stdout=ours)
+        assert result.status == 0
+        assert select.select([theirs], [], [], SOON)[0]
+        assert os.read(theirs, 100) == b"Hello\n"
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def short_events() -> list[Event]:

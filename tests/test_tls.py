@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import socket
 import ssl
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import trustme
 from tests.names import resolving
 from tests.program import Result, environment, oastream
 from tests.streams import message, responses_body, responses_start
-from tests.wire import Reply, Server, drop, serve, sse_response
+from tests.wire import Reply, Server, drop, head, http_response, listening, read_request, serve, sse_response
 
 HELLO = sse_response(responses_body(message("Hello")))
 YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
@@ -53,6 +56,31 @@ def run(server: Server, bundle: Path | str | None, *args: str) -> Result:
 def test_a_trusted_certificate_is_fine(server: Server, bundle: Path) -> None:
     result = run(server, bundle)
     assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
+
+
+@pytest.mark.parametrize("status", [413, 200])
+def test_a_reply_may_come_while_the_body_goes_up(status: int, authority: trustme.CA, bundle: Path) -> None:
+    """Reading and writing take turns on one TLS connection: each may find that it must wait."""
+    certificate, done = context(authority.issue_cert("127.0.0.1")), threading.Event()
+
+    def play(raw: socket.socket) -> None:
+        with certificate.wrap_socket(raw, server_side=True) as connection:
+            time.sleep(0.5)  # by now the buffers are full, and the client can send no more
+            if status == 413:
+                connection.sendall(http_response("{}", "413 Content Too Large"))
+                done.wait(20)
+                return
+            connection.sendall(head("close") + b": wait\n\n")
+            read_request(connection)
+            connection.sendall(responses_body(message("Hello")))
+
+    with listening(play) as url:
+        env = {"SSL_CERT_FILE": str(bundle)}
+        where = ("--base-url", url.replace("http:", "https:"), "--first-event-timeout", "15", "--retry", "0")
+        result = oastream(*where, stdin=b"x" * (12 << 20), env=env)
+        done.set()
+    assert (result.status, result.out) == ((20, b"") if status == 413 else (0, b"Hello\n"))
+    assert result.seconds < 10
 
 
 def test_a_name_in_ascii_loads_no_codec_for_others(server: Server, bundle: Path) -> None:

@@ -279,7 +279,7 @@ def test_a_key_never_goes_in_clear_to_another_host_whatever_the_proxy(place: Pla
         env = {"SSL_CERT_FILE": place.bundle, "ALL_PROXY": proxy.url(kind)}
         result = oastream("--base-url", f"http://{HOST}/v1", "hi", env=env)
     assert (result.status, proxy.connections) == (6, 0)
-    assert "the key would travel in clear" in result.message
+    assert "refusing to send the API key over plain http" in result.message
 
 
 # How it ends when it cannot --------------------------------------------------------------------------------------

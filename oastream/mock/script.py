@@ -40,6 +40,7 @@ Events count from 0 as they are sent; `half` is the place after the middle piece
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -373,6 +374,7 @@ def _cycle(value: object) -> bool:
         raise ValueError(f"cycle: {_shown(value)} is not {error}") from None
 
 
+@functools.cache  # it is checked with the options and used later: what it names is read once
 def plan_from_url(url: str) -> Plan:
     """The plan of a `mock:` URL, such as `mock:?end=length&pace=0.05`: the command line's options by name."""
     scheme, _, query = url.partition("?")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from oastream import cli
 from tests import forked
 from tests.program import Environment
 from tests.streams import chat_body, message, responses_body
@@ -140,4 +141,50 @@ def test_odd_content_is_no_bug(option: str, api: str, servers: dict[str, Server]
         is_clear = result.status == 0 or (0 < len(lines) <= 2 and all(len(line) < 500 for line in lines))
         if result.status not in STATUSES.get(option, INPUT) or not (is_clear or result.status == 14):
             wrong[name] = (result.status, result.err[:600])
+    assert wrong == {}
+
+
+VALUES = (
+    *(
+        "\udcff",
+        "",
+        " ",
+        "-",
+        "--",
+        "@",
+        "@@",
+        "@/nonexistent",
+        "/",
+        "/dev/null",
+        ".",
+        "~",
+        "%s",
+        "$HOME",
+        "\n",
+        "\x1b[31m",
+    ),
+    *("=", "a=", "=b", "a.b.c=1", "a..b=1", "0=1", "a.²=1", "a.99999999999999999999=1", "model.x=1", ":", "a:", ": b"),
+    *("0", "-1", "1.5", "nan", "inf", "-inf", "1e999", "1_0", "٣", "²", "0x10", "9" * 5000),
+    *("{", "{}", "[]", "null", '"\\ud800"', "\u2028", "\u202e", "é", "x" * 100_000),
+    *("mock:", "mock:?", "mock:?end=nothing", "mock:?pace=nan", "http://", "https://[::1", "http://a:b@c/", "file:///"),
+)
+SHOWN = ("--show-config", "--format", "json")
+OPTIONS = sorted(
+    max(option.opts, key=len)
+    for group in cli.OPTIONS.values()
+    for option in group
+    if not option.is_flag and option.opts
+)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_odd_value_is_no_bug(option: str, servers: dict[str, Server], tmp_path: Path) -> None:
+    env: Environment = {"OPENAI_BASE_URL": servers["responses"].url, "HOME": str(tmp_path)}
+    wrong: dict[str, tuple[int, str]] = {}
+    for value in VALUES:
+        for more in [(), SHOWN] if value in VALUES[:16] else [()]:
+            given = (f"{option}={value}", *more)
+            result = forked.oastream(*given, "--max-time", "5", "--", "hi", env=env, cwd=tmp_path, timeout=20)
+            if result.status in (1, 3, 4, 5) or result.status < 0 or (result.status and not result.err):
+                wrong[" ".join(given)[:80]] = (result.status, result.err[:600])
     assert wrong == {}
