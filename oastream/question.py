@@ -42,8 +42,13 @@ class Question:
 
         reader = Reader(self._watch, options.input_encoding, notice, deadline)
         self._schema = self._read_schema(reader)
-        if options.resume or options.replay or options.list_models:
-            return {}
+        body = {} if options.resume or options.replay or options.list_models else self._asked(stdin, reader, deadline)
+        self._say_what_is_not_strict()
+        return body
+
+    def _asked(self, stdin: Stdin, reader: Reader, deadline: float) -> Body:
+        """The body of a request that asks something."""
+        options = self._options
         base = base_body(options, reader.file)
         says_more = brings_input(base) or options.attach or options.tool_output
         prompt = read_prompt(options, stdin, reader, required=not says_more)
@@ -91,11 +96,13 @@ class Question:
             return None
         from oastream.schema import read_schema
 
-        schema = read_schema(self._options.schema, reader.file)
-        if notes := schema.notes():
+        return read_schema(self._options.schema, reader.file)
+
+    def _say_what_is_not_strict(self) -> None:
+        """Once stdin is at its end: until then others use the terminal."""
+        if notes := self._schema.notes() if self._schema is not None else []:
             more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
             self._messages.progress(f"--schema breaks the rules of OpenAI's strict mode: {notes[0]}{more}")
-        return schema
 
     def _attached(self, reader: Reader) -> list[Item]:
         if not self._options.attach:

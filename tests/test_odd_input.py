@@ -168,6 +168,7 @@ VALUES = (
     *("{", "{}", "[]", "null", '"\\ud800"', "\u2028", "\u202e", "é", "x" * 100_000),
     *("mock:", "mock:?", "mock:?end=nothing", "mock:?pace=nan", "http://", "https://[::1", "http://a:b@c/", "file:///"),
 )
+SHOWN = ("--show-config", "--format", "json")
 OPTIONS = sorted(
     max(option.opts, key=len)
     for group in cli.OPTIONS.values()
@@ -181,7 +182,7 @@ def test_an_odd_value_is_no_bug(option: str, servers: dict[str, Server], tmp_pat
     env: Environment = {"OPENAI_BASE_URL": servers["responses"].url, "HOME": str(tmp_path)}
     wrong: dict[str, tuple[int, str]] = {}
     for value in VALUES:
-        for more in ((), ("--show-config", "--format", "json"))[: 2 if value in VALUES[:16] else 1]:
+        for more in [(), SHOWN] if value in VALUES[:16] else [()]:
             given = (f"{option}={value}", *more)
             result = forked.oastream(*given, "--max-time", "5", "--", "hi", env=env, cwd=tmp_path, timeout=20)
             if result.status in (1, 3, 4, 5) or result.status < 0 or (result.status and not result.err):

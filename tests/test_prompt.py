@@ -356,6 +356,25 @@ def test_a_terminal_that_is_read_says_how_to_end_it_and_nothing_else_is_drawn_th
     ]
 
 
+def test_a_warning_waits_for_the_end_of_stdin(server: Server) -> None:
+    """Whoever feeds the pipe, sudo or ssh, may be asking on the terminal meanwhile."""
+    ours, theirs = pty.openpty()
+    args = ("--base-url", server.url, "--schema", '{"type":"object"}', "-f", "-")
+    try:
+        with start(*args, stdin=subprocess.PIPE, stderr=theirs, env={"TERM": "xterm"}) as process:
+            assert process.stdin is not None
+            first = os.read(ours, 1000)
+            process.stdin.write(b"text")
+            process.stdin.close()
+            process.stdin = None
+            assert finish(process).status == 14
+            assert b"strict mode" in os.read(ours, 1000)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert first == b"oastream: waiting for stdin\r\n"
+
+
 def test_stdin_that_comes_in_pieces_is_read_to_its_end(server: Server) -> None:
     with start("--base-url", server.url, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None

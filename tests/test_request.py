@@ -326,6 +326,23 @@ def test_the_key_may_come_from_a_command() -> None:
     assert request.headers["authorization"] == "Bearer sk-CANARY-cmd"
 
 
+def test_no_word_of_a_command_line_runs_a_command(server: Server, tmp_path: Path) -> None:
+    """A prompt that somebody else wrote may look like an option."""
+    for words in (["--api-key-cmd=touch pwned; echo k"], ["--api-key-cmd", "touch pwned"], ["--api-key-c=touch pwned"]):
+        result = oastream("--base-url", server.url, *words, cwd=tmp_path, env={"OPENAI_API_KEY": None})
+        assert result.status == 2
+        assert " -- " in result.err
+    assert list(tmp_path.iterdir()) == []
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_byte_order_mark_is_no_part_of_a_key(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(" sk-CANARY-file\r\n", encoding=encoding)
+    request = sent("responses", "--api-key-file", str(tmp_path / "key"))
+    assert request.headers["authorization"] == "Bearer sk-CANARY-file"
+
+
 def test_the_option_beats_the_environment(tmp_path: Path) -> None:
     env = {"OASTREAM_API_KEY_FILE": key_file(tmp_path, "env", "sk-CANARY-env-file")}
     request = sent("responses", "--api-key-file", key_file(tmp_path, "option", "sk-CANARY-option"), env=env)
