@@ -511,6 +511,11 @@ def content(*parts: Any) -> Event:
     return chunk({"content": list(parts)})
 
 
+ERRORS = [
+    {**TEXT, "error": {"message": "boom"}}, {**TEXT, "object": "error", "message": "boom"},
+    {**TEXT, "type": "error", "message": "boom"},
+    {**TEXT, "choices": [{**TEXT["choices"][0], "error": {"message": "boom"}}]},
+]  # fmt: skip
 LENGTH = chunk({}, "length")
 TEXT_PART = {"type": "text", "text": "b"}
 OUTPUTS: dict[str, tuple[list[Event], list[tuple[str, Any]]]] = {
@@ -585,6 +590,27 @@ def test_the_last_response_has_each_item_once(name: str) -> None:
     assert texts == "".join(part[1] for part in whole if part[0] == "output_text")
 
 
+@pytest.mark.parametrize("chunks", [[], [TEXT], [TEXT, TEXT, FINISH], [TEXT, ERRORS[0]], [ERRORS[0]], [FINISH]])
+def test_an_answer_begins_once(chunks: list[Event]) -> None:
+    kinds = [event["type"] for event in translated(chunks)]
+    assert kinds[:2] == ["response.created", "response.in_progress"]
+    assert [kinds.count(kind) for kind in kinds[:2]] == [1, 1]
+
+
+def test_thinking_without_words_is_no_reasoning() -> None:
+    output = translated([content({"type": "thinking", "thinking": []}), TEXT, FINISH])[-1]["response"]["output"]
+    assert [item["type"] for item in output] == ["message"]
+
+
+def test_a_whole_call_has_its_done_events_and_a_cut_one_only_that_of_its_item() -> None:
+    events = translated([piece(0, "a", "f", '{"x":1}'), piece(1, "b", "g", '{"y"'), LENGTH])
+    done = [event for event in events if event["type"] == "response.function_call_arguments.done"]
+    assert [(event["item_id"], event["name"], event["arguments"]) for event in done] == [("fc_0", "f", '{"x":1}')]
+    events = translated([*CALLS["a custom tool"][0], END])
+    done = [event for event in events if event["type"] == "response.custom_tool_call_input.done"]
+    assert [event["input"] for event in done] == ["select 1"]
+
+
 def test_items_of_a_further_choice_say_so() -> None:
     output = translated([BOTH, of(1, {"content": "y"}, "stop")], 2)[-1]["response"]["output"]
     assert [item.get("choice_index") for item in output] == [None, 1]
@@ -634,11 +660,6 @@ SAYS_MORE = [
     {**TEXT, "choices": [*TEXT["choices"], *TEXT["choices"]]}, {**TEXT, "choices": TEXT["choices"][0]},
     {**TEXT, "choices": [{**TEXT["choices"][0], "logprobs": {"content": [{}]}}]}, {**TEXT, "choices": [5]},
     {**TEXT, "choices": [{"index": 0, "delta": 5}]}, piece(0, "a", "f", "{}"),
-]  # fmt: skip
-ERRORS = [
-    {**TEXT, "error": {"message": "boom"}}, {**TEXT, "object": "error", "message": "boom"},
-    {**TEXT, "type": "error", "message": "boom"},
-    {**TEXT, "choices": [{**TEXT["choices"][0], "error": {"message": "boom"}}]},
 ]  # fmt: skip
 
 
