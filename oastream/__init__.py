@@ -6,8 +6,8 @@ Python 3.11; ratios of one run):
 *One blocking loop, not asyncio.* `watch.py` waits with one `poll` for the file in question, a signal and stdout's
 reader at once, so that deadlines, cancellation and a reader that has gone are one mechanism in every wait. asyncio
 costs 80 ms to import where bare Python takes 20, and a single stream has nothing to run beside it. What cannot be
-polled (DNS, a cloud's sign-in) runs in a thread that is polled for. The parts without I/O (`sse`, `chat`, `reply`) are
-fed by whoever has bytes, so many streams at once can share them.
+polled (DNS, a cloud's sign-in) runs in a thread that is polled for. The parts without I/O (`http1`, `sse`, `chat`,
+`reply`) are fed by whoever has bytes, so many streams at once can share them.
 
 *httptools for HTTP/1.1, not httpx2, on the way of a single stream.* httpx2 and its transport take 145 ms to import and
 take each 20-byte chunk of a chunked body through pure Python; httptools takes 20 ms, most of it `typing`, and hands

@@ -66,17 +66,39 @@ class Replacement:
         os.close(written)
         self._is_whole = True
 
-    def put(self, path: str | None = None) -> None:
-        """Rename what was sealed over the file, or to another name in the same folder."""
-        if not self._is_whole:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        os.replace(self._name, path or self._path)
+    def put(self) -> None:
+        """Give the file what was sealed: in one step, unless that would take it from its owner, or is not possible.
+
+        In place nothing is lost but by a crash in that moment; a beginning that both have in common stays even then.
+        """
+        if self.keeps_owner:
+            try:
+                self.put_as(self._path)
+                return
+            except OSError as error:
+                if error.errno != errno.EBUSY:  # a mount point, as a file that a container was given is
+                    raise
+        self._check_whole()
+        fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            overwrite(fd, self._content())
+        finally:
+            os.close(fd)
+        self.discard()
+
+    def put_as(self, path: str) -> None:
+        """Rename what was sealed to this name in the same folder."""
+        self._check_whole()
+        os.replace(self._name, path)
         self._name = ""
         self._close()
         _sync_folder(self._folder)
 
-    def content(self) -> bytes:
-        """What was written, once it is sealed."""
+    def _check_whole(self) -> None:
+        if not self._is_whole:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def _content(self) -> bytes:
         with open(self._name, "rb") as file:
             return file.read()
 

@@ -3,7 +3,7 @@
 In: a path; later what was said and the items of the answer. Out: the items so far; a file that holds the old
 conversation or the whole new one, never half of it. Runs on one file take turns. Knows nothing of APIs but the items.
 
-The new file is written beside the old one and renamed over it, see `files`.
+The new file is written beside the old one and renamed over it where that is possible, see `files`.
 So the lock is on a file that may have been replaced by the time it is ours; then the lock is taken again.
 """
 

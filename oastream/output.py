@@ -141,9 +141,8 @@ class ToFile:
 class File(ToFile):
     """Bytes go beside the target, and over it in one step when the run has succeeded."""
 
-    def __init__(self, name: str, target: str, part: str | None, replacement: Replacement) -> None:
+    def __init__(self, name: str, part: str | None, replacement: Replacement) -> None:
         super().__init__(name)
-        self._target = target
         self._part = part
         self._replacement = replacement
 
@@ -162,23 +161,12 @@ class File(ToFile):
             return
         with self._as_output_error():
             self._replacement.seal()
-            if delivers:
-                self._deliver()
+            if delivers or self._part is None:
+                self._replacement.put()
             else:
-                self._replacement.put(self._part)
+                self._replacement.put_as(self._part)
 
     def discard(self) -> None:
-        self._replacement.discard()
-
-    def _deliver(self) -> None:
-        if self._replacement.keeps_owner:
-            try:
-                self._replacement.put()
-                return
-            except OSError as error:
-                if error.errno != errno.EBUSY:  # a mount point, as a file that a container was given is
-                    raise
-        _overwrite(self._target, self._replacement.content())
         self._replacement.discard()
 
 
@@ -241,7 +229,7 @@ def _opened_file(path: str, keep_partial: bool) -> Output:
         _check_target(path, target)
         if part is not None:
             _check_part(part)
-        return File(path, target, part, Replacement(target))
+        return File(path, part, Replacement(target))
     except OSError as error:
         can_stay = error.errno in _FOLDER_REFUSES and os.path.isfile(target) and os.access(target, os.W_OK)
         if can_stay and part is None:

@@ -1,6 +1,6 @@
 """A reply that is no 2xx → the verdict: what its body says, what its status means, when to come back.
 
-In: status, headers, the first bytes of the body. Out: a `Verdict`. Does no I/O.
+In: status, headers, the first bytes of the body, the request. Out: a `Verdict`. Does no I/O.
 """
 
 from __future__ import annotations

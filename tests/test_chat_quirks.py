@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from oastream.chat import Translator
 from oastream.decode import Chat, Decoder
 from oastream.exits import Outcome
 from oastream.reply import Reply
@@ -485,3 +486,184 @@ def test_usage_has_the_details_that_its_type_needs() -> None:
     assert usage["input_tokens_details"] == {"cached_tokens": 2, "audio_tokens": 1, "cache_write_tokens": 0}
     assert usage["output_tokens_details"] == {"reasoning_tokens": 0}
     assert usage["total_tokens"] == 9
+
+
+# Event by event ----------------------------------------------------------------------------------------------------
+
+
+def translated(chunks: Sequence[Event], choices: int = 1, done: bool = True) -> list[Event]:
+    """The events of a stream."""
+    decoder = Decoder(Chat(choices), LIMIT)
+    return [event for event, _ in [*decoder.feed(sse(chunks, done=done)), *decoder.close()]]
+
+
+def outline(item: Event) -> tuple[str, Any]:
+    """What an item of the last response is, and what it holds."""
+    if item["type"] == "function_call":
+        return item["call_id"], (item["name"], item["arguments"], item["status"])
+    if item["type"] == "image_generation_call":
+        return "image", item["result"]
+    parts = [(part["type"], part.get("text", part.get("refusal"))) for part in item["content"]]
+    return item["type"], [*parts, item["status"]]
+
+
+def content(*parts: Any) -> Event:
+    return chunk({"content": list(parts)})
+
+
+LENGTH = chunk({}, "length")
+TEXT_PART = {"type": "text", "text": "b"}
+OUTPUTS: dict[str, tuple[list[Event], list[tuple[str, Any]]]] = {
+    "text": ([TEXT, TEXT, TEXT, FINISH], [("message", [("output_text", "xxx"), "completed"])]),
+    "text with log probabilities": (
+        [TEXT, {**chunk(None), "choices": [{"index": 0, "delta": {"content": "y"}, "logprobs": {"content": [{}]}}]},
+         TEXT, FINISH],
+        [("message", [("output_text", "xyx"), "completed"])],
+    ),
+    "a role in each chunk": (
+        [chunk({"role": "assistant", "content": "x"}), chunk({"role": "assistant", "content": "y"}), FINISH],
+        [("message", [("output_text", "xy"), "completed"])],
+    ),
+    "reasoning, text, reasoning": (
+        [chunk({"reasoning": "a"}), chunk({"reasoning_content": "b"}), TEXT, chunk({"reasoning": "c"}), TEXT, FINISH],
+        [("reasoning", [("reasoning_text", "abc"), "completed"]), ("message", [("output_text", "xx"), "completed"])],
+    ),
+    "both words for reasoning": (
+        [chunk({"reasoning": "a", "reasoning_content": "a"}), FINISH],
+        [("reasoning", [("reasoning_text", "a"), "completed"])],
+    ),
+    "text, refusal, text": (
+        [TEXT, chunk({"refusal": "no"}), TEXT, FINISH],
+        [("message", [("output_text", "x"), ("refusal", "no"), ("output_text", "x"), "completed"])],
+    ),
+    "a transcript": (
+        [chunk({"audio": {"transcript": "a"}}), chunk({"audio": {"transcript": ""}}), chunk({"audio": {"id": "x"}}),
+         chunk({"audio": 5}), FINISH],
+        [("message", [("output_text", "a"), "completed"])],
+    ),
+    "content in parts (Mistral)": (
+        [content({"type": "thinking", "thinking": [{"type": "text", "text": "a"}, "b", {"text": None}, None]}),
+         content({"type": "thinking", "thinking": "c"}), content({"type": "thinking", "thinking": []}),
+         content(TEXT_PART, "d", "", 5, {"type": "text", "text": ""}, {"type": "text", "text": 5}, {"type": "x"}),
+         FINISH],
+        [("reasoning", [("reasoning_text", "abc"), "completed"]), ("message", [("output_text", "bd"), "completed"])],
+    ),
+    "texts of other types": (
+        [chunk({"content": 5, "reasoning": 5, "refusal": 5}), chunk({"content": {}, "reasoning": {}}), TEXT, FINISH],
+        [("message", [("output_text", "x"), "completed"])],
+    ),
+    "cut text": ([TEXT, LENGTH], [("message", [("output_text", "x"), "incomplete"])]),
+    "cut calls": (
+        [piece(0, "a", "f", '{"x":1}'), piece(1, "b", "g", '{"y"'), LENGTH],
+        [("a", ("f", '{"x":1}', "completed")), ("b", ("g", '{"y"', "incomplete"))],
+    ),
+    "the last call cut behind its arguments": (
+        [piece(0, "a", "f", '{"x":1}'), LENGTH],
+        [("a", ("f", '{"x":1}', "completed"))],
+    ),
+    "an image": ([chunk({"images": [IMAGE, 5]}), FINISH], [("image", IMAGE["image_url"]["url"]), ("image", None)]),  # type: ignore[index]
+    "choices": (
+        [BOTH, of(1, {"content": "y"}, "stop")],
+        [("message", [("output_text", "x"), "completed"]), ("message", [("output_text", "y"), "completed"])],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_the_last_response_has_each_item_once(name: str) -> None:
+    chunks, expected = OUTPUTS[name]
+    events = translated(chunks, 2 if name == "choices" else 1)
+    assert [outline(item) for item in events[-1]["response"]["output"]] == expected
+    for kind in ("added", "done"):
+        places = [event["output_index"] for event in events if event["type"] == f"response.output_item.{kind}"]
+        assert sorted(places) == list(range(len(expected))), kind
+    texts = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+    whole = [part for kind, parts in expected if kind == "message" for part in parts]
+    assert texts == "".join(part[1] for part in whole if part[0] == "output_text")
+
+
+def test_items_of_a_further_choice_say_so() -> None:
+    output = translated([BOTH, of(1, {"content": "y"}, "stop")], 2)[-1]["response"]["output"]
+    assert [item.get("choice_index") for item in output] == [None, 1]
+
+
+def test_the_first_id_model_and_time_are_the_responses() -> None:
+    bare = {"choices": TEXT["choices"]}
+    first, second = {"id": "a", "created": 1}, {"id": "b", "model": "m", "created": 2}
+    third = {"id": "c", "model": "n", "created": 3, "choices": FINISH["choices"]}
+    last = translated([{**bare, **first}, {**bare, **second}, third])[-1]["response"]
+    assert (last["id"], last["model"], last["created_at"]) == ("a", "m", 1)
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "details", "error", "named"),
+    [
+        ("stop", "completed", None, None, None),
+        ("length", "incomplete", {"reason": "max_output_tokens"}, None, None),
+        ("safety", "incomplete", {"reason": "content_filter"}, None, None),
+        ("steered", "incomplete", {"reason": None}, None, "steered"),
+        ("abort", "failed", None, {"code": "server_error", "message": "finish_reason abort"}, "abort"),
+    ],
+)
+def test_a_finish_reason_has_its_ending(word: str, status: str, details: Any, error: Any, named: str | None) -> None:
+    last = translated([TEXT, chunk({}, word)])[-1]
+    response = last["response"]
+    assert (last["type"], response["status"]) == (f"response.{status}", status)
+    assert (response["incomplete_details"], response["error"], last.get("finish_reason")) == (details, error, named)
+
+
+COUNTED = {"usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+
+
+@pytest.mark.parametrize("more", [COUNTED, {"x_groq": COUNTED}], ids=["usage", "Groq"])
+def test_usage_is_taken_from_any_chunk(more: Event) -> None:
+    for chunks in ([TEXT, TEXT, {**TEXT, **more}, FINISH], [TEXT, {**FINISH, **more}], [{**TEXT, **more}, FINISH]):
+        assert translated(chunks)[-1]["response"]["usage"]["total_tokens"] == 3
+
+
+# The short way of a text that goes on ------------------------------------------------------------------------------
+
+GOES_ON = [TEXT, {**TEXT, "usage": None}, of(5, {"content": "x"})]
+SAYS_MORE = [
+    FINISH, BOTH, USAGE, chunk(None), of(0, {"content": ""}), of(0, {"role": "assistant", "content": "x"}),
+    chunk({"refusal": "no"}), chunk({"reasoning": "r"}), chunk({"content": [TEXT_PART]}), chunk({"content": None}),
+    {**TEXT, "usage": {"completion_tokens": 1}}, {**TEXT, "x_groq": {"usage": {"completion_tokens": 1}}},
+    {**TEXT, "choices": [*TEXT["choices"], *TEXT["choices"]]}, {**TEXT, "choices": TEXT["choices"][0]},
+    {**TEXT, "choices": [{**TEXT["choices"][0], "logprobs": {"content": [{}]}}]}, {**TEXT, "choices": [5]},
+    {**TEXT, "choices": [{"index": 0, "delta": 5}]}, piece(0, "a", "f", "{}"),
+]  # fmt: skip
+ERRORS = [
+    {**TEXT, "error": {"message": "boom"}}, {**TEXT, "object": "error", "message": "boom"},
+    {**TEXT, "type": "error", "message": "boom"},
+    {**TEXT, "choices": [{**TEXT["choices"][0], "error": {"message": "boom"}}]},
+]  # fmt: skip
+
+
+def begun(choices: int = 1) -> Translator:
+    translator = Translator(choices)
+    translator.feed(TEXT)
+    return translator
+
+
+def test_only_text_that_goes_on_goes_the_short_way() -> None:
+    assert all(begun().go_on(each) for each in GOES_ON)
+    assert [each for each in [*SAYS_MORE, *ERRORS] if begun().go_on(each) is not None] == []
+    assert Translator().go_on(TEXT) is None
+    assert begun(2).go_on(TEXT) is not None
+    assert begun(2).go_on(of(1, {"content": "x"})) is None
+
+
+@pytest.mark.parametrize("error", range(len(ERRORS)))
+def test_an_error_beside_text_is_an_error(error: int) -> None:
+    assert said([TEXT, TEXT, ERRORS[error]], done=False).outcome is Outcome.FAILED
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(st.lists(st.sampled_from([*GOES_ON * 4, *SAYS_MORE]), max_size=12), st.integers(1, 2))
+def test_the_short_way_says_what_the_long_one_says(chunks: list[Event], choices: int) -> None:
+    short, long = Translator(choices), Translator(choices)
+    for each in chunks:
+        went = short.go_on(each)
+        assert (short.feed(each) if went is None else went) == long.feed(each)
+        assert (short.is_complete, short.is_settled) == (long.is_complete, long.is_settled)
+    assert short.close() == long.close()

@@ -242,6 +242,7 @@ def test_an_unknown_profile_exits_6(home: Home, text: str | None) -> None:
         f'api-key = "{CANARY}"',
         f'[profile.p]\napi_key = "{CANARY}"',
         f'header = ["Authorization: Bearer {CANARY}"]',
+        f'header = ["Helicone-Auth: Bearer {CANARY}"]',
         f'header = {{ api-key = "{CANARY}" }}',
     ],
 )

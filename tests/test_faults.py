@@ -135,8 +135,8 @@ def flushed(data: bytes) -> bytes:
 
 
 def numbered(*numbers: int) -> bytes:
-    """Events of the answer, in this order."""
-    return sse(EVENTS[number] for number in numbers)
+    """Events of the answer, in this order, from a server that works in the background."""
+    return sse(EVENTS[number] for number in numbers).replace(b'"response":{', b'"response":{"background":true,')
 
 
 ALL = range(len(EVENTS))
@@ -263,7 +263,7 @@ FAULTS: dict[str, Fault] = {
         (22,),
         mock("status=502,body=<html><head><title>Bad \x1b[31m Gateway</title></head><p>x</p></html>"),
         31,
-        err=r"the server failed: Bad \S+ ?Gateway \[req_.+\]",
+        err=r"the server failed: HTTP 502: Bad \S+ ?Gateway \[req_.+\]",
         requests=3,
     ),
     "500-once": Fault((22,), mock("status=500", "ok"), 0, LINE, requests=2),

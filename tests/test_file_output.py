@@ -9,6 +9,7 @@ import select
 import signal
 import stat
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests import forked
+from tests.mounts import mounted
 from tests.program import NOTHING, Environment, Result, finish, oastream, start
 from tests.streams import chat_body, chat_start, message, responses_body, responses_start
 from tests.wire import Reply, mark, send, serve, sse_response, stall, wait
@@ -340,64 +342,52 @@ def test_the_owner_is_kept(target: Path) -> None:
     assert target.read_text() == "Hello\n"
 
 
+AS_NOBODY = f"exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "
+"""The beginning of a shell script that goes on as a user who owns nothing here."""
+
+
 @pytest.fixture
-def as_nobody(tmp_path: Path) -> Iterator[str]:
-    """The beginning of a shell script that goes on as a user who owns nothing here."""
+def public_target() -> Iterator[Path]:
+    """An answer of last time that anyone may write, in a folder that anyone may read."""
     if os.geteuid() != 0:
         pytest.skip("only root may become somebody else")
-    folders = [tmp_path, *list(tmp_path.parents)[:-2]]
-    before = {folder: folder.stat().st_mode for folder in folders}
-    for folder in folders:
-        folder.chmod(before[folder] | 0o005)
-    yield f"exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "
-    for folder in folders:
-        folder.chmod(before[folder])
+    with tempfile.TemporaryDirectory() as folder:  # those of pytest are closed to others
+        os.chmod(folder, 0o755)
+        file = Path(folder) / "answer.txt"
+        file.write_text("old\n")
+        file.chmod(0o666)
+        yield file
 
 
-def test_a_file_in_a_folder_that_cannot_be_written_is_written_in_place(target: Path, as_nobody: str) -> None:
-    target.chmod(0o666)
-    before = target.stat()
-    assert run(CUT, "-o", str(target), shell=f'{as_nobody} "$@"').status == 40
-    assert target.read_text() == "old\n"
-    result = run(WHOLE, "-o", str(target), shell=f'{as_nobody} "$@"')
+def test_a_file_in_a_folder_that_cannot_be_written_is_written_in_place(public_target: Path) -> None:
+    before = public_target.stat()
+    assert run(CUT, "-o", str(public_target), shell=f'{AS_NOBODY} "$@"').status == 40
+    assert public_target.read_text() == "old\n"
+    result = run(WHOLE, "-o", str(public_target), shell=f'{AS_NOBODY} "$@"')
     assert (result.status, result.err) == (0, "")
-    assert target.read_text() == "Hello\n"
-    after = target.stat()
+    assert public_target.read_text() == "Hello\n"
+    after = public_target.stat()
     assert (after.st_ino, after.st_uid) == (before.st_ino, before.st_uid)
-    target.write_text("something longer than the answer\n")
-    assert run(WHOLE, "-o", str(target), shell=f'{as_nobody} "$@"').status == 0
-    assert target.read_text() == "Hello\n"
+    public_target.write_text("something longer than the answer\n")
+    assert run(WHOLE, "-o", str(public_target), shell=f'{AS_NOBODY} "$@"').status == 0
+    assert public_target.read_text() == "Hello\n"
 
 
-def test_no_part_can_be_kept_in_a_folder_that_cannot_be_written(target: Path, as_nobody: str) -> None:
-    target.chmod(0o666)
-    result = run(WHOLE, "-o", str(target), "--keep-partial", shell=f'{as_nobody} "$@"')
-    assert (result.status, result.message) == (9, f"oastream: cannot write to {target}.part: permission denied")
-    assert target.read_text() == "old\n"
+def test_no_part_can_be_kept_in_a_folder_that_cannot_be_written(public_target: Path) -> None:
+    result = run(WHOLE, "-o", str(public_target), "--keep-partial", shell=f'{AS_NOBODY} "$@"')
+    assert (result.status, result.message) == (9, f"oastream: cannot write to {public_target}.part: permission denied")
+    assert public_target.read_text() == "old\n"
 
 
-def test_somebody_elses_file_stays_theirs(target: Path, as_nobody: str) -> None:
+def test_somebody_elses_file_stays_theirs(public_target: Path) -> None:
     """Whoever may write the folder could rename; then the file would be ours."""
-    target.chmod(0o666)
-    target.parent.chmod(0o777)
-    before = target.stat()
-    assert run(WHOLE, "-o", str(target), shell=f'{as_nobody} "$@"').status == 0
-    after = target.stat()
+    public_target.parent.chmod(0o777)
+    before = public_target.stat()
+    assert run(WHOLE, "-o", str(public_target), shell=f'{AS_NOBODY} "$@"').status == 0
+    after = public_target.stat()
     assert (after.st_ino, after.st_uid) == (before.st_ino, before.st_uid)
-    assert target.read_text() == "Hello\n"
-    assert os.listdir(target.parent) == [target.name]
-
-
-@contextlib.contextmanager
-def mounted(*args: str) -> Iterator[None]:
-    """A file system for the length of a test; the last argument is where it is."""
-    done = subprocess.run(["mount", *args], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", args[-1]], check=True)
+    assert public_target.read_text() == "Hello\n"
+    assert os.listdir(public_target.parent) == [public_target.name]
 
 
 @as_root

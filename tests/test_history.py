@@ -18,6 +18,8 @@ from openai.types.chat import ChatCompletionMessageParam
 from openai.types.responses import ResponseInputItemParam
 from pydantic import TypeAdapter
 
+from tests import forked
+from tests.mounts import mounted
 from tests.program import COMMAND, Result, environment, finish, oastream, start
 from tests.streams import (
     call,
@@ -316,6 +318,71 @@ def test_a_symbolic_link_is_followed_and_the_mode_is_kept(file: Path) -> None:
     assert file.is_symlink()
     assert len(items(target)) == 4
     assert target.stat().st_mode & 0o777 == 0o640
+
+
+def struck(server: Server, file: Path, fault: str, *args: str) -> Result:
+    """A run in which a call fails, or a signal comes: see `tests/failing`."""
+    log = file.with_name("log")
+    env = {"FAIL": fault, "FAIL_LOG": str(log), "TESTS_PRELOAD": "tests.failing.sitecustomize"}
+    args = ("--base-url", server.url, "--history", str(file), "--retry", "0", *args)
+    result = forked.oastream(*args, "Again", env=env)
+    assert f"{fault.split(':')[0]}!" in log.read_text().split()
+    log.unlink()
+    return result
+
+
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_a_new_conversation_is_private(file: Path, umask: str) -> None:
+    with serve(sse_response(BODIES["responses"])) as server:
+        assert ask(server, file, "Hi", shell=f'umask {umask}; exec "$@"').status == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_what_a_killed_run_leaves_is_as_private_as_the_conversation(file: Path, mode: int, call: str) -> None:
+    before = begun(file, QUESTION, ANSWER)
+    file.chmod(mode)
+    with serve(sse_response(BODIES["responses"]), sse_response(BODIES["responses"])) as server:
+        assert struck(server, file, f"{call}:1:once:SIGKILL").status == -signal.SIGKILL
+        assert file.read_bytes() == before
+        (left,) = (entry for entry in file.parent.iterdir() if entry != file)
+        assert left.stat().st_mode & 0o777 == mode
+        assert ask(server, file, "Again").status == 0
+    assert [entry.name for entry in file.parent.iterdir()] == [file.name], "the next run removes it"
+    assert len(items(file)) == 4
+    assert file.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_the_owner_of_a_conversation_is_kept(file: Path) -> None:
+    begun(file, QUESTION, ANSWER)
+    os.chown(file, 65534, 65534)
+    answered(BODIES["responses"], file, "Again")
+    assert len(items(file)) == 4
+    assert (file.stat().st_uid, file.stat().st_gid) == (65534, 65534)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_conversation_that_a_container_was_given_goes_on(file: Path) -> None:
+    """Nothing can be renamed over a mount point."""
+    given = file.with_name("given")
+    begun(given, QUESTION, ANSWER)
+    file.touch()
+    with mounted("--bind", str(given), str(file)):
+        assert answered(BODIES["responses"], file, "Again")[0].status == 0
+    assert len(items(given)) == 4
+    assert sorted(entry.name for entry in file.parent.iterdir()) == ["given", file.name]
+
+
+def test_an_output_file_that_cannot_be_put_in_place_changes_nothing(file: Path) -> None:
+    """The answer was not delivered: the conversation does not go on as if it had been."""
+    before = begun(file, QUESTION, ANSWER)
+    with serve(sse_response(BODIES["responses"])) as server:
+        result = struck(server, file, "replace:1:once:EACCES", "-o", str(file.with_name("answer")))
+    assert (result.status, result.out) == (9, b"")
+    assert file.read_bytes() == before
+    assert [entry.name for entry in file.parent.iterdir()] == [file.name]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ TOOLS = """\
 LOOP = """\
 #!/bin/sh
 ask() { oastream --history chat.jsonl --tools clock.json --set parallel_tool_calls=false "$@"; }
-ask -n "$*"; status=$?
+ask -n -- "$*"; status=$?
 while [ $status -eq 13 ]; do
     id=$(tail -n 1 chat.jsonl | jq -r .call_id) zone=$(tail -n 1 chat.jsonl | jq -r '.arguments | fromjson.zone')
     TZ=$zone date +%Z | ask --tool-output "$id=@-"; status=$?

@@ -532,6 +532,35 @@ def test_lines_of_several_runs_into_one_pipe_are_whole(kind: str) -> None:
     assert [json.loads(line)["type"] for line in lines].count("oastream:end") == 3
 
 
+# The line that shows what is waited for
+
+
+def test_a_wait_is_shown_on_a_terminal_and_gone_when_text_comes() -> None:
+    go_on = threading.Event()
+    ours, theirs = os.openpty()
+    try:
+        with (
+            serve([wait(go_on), *HELLO]) as server,
+            start("--base-url", server.url, "hi", stderr=theirs, env={"TERM": "xterm"}) as process,
+        ):
+            screen = b""
+            while b" 1 s" not in screen:
+                assert select.select([ours], [], [], SOON)[0], f"only {screen!r} is shown"
+                screen += os.read(ours, 1000)
+            go_on.set()
+            result = finish(process)
+            os.write(theirs, b"<END>")
+            while b"<END>" not in screen:
+                screen += os.read(ours, 1000)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (result.status, result.out) == (0, b"Hello\n")
+    assert screen.startswith(b"\r\x1b[Kwaiting")
+    assert screen.endswith(b"\r\x1b[K<END>"), "nothing of it stays"
+    assert b"\n" not in screen
+
+
 # stdout and stderr are one file
 
 
