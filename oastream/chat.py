@@ -429,8 +429,10 @@ class Translator:
 
     def _image(self, image: Any, events: list[Event]) -> None:
         index = len(self._output)
-        url = (image.get("image_url") or {}).get("url") if isinstance(image, dict) else None
-        item = {"id": f"ig_{index}", "type": "image_generation_call", "status": "completed", "result": url}
+        given = image.get("image_url") if isinstance(image, dict) else None
+        url = given.get("url") if isinstance(given, dict) else given
+        result = url if isinstance(url, str) else None
+        item = {"id": f"ig_{index}", "type": "image_generation_call", "status": "completed", "result": result}
         self._output.append(item)
         events.append(self._event("response.output_item.added", output_index=index, item=item))
         events.append(self._event("response.output_item.done", output_index=index, item=item))

@@ -561,7 +561,10 @@ OUTPUTS: dict[str, tuple[list[Event], list[tuple[str, Any]]]] = {
         [piece(0, "a", "f", '{"x":1}'), LENGTH],
         [("a", ("f", '{"x":1}', "completed"))],
     ),
-    "an image": ([chunk({"images": [IMAGE, 5]}), FINISH], [("image", IMAGE["image_url"]["url"]), ("image", None)]),  # type: ignore[index]
+    "images": (
+        [chunk({"images": [IMAGE, 5, {"image_url": "data:,x"}, {"image_url": {"url": 5}}, {}]}), FINISH],
+        [("image", url) for url in ("data:image/png;base64,AA", None, "data:,x", None, None)],
+    ),
     "choices": (
         [BOTH, of(1, {"content": "y"}, "stop")],
         [("message", [("output_text", "x"), "completed"]), ("message", [("output_text", "y"), "completed"])],

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
+import select
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +20,26 @@ from pathlib import Path
 import pytest
 import trustme
 
+from oastream.tls import StackedTls
 from tests.names import resolving
 from tests.program import CANARY, Result, environment, finish, oastream, start
 from tests.proxies import Conversation, Line, Proxy, after, running, speak_connect, speak_socks5
 from tests.streams import message, prompt_in, responses_body, responses_start
-from tests.wire import Reply, Server, drop, fin, free_port, http_response, mark, rst, send, serve, sse_response, stall
+from tests.wire import (
+    Reply,
+    Server,
+    drop,
+    fin,
+    free_port,
+    http_response,
+    listening,
+    mark,
+    rst,
+    send,
+    serve,
+    sse_response,
+    stall,
+)
 
 HOST = "api.example.invalid"
 HELLO = sse_response(responses_body(message("Hello")))
@@ -180,6 +199,58 @@ def test_a_stream_through_a_tunnel_arrives_as_it_comes(authority: trustme.CA, bu
             go_on.set()
             result = finish(process)
     assert (first, result.status, result.out, result.err) == (b"Hel", 0, b"lo\n", "")
+
+
+def test_a_line_that_takes_little_at_a_time_gets_every_byte_once(authority: trustme.CA) -> None:
+    data = os.urandom(1_000_000)
+
+    def answer_with_digest(connection: socket.socket) -> None:
+        with context(authority, HOST).wrap_socket(connection, server_side=True) as inner:
+            received = hashlib.sha256()
+            left = len(data)
+            while left:
+                piece = inner.recv(left)
+                received.update(piece)
+                left -= len(piece)
+            inner.sendall(received.digest())
+
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    with listening(answer_with_digest) as url:
+        upstream = Proxy(int(url.rpartition(":")[2].removesuffix("/v1")))
+        with running(Line.tunnel, upstream, context(authority, "127.0.0.1")) as proxy:
+            host, port = proxy.address.split(":")
+            below = socket.create_connection((host, int(port)), timeout=SOON)
+            below.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # less than a record of TLS
+            below = trust.wrap_socket(below, server_hostname=host)
+            line = StackedTls(below, trust, HOST, time.monotonic() + SOON)
+            line.setblocking(False)
+            refusals = send_all(line, data)
+            assert (refusals > 0, receive(line, 32)) == (True, hashlib.sha256(data).digest())
+            line.close()
+
+
+def send_all(line: StackedTls, data: bytes) -> int:
+    """Send it as a loop over poll does; how often the line would have blocked."""
+    left, refusals = memoryview(data), 0
+    while left:
+        select.select([], [line], [], SOON)
+        try:
+            left = left[line.send(left) :]
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            refusals += 1
+    return refusals
+
+
+def receive(line: StackedTls, size: int) -> bytes:
+    buffer = memoryview(bytearray(size))
+    got = 0
+    while got < size:
+        if not line.pending():
+            select.select([line], [], [], SOON)
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+            got += line.recv_into(buffer[got:])
+    return bytes(buffer)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

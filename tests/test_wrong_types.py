@@ -6,7 +6,9 @@ the next run must be able to read. What such a stream means is for other tests; 
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 import json
 import os
 import random
@@ -16,7 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from openai.types.responses import ResponseStreamEvent
+from pydantic import TypeAdapter
 
+from oastream.decode import Chat, Decoder
+from oastream.exits import Failure
+from oastream.response_fields import response_fields
 from tests import forked
 from tests.streams import (
     Event,
@@ -33,6 +40,7 @@ from tests.streams import (
 )
 from tests.wire import Reply, http_response, serve, sse_response
 
+STREAM_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 SEEDS = int(os.environ.get("WRONG_TYPES_SEEDS", "400"))
 """How many streams; more for a search by hand."""
 BATCH = 40
@@ -247,6 +255,17 @@ def test_no_stream_is_a_bug_of_ours_in_other_ways_to_run(option: str) -> None:
             args = ["--base-url", server.url, "--api", api, "--retry", "1", "--retry-delay", "0", *more]
             result = forked.oastream(*args, "hello")
         assert result.status not in NEVER, f"seed {seed}: {result}\n{run.body[:3000]!r}\n{polled.body[:3000]!r}"
+
+
+def test_what_chat_is_translated_into_is_whole_by_the_sdks_types() -> None:
+    for seed in range(SEEDS):
+        run = spoilt(seed)
+        if run.api != "chat":
+            continue
+        decoder = Decoder(Chat(asked=response_fields({})), len(run.body) + 1)
+        with contextlib.suppress(Failure):
+            for event, _ in itertools.chain(decoder.feed(run.body), decoder.close()):
+                STREAM_EVENT.validate_python(event, strict=False)
 
 
 @pytest.mark.parametrize("value", ["@deep@", "@deeper@", "@huge@", "@float@", "\ud800"])
