@@ -83,9 +83,10 @@ class _Way:
     def load_tls(self) -> None:
         """Load what only TLS needs, if the way needs it."""
         if self._is_secure or (self._proxy is not None and self._proxy.scheme == "https"):
-            from oastream.tls import shared_context
+            from oastream import tls
 
-            shared_context()
+            if not tls.may_block():
+                tls.shared_context()
 
     def open(self) -> Line:
         """Raises `Failure`, `OSError`, `UnicodeError`."""

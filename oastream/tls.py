@@ -7,8 +7,10 @@ Knows nothing of HTTP and proxies.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
+import stat
 import sys
 import threading
 from typing import Any
@@ -139,6 +141,15 @@ def shared_context() -> Any:
         if not _contexts:
             _contexts.append(_new_context())
         return _contexts[0]
+
+
+def may_block() -> bool:
+    """Whether a variable names a FIFO, as a shell's <(cat …) is: only a thread may wait for what is in it."""
+    for variable in _CERTIFICATES:
+        with contextlib.suppress(OSError, ValueError):
+            if stat.S_ISFIFO(os.stat(os.environ.get(variable, "")).st_mode):
+                return True
+    return False
 
 
 def _new_context() -> Any:

@@ -139,6 +139,21 @@ def test_max_time_holds_while_the_reader_of_a_recording_sleeps(tmp_path: Path) -
             os.close(reader)
 
 
+def test_a_wait_for_certificates_ends_too(tmp_path: Path) -> None:
+    """A shell's `SSL_CERT_FILE=<(cat …)` is a FIFO."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    env = {"SSL_CERT_FILE": str(fifo)}
+    with serve([stall]) as server:
+        args = ("--base-url", server.url.replace("http:", "https:"), "--retry", "0", "hi")
+        late = oastream("--max-time", "1", *args, env=env, timeout=SOON)
+        assert late.status == 33
+        with start(*args, env=env) as process:
+            assert until(lambda: catches_signals(process), SOON)
+            process.send_signal(signal.SIGINT)
+            assert finish(process, SOON).status == -signal.SIGINT
+
+
 def test_a_history_is_no_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     result = oastream(*NOWHERE, "--history", str(tmp_path / "fifo"), "hi", timeout=SOON)
