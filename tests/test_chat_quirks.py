@@ -309,6 +309,7 @@ def test_content_after_a_finish_reason_begins_the_waiting_anew() -> None:
     assert settled(TEXT) == (False, False)
     assert settled(TEXT, FINISH) == settled(BOTH) == settled(BOTH, USAGE) == settled(BOTH, FINISH) == (True, True)
     assert settled(TEXT, FINISH, TEXT) == settled(BOTH, BOTH) == (True, False)
+    assert settled(TEXT, FINISH, TEXT, chunk({})) == settled(TEXT, FINISH, TEXT, USAGE) == (True, False)
     assert settled(BOTH, piece(0, "a", "f", "")) == settled(BOTH, chunk({"reasoning": "x"}, "stop")) == (True, False)
     assert settled(BOTH, BOTH, FINISH) == settled(BOTH, TEXT, FINISH) == (True, True)
     assert settled(BOTH, chunk({"role": "assistant", "content": ""}, "stop")) == (True, True)
