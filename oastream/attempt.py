@@ -286,8 +286,6 @@ class Attempt:
             raise failure(Outcome.NOT_API, "the server ignores background", why, "ask without --detach")
         if job.is_ignored:
             self._session.messages.once("the server ignores background: a stream that breaks off cannot be resumed")
-        elif detaches:
-            job.leave_by = self._session.deadlines.after(DETACH_TIME)
         return is_new
 
     @property
@@ -311,6 +309,12 @@ class Attempt:
             self.committed = True
             self._session.messages.begin_text()
             self._session.output.write(data, self._session.deadlines.run)
+            self._begin_leave()
+
+    def _begin_leave(self) -> None:
+        """--detach may leave its job once the id is written: without it nobody could take the response up again."""
+        if self._session.options.detach and self._job is not None and math.isinf(self._job.leave_by):
+            self._job.leave_by = self._session.deadlines.after(DETACH_TIME)
 
     def _drain_body(self, source: Source) -> None:
         """The body's bytes after the terminal event, as far as they come at once."""

@@ -7,6 +7,7 @@ Knows nothing of formats.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -247,7 +248,8 @@ class Attempts:
             self._session.watch.heed()  # or the message would not wait for a stderr that is not ready
             self._session.messages.line(still)
             return verdict
-        if self._options.detach and self._reported is None and not self.reply.ended:
+        may_leave = job.leave_by < math.inf  # its id is written
+        if may_leave and self._reported is None and not self.reply.ended:
             self._session.messages.line(f"response {job.shown_id} may still be queued: {verdict.message}")
             return Verdict(Outcome.STOP)
         return verdict._replace(hint=_joined(verdict.hint, still))

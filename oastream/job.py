@@ -56,7 +56,7 @@ class Job:
         self.is_garbled = False
         """Whether one of its events made no sense, so that what was made of the others may be wrong."""
         self.leave_by = math.inf
-        """The moment at which --detach leaves it, running or not."""
+        """The moment at which --detach leaves it, running or not: known once its id is written."""
         self._has_numbers = True
         self._can_replay = True
         self._is_resumed = False

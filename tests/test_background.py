@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from oastream.mock import server as mock_server
 from oastream.mock.script import plan_from_url
 from oastream.mock.server import Server
 from tests import forked
-from tests.program import Result, environment, finish, start
+from tests.program import Result, environment, finish, oastream, start
 from tests.streams import Event, message, responses_events, sse
 from tests.wire import Reply, Request, chunk, http_response, send, serve, sleep, sse_response, stall
 from tests.wire import wait as wait_for
@@ -417,6 +419,28 @@ def test_detach_of_a_stream_that_breaks_off_in_the_queue_still_leaves_with_the_i
     assert (result.status, result.out) == (0, b"resp_1\n")
     assert "response resp_1 may still be queued" in result.err
     assert lines(requests) == ["POST", "GET /resp_1?stream=true&starting_after=1"]
+
+
+def test_detach_whose_id_cannot_be_written_is_9_and_names_the_id() -> None:
+    with serve(stream_of("created", "queued")) as server:
+        result = oastream("--base-url", server.url, "--detach", "hi", shell='exec "$@" >/dev/full')
+    assert (result.status, result.out) == (9, b"")
+    assert "cannot write to stdout: no space left on device" in result.err
+    assert "resume it with: oastream --resume resp_1" in result.err
+
+
+def test_detach_whose_id_nobody_reads_in_time_is_33_and_names_the_id() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writer, bytes(select.PIPE_BUF)):
+            pass
+    os.set_blocking(writer, True)
+    with serve(stream_of("created", "queued")) as server, open(reader, "rb"), open(writer, "wb") as full:
+        result = oastream("--base-url", server.url, "--detach", "--max-time", "1", "hi", stdout=full)
+    assert result.status == 33
+    assert "--max-time 1 s passed" in result.err
+    assert "resume it with: oastream --resume resp_1" in result.err
 
 
 def test_detach_of_a_response_that_fails_at_once_is_a_failure() -> None:
