@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from oastream.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.decode import Chat, Decoded, Decoder, Responses, parse_document
 from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.http1 import Cut
-from oastream.job import Job, Promise
 from oastream.messages import Messages
 from oastream.options import Options
 from oastream.output import Output
 from oastream.redaction import redacted, shown_reply_header
 from oastream.rejection import rejection
 from oastream.reply import Reply
-from oastream.retry import Remains
 from oastream.sinks import Sink
 from oastream.text import one_line
 from oastream.watch import Watch
+
+if TYPE_CHECKING:
+    from oastream.job import Job
 
 ERROR_BODY_BYTES = 1 << 20
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
@@ -207,7 +208,7 @@ class Attempt:
     @property
     def _outlives_error(self) -> bool:
         """Whether an error event may not have been the end: OpenAI sends `response.failed` after it."""
-        return self._job is not None and self._job.remains is not Remains.NOTHING
+        return self._job is not None and self._job.can_be_taken_up
 
     @property
     def _lingers(self) -> bool:
@@ -280,10 +281,10 @@ class Attempt:
         if job.promise is promise:
             return is_new
         detaches = self._session.options.detach
-        if job.promise is Promise.IGNORED and detaches:
+        if job.is_ignored and detaches:
             why = "its answer would end with the connection, so it was not waited for"
             raise failure(Outcome.NOT_API, "the server ignores background", why, "ask without --detach")
-        if job.promise is Promise.IGNORED:
+        if job.is_ignored:
             self._session.messages.once("the server ignores background: a stream that breaks off cannot be resumed")
         elif detaches:
             job.leave_by = self._session.deadlines.after(DETACH_TIME)

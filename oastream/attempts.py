@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oastream.attempt import Attempt, Session
 from oastream.endpoint import Request
 from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict
-from oastream.job import Job
 from oastream.reply import Reply
-from oastream.retry import Decision, Remains, Situation, Step, next_step
 from oastream.sinks import Sink, error_fields
+
+if TYPE_CHECKING:
+    from oastream.job import Job
+    from oastream.retry import Decision, Situation, Step
 
 CANCEL_TIME = 2.0
 """Seconds that cancelling the server's job may take when a signal ends the run."""
@@ -44,7 +46,7 @@ class Attempts:
         self._new_sink = new_sink
         self._in_background = in_background
         self._has_question = resume is None
-        self._job = None if resume is None else Job(request, resume)
+        self._job = None if resume is None else self._new_job(resume)
         self._committed = False
         self._failures = 0  # in a row
         self._last_break_off = Outcome.INTERRUPTED
@@ -57,12 +59,16 @@ class Attempts:
 
     def run(self) -> Verdict:
         """Attempt until there is an answer, or no reason to try again."""
+        verdict = self._ask() if self._job is None else self._resume(self._job)
+        if verdict.answered:
+            return verdict  # as most runs end; what decides on another attempt takes 2 % of one, and is not loaded
+        from oastream.retry import Step, next_step
+
         step = Step.ASK if self._has_question else Step.RESUME
+        progress = 0
         while True:
-            progress = self._job.progress if self._job is not None and step is not Step.ASK else 0
-            verdict = self._attempt(step)
             has_progress = self._job is not None and self._job.progress > progress
-            if has_progress and self._remains is not Remains.NOTHING:
+            if has_progress and self._can_be_taken_up:
                 self._begin_count_anew()
             decision = next_step(self._situation(step, verdict, has_progress))
             if decision.step is Step.END:
@@ -72,20 +78,35 @@ class Attempts:
             except Failure as failed:
                 return self._give_up(step, failed.verdict, decision)
             step = decision.step
+            progress = self._job.progress if self._job is not None and step.resumes else 0
+            verdict = self._attempt(step)
 
     # One attempt -------------------------------------------------------------------------------------------------
 
     def _attempt(self, step: Step) -> Verdict:
+        from oastream.retry import Step
+
         job = self._job
         if step is Step.RESUME and job is not None:
-            return self._through(lambda attempt: attempt.stream(job.stream_request()))
+            return self._resume(job)
         if step is Step.POLL and job is not None:
             return self._through(lambda attempt: attempt.poll(job))
+        return self._ask()
+
+    def _resume(self, job: Job) -> Verdict:
+        return self._through(lambda attempt: attempt.stream(job.stream_request()))
+
+    def _ask(self) -> Verdict:
         self._session.figures.attempts += 1
         self.sink = self._new_sink()
         self.reply = self._new_reply()
-        self._job = Job(self._request) if self._in_background else None
+        self._job = self._new_job() if self._in_background else None
         return self._through(lambda attempt: attempt.stream(self._request))
+
+    def _new_job(self, response_id: str | None = None) -> Job:
+        from oastream.job import Job  # in the background only
+
+        return Job(self._request, response_id)
 
     def _through(self, go: Callable[[Attempt], Verdict]) -> Verdict:
         attempt = Attempt(self._session, self.sink, self.reply, self._job)
@@ -110,10 +131,12 @@ class Attempts:
         self._retry_until = self._session.deadlines.retries()
 
     @property
-    def _remains(self) -> Remains:
-        return Remains.NOTHING if self._job is None else self._job.remains
+    def _can_be_taken_up(self) -> bool:
+        return self._job is not None and self._job.can_be_taken_up
 
     def _situation(self, step: Step, verdict: Verdict, has_progress: bool) -> Situation:
+        from oastream.retry import Remains, Situation, Step
+
         session = self._session
         in_vain = step is Step.RESUME and not has_progress and _brought_nothing(verdict)
         if in_vain and self._job is not None:
@@ -124,7 +147,7 @@ class Attempts:
             failures=self._failures + 1,
             retries=self._options.retry,
             asked=session.figures.attempts,
-            remains=self._remains,
+            remains=Remains.NOTHING if self._job is None else self._job.remains,
             is_written=self._committed and not session.output.held,
             has_question=self._has_question,
             can_open=session.more(),
@@ -139,7 +162,7 @@ class Attempts:
 
     def _go_on(self, decision: Decision, verdict: Verdict) -> None:
         """Say what follows, and wait for it. Raises `Failure` with outcome signal or output."""
-        if self.reply.ended and self._remains is not Remains.NOTHING:
+        if self.reply.ended and self._can_be_taken_up:
             self._reported = verdict
             self.reply.reopen()
         if self._job is not None and self._job.is_garbled:
@@ -160,7 +183,7 @@ class Attempts:
         if verdict.outcome in BROKEN_OFF:
             self._last_break_off = verdict.outcome
         count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
-        if decision.step is not Step.ASK:
+        if decision.step.resumes:
             self._session.figures.resumes += 1
             self._session.messages.progress(f"{what}; resuming {count}")
             self._write_record(self._resume_record(verdict, delay))
@@ -203,11 +226,11 @@ class Attempts:
         if verdict.answered:
             return verdict
         self._session.messages.trace("*", f"the last attempt: {decision.reason or 'stopped'}")
-        is_gone = step is not Step.ASK and verdict.http_status in _GONE
+        is_gone = step.resumes and verdict.http_status in _GONE
         verdict = self._as_reported(verdict)
         verdict = self._as_broken_off(verdict._replace(hint=_joined(verdict.hint, decision.hint)))
         job = self._job
-        if job is None or self._remains is Remains.NOTHING:
+        if job is None or not job.can_be_taken_up:
             return verdict
         if verdict.signal in _CANCELLING:
             self._cancel(job)

@@ -62,6 +62,16 @@ class Job:
         self._is_resumed = False
 
     @property
+    def can_be_taken_up(self) -> bool:
+        """Whether the server has a response that this run, or another one, could go on with."""
+        return self.remains is not Remains.NOTHING
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether the server answers as if `background` had not been asked for."""
+        return self.promise is Promise.IGNORED
+
+    @property
     def remains(self) -> Remains:
         """What the server still has of it that this run can ask for."""
         if self.id is None or self.promise is not Promise.KEPT or self.has_ended:

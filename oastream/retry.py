@@ -29,6 +29,11 @@ class Step(enum.Enum):
     POLL = "poll"
     """Fetch the server's response until it is complete."""
 
+    @property
+    def resumes(self) -> bool:
+        """Whether it goes on with a response that the server has."""
+        return self in (Step.RESUME, Step.POLL)
+
 
 class Remains(enum.Enum):
     """What the server still has of the answer."""
