@@ -240,7 +240,8 @@ def test_no_stream_is_a_bug_of_ours(first: int, tmp_path: Path) -> None:
             story = f"seed {seed}: {run.options} {result}\n{run.body[:3000]!r}"
             assert result.status not in NEVER, story
             if "ndjson" in run.options:
-                assert json.loads(result.out.splitlines()[-1])["exit"] == result.status, story
+                last = result.out.splitlines()[-1]  # not parsed: its usage may be nested as deeply as the server's
+                assert last.startswith(b'{"type":"oastream:end","exit":%d,' % result.status), story
             if "json" in run.options:
                 assert result.out.count(b"\n") == bool(result.out), story
 
