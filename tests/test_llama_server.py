@@ -108,7 +108,7 @@ def test_an_answer_that_a_schema_lets_through_fits_it(server: Llama, api: str) -
 
 @both_apis
 def test_the_model_is_listed(server: Llama, api: str) -> None:
-    assert ask(server, api, "--list-models").text == "smollm2\n"
+    assert oastream("--base-url", server.url, "--api", api, "--list-models").text == "smollm2\n"
 
 
 @both_apis
