@@ -55,7 +55,7 @@ def test_text_comes_token_by_token(server: Llama, api: str) -> None:
     result = ask(server, api, "--format", "ndjson", saying("one two three four"), "Count.")
     deltas = [r["delta"] for r in result.records if r["type"] == "response.output_text.delta"]
     assert "".join(deltas) == "one two three four"
-    assert len(deltas) > 4
+    assert len(deltas) >= 4
 
 
 @both_apis
