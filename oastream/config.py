@@ -187,9 +187,10 @@ def _pairs(kind: Kind, table: Mapping[str, Any]) -> list[str] | None:
 
 def _check_headers(headers: Iterable[str]) -> None:
     for header in headers:
-        name = header.partition(":")[0].strip()
-        if is_secret(name):
-            raise ValueError(f"a key is not written there, also not in {name}; use api_key_file or api_key_cmd")
+        name, colon, _ = header.partition(":")
+        if is_secret(name.strip()):
+            named = f", also not in {name.strip()}" if colon else ""  # without a colon the value may be in it
+            raise ValueError(f"a key is not written there{named}; use api_key_file or api_key_cmd")
 
 
 def _expanded(path: str) -> str:
