@@ -62,6 +62,8 @@ class Run:
         self._output: Output | None = None
         self._attempts: Attempts | None = None
         self._cloud: Cloud | None = None
+        self._choices = 1
+        """How many answers the request asks for, or the recorded one did."""
         self._question = Question(options, watch, messages)
 
     def run(self) -> Verdict:
@@ -87,6 +89,7 @@ class Run:
         if self._options.misconfigured is not None:
             raise Failure(self._options.misconfigured)
         body = self._body()
+        self._choices = _choices(body)
         with server_for(self._options) as base_url, self._opener() as (open_source, more):
             request = self._request(base_url, encoded(body))
             if self._options.dry_run:
@@ -126,11 +129,14 @@ class Run:
 
         if options.replay is not None:
             player = Player(options.replay, options.realtime, self._watch, self._deadline)
+            self._choices = player.choices
             yield player.open, player.more
             return
         assert options.record is not None
-        recorded = Recorder(options.record, self._live, lambda: self._messages.secrets, self._watch, self._deadline)
-        with recorded as recorder:
+        recorder = Recorder(
+            options.record, self._live, lambda: self._messages.secrets, self._watch, self._deadline, self._choices
+        )
+        with recorder:
             yield recorder.open, lambda: True
 
     def _request(self, base_url: str, body: bytes) -> Request:
@@ -180,7 +186,7 @@ class Run:
             open_source,
             self._watch,
             more,
-            _choices(body),
+            self._choices,
             keep_text=options.history is not None or options.schema is not None,
             asked=self._asked(body),
             offered=offered_tools(body) if body else None,  # nothing is known of what a recording was asked for

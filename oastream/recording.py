@@ -4,8 +4,9 @@ A recording is JSON Lines. Each attempt begins with a head, `{"ms":0,"status":20
 `{"ms":12,"data":"…"}` (`base64` where the bytes are not UTF-8); then how it ended: `{"ms":90,"end":""}`, the reason of
 a cut instead of "", or `{"ms":90,"silence":true}` when a deadline passed. An attempt that brought no head is one line,
 `{"ms":3,"failed":{"outcome":"unreachable",…}}`, with null for a deadline that passed. `ms` counts from the
-attempt's request.
-No secret gets in: of the headers only those that matter are kept, and nothing of the request.
+attempt's request. Where several choices were asked for, each head has their number, `"choices":2`: without it, all
+would be taken for one.
+No secret gets in: of the headers only those that matter are kept, and nothing else of the request.
 A body that curl has saved, an event stream or an answer as JSON, is played as one answer; any other file is refused.
 """
 
@@ -47,7 +48,8 @@ Line = dict[str, Any]
 class Recorder:
     """Opens sources and writes down what they bring. Readable by its owner alone: answers are private.
 
-    A file that was there is emptied and made private; a FIFO or device is written as it is. `deadline` is the run's.
+    A file that was there is emptied and made private; a FIFO or device is written as it is. `deadline` is the run's,
+    `choices` how many answers its request asks for.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class Recorder:
         secrets: Callable[[], tuple[str, ...]],
         watch: Watch,
         deadline: float = math.inf,
+        choices: int = 1,
     ) -> None:
         self._path = path
         self._live = live
+        self._asked: Line = {"choices": choices} if choices > 1 else {}
         self._known_secrets = secrets
         self._now = watch.now
         self._deadline = deadline
@@ -96,7 +100,7 @@ class Recorder:
         self._mask = StreamMask(secrets)
         found = source.headers
         headers = {name: redacted(shown_url(found[name]), secrets) for name in _KEPT_HEADERS if name in found}
-        self.write(status=source.status, headers=headers)
+        self.write(status=source.status, headers=headers, **self._asked)
         return Recorded(source, self)
 
     def _opened(self, request: Request, connect_deadline: float, deadline: float) -> Source:
@@ -180,6 +184,8 @@ class Player:
         self._watch = watch
         data = Reader(watch, "utf-8", lambda: None, deadline).data(path, MAX_RECORDING_BYTES)
         self._attempts = _attempts(path, data)
+        self.choices = max((a[0].get("choices", 1) for a in self._attempts if "failed" not in a[0]), default=1)
+        """How many answers were asked for."""
 
     def more(self) -> bool:
         """Whether the recording has another attempt."""
@@ -270,8 +276,8 @@ def _is_head(line: Line) -> bool:
     """Whether it begins an attempt, and nothing in it is of another kind than we write."""
     if "failed" in line:
         return _is_failed(line["failed"])
-    status, headers = line.get("status"), line.get("headers", {})
-    if type(status) is not int or status not in range(100, 1000):
+    status, headers, choices = line.get("status"), line.get("headers", {}), line.get("choices", 1)
+    if type(status) is not int or status not in range(100, 1000) or type(choices) is not int or choices < 1:
         return False
     return isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values())
 
