@@ -170,6 +170,8 @@ class Attempts:
             self._job.is_garbled = False
             self._take_back()
             self.reply = self._new_reply()
+        if verdict.outcome in BROKEN_OFF:
+            self._last_break_off = verdict.outcome
         if decision.delay is None:
             return
         self._failures += 1
@@ -181,8 +183,6 @@ class Attempts:
 
     def _report(self, decision: Decision, verdict: Verdict, delay: float) -> None:
         what = verdict.what or verdict.outcome.value
-        if verdict.outcome in BROKEN_OFF:
-            self._last_break_off = verdict.outcome
         count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
         if decision.step.resumes:
             self._session.figures.resumes += 1
