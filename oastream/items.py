@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable
 from itertools import islice
 from typing import Any
 
-from oastream.exits import Outcome, failure
+from oastream.exits import Failure, Outcome, failure
 from oastream.lenient_json import dumps, parse_exactly
 from oastream.text import Gathered, Joiner, whole
 
@@ -96,6 +96,11 @@ class StreamedText:
         text = rest.decode()
         self._new.append(text)
         return left + text
+
+    @property
+    def began(self) -> bool:
+        """Whether something of it has come."""
+        return self._size > 0 or any(self._new)
 
     def text(self) -> str:
         """The text so far, when it was to be kept."""
@@ -253,7 +258,7 @@ class Item:
         if not said or (known and not self._is_better(said, known)):
             said = known
         if self.printed and not _means_the_same(said, known):
-            raise failure(Outcome.MALFORMED, "the answer contradicts itself", "a call differs from the printed one")
+            raise differs_from_printed()
         self.arguments = [said] if said else []
 
     def _is_better(self, said: str, known: str) -> bool:
@@ -268,6 +273,10 @@ class Item:
         return not known.startswith(said)
 
 
+def differs_from_printed() -> Failure:
+    return failure(Outcome.MALFORMED, "the answer contradicts itself", "a call differs from the printed one")
+
+
 def _given(kind: str, fields: Event) -> str:
     """What an event or an item says that a tool is called with; some servers send the object itself."""
     given = fields.get(CALLS.get(kind, ""))
@@ -277,8 +286,10 @@ def _given(kind: str, fields: Event) -> str:
 
 
 def text_parts(fields: Event) -> list[Event]:
-    """The parts of a message that are text of the answer."""
+    """The parts of a message that are text of the answer; as in a request, the content may be the text itself."""
     content = fields.get("content")
+    if isinstance(content, str):
+        return [{"type": "output_text", "text": content}]
     parts = content if isinstance(content, list) else ()
     return [part for part in parts if isinstance(part, dict) and part.get("type") in _TEXT_PARTS]
 

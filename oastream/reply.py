@@ -22,6 +22,7 @@ from oastream.items import (
     Item,
     StreamedText,
     arguments_of,
+    differs_from_printed,
     kind_of,
     nonempty_str,
     part_text,
@@ -68,6 +69,8 @@ class Reply:
         """Items by kind, the field that names them, and the name."""
         self._open: dict[str, dict[Item, None]] = {}
         """Items by kind whose `done` has not come, in order."""
+        self._last_shown: StreamedText | None = None
+        """The text that was printed last: only that one can still go on."""
         self._texts: dict[tuple[Any, Any], StreamedText] = {}
         """Texts that go on, by output_index and content_index: the short way of a delta."""
         self._finished: list[Item] = []
@@ -286,13 +289,17 @@ class Reply:
         full = part_text(part)
         if part.get("refusal") and text.in_answer:
             self.has_refusal = True
-        return self._shown(text, text.complete(full)) if full else ""
+        began, piece = text.began, text.complete(full) if full else ""
+        if piece and began and self._printed and text.in_answer and text is not self._last_shown:
+            return _out_of_place(piece)
+        return self._shown(text, piece)
 
     def _shown(self, text: StreamedText, piece: str) -> str:
         """What of a piece is the answer's text."""
         if not (piece and text.in_answer):
             return ""
         self.has_text = True
+        self._last_shown = text
         return piece
 
     # Tool calls --------------------------------------------------------------------------------------------------
@@ -303,7 +310,10 @@ class Reply:
             return
         if not isinstance(delta, str):
             raise TypeError("a delta is a text")
-        self._event_item(event, _call_kind(event)).arguments.append(delta)
+        item = self._event_item(event, _call_kind(event))
+        if item.printed and delta.strip():
+            raise differs_from_printed()
+        item.arguments.append(delta)
 
     def _arguments_done(self, event: Event) -> None:
         item = self._event_item(event, _call_kind(event))
@@ -540,4 +550,11 @@ def _answered_name(item: Item) -> str | None:
 
 
 def _names(items: list[Item]) -> str:
-    return ", ".join(one_line(nonempty_str(item.fields.get("name")) or item.kind, 80) for item in items)
+    return one_line(", ".join(one_line(nonempty_str(item.fields.get("name")) or item.kind, 80) for item in items))
+
+
+def _out_of_place(piece: str) -> str:
+    """What a text still lacked when another one had been printed after it: it cannot be put in any more."""
+    if piece.strip():
+        raise failure(Outcome.MALFORMED, "the answer contradicts itself", "a text goes on behind which another stands")
+    return ""
