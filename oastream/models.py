@@ -16,7 +16,6 @@ from oastream.decode import parse_document
 from oastream.endpoint import Request
 from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.reply import Reply
-from oastream.retry import Step
 from oastream.sinks import Sink
 from oastream.text import one_line, visible
 
@@ -55,7 +54,7 @@ class Listing(Attempts):
         super().__init__(session, request, new_sink)
         self._environ = environ
 
-    def _attempt(self, step: Step) -> Verdict:
+    def _ask(self) -> Verdict:
         self._session.figures.attempts += 1
         return self._through(lambda attempt: attempt.fetch(self._request, self._take))
 
