@@ -100,7 +100,7 @@ def next_step(s: Situation) -> Decision:
     if not s.verdict.retryable:
         return _end("trying again would not help")
     if s.failures > s.retries:
-        return _end(f"{s.failures} failures in a row")
+        return _end(f"{s.failures} failures in a row" if s.failures > 1 else "one failure")
     if s.remains is Remains.STREAM:
         return _after_delay(Step.RESUME, s)
     if s.remains is Remains.RESPONSE:

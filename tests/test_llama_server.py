@@ -55,7 +55,7 @@ def test_text_comes_token_by_token(server: Llama, api: str) -> None:
     result = ask(server, api, "--format", "ndjson", saying("one two three four"), "Count.")
     deltas = [r["delta"] for r in result.records if r["type"] == "response.output_text.delta"]
     assert "".join(deltas) == "one two three four"
-    assert len(deltas) > 4
+    assert len(deltas) >= 4
 
 
 @both_apis
@@ -108,7 +108,7 @@ def test_an_answer_that_a_schema_lets_through_fits_it(server: Llama, api: str) -
 
 @both_apis
 def test_the_model_is_listed(server: Llama, api: str) -> None:
-    assert ask(server, api, "--list-models").text == "smollm2\n"
+    assert oastream("--base-url", server.url, "--api", api, "--list-models").text == "smollm2\n"
 
 
 @both_apis
