@@ -212,6 +212,16 @@ def test_eager_calls_whose_fragments_alternate_are_whole(first: str) -> None:
     assert [(call["call_id"], call["arguments"]) for call in calls] == [("a", {"x": 1}), ("b", {"y": 2})]
 
 
+def test_an_eager_call_that_goes_on_once_it_is_printed_is_broken() -> None:
+    head = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x":1}'}}
+    other = {"index": 1, "id": "b", "function": {"name": "g", "arguments": '{"y":2}'}}
+    late = {"index": 0, "function": {"arguments": ', "z":3}'}}
+    chunks = [chunk({"tool_calls": [fragment]}) for fragment in (head, other, late)]
+    outcome, printed = read(sse([*chunks, chunk({}, "tool_calls")], done=True), EagerTools(False), Chat())
+    assert outcome is Outcome.MALFORMED
+    assert [json.loads(line)["name"] for line in b"".join(printed).splitlines()] == ["f"]
+
+
 def test_an_eager_custom_call_waits_for_the_finish() -> None:
     first = chunk({"tool_calls": [{"index": 0, "id": "a", "custom": {"name": "sql", "input": "select"}}]})
     assert printed_before([first], piece(1, "b", "g", "")) == []
