@@ -122,7 +122,7 @@ class Run:
     def _opener(self) -> Iterator[tuple[Open, Callable[[], bool]]]:
         """What opens a source of bytes (a server, recorded or not, or a recording), and whether it can do so again."""
         options = self._options
-        if options.replay is None and options.record is None:
+        if options.replay is None and (options.record is None or options.dry_run):
             yield self._live, lambda: True
             return
         from oastream.recording import Player, Recorder

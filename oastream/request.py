@@ -99,11 +99,14 @@ def read_json(option: str, value: str, read: ReadText) -> Any:
     """JSON given in place (it begins with a brace or bracket) or in a file, which may be written @FILE."""
     in_place = value.lstrip().startswith(("{", "["))
     text = argument(value, option) if in_place else read(value.removeprefix("@"))
+    return _parsed_json(text, option if in_place else f"{option} {value}")
+
+
+def _parsed_json(text: str | bytes, source: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        source = option if in_place else f"{option} {value}"
         raise failure(Outcome.INPUT, f"{source} is not JSON", f"{error.msg}: {where}") from error
 
 
@@ -228,9 +231,8 @@ def _no_tool(why: str) -> Failure:
 def _tool_choice(api: str, choice: str, tools: list[Any]) -> Any:
     if choice in _STATED_CHOICES:
         return choice
-    stated = _json_or_text(choice)
-    if isinstance(stated, dict):
-        return tool_choice_for(api, stated)
+    if choice.lstrip().startswith("{"):
+        return tool_choice_for(api, _parsed_json(choice, "--tool-choice"))
     kinds = {_tool_name(tool): tool.get("type", "function") for tool in tools if isinstance(tool, dict)}
     kind = kinds.get(choice, "function")
     if kind not in ("function", "custom"):

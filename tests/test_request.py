@@ -391,6 +391,21 @@ def test_a_dry_run_prints_the_request_and_sends_nothing(server: Server, api: str
         assert part in everything
 
 
+def test_a_dry_run_writes_no_file(server: Server, tmp_path: Path) -> None:
+    recording, answer = tmp_path / "recording", tmp_path / "answer"
+    recording.write_text("an old recording\n")
+    answer.write_text("an old answer\n")
+    files = ["--record", str(recording), "-o", str(answer), "--history", str(tmp_path / "chat.jsonl")]
+    assert oastream("--base-url", server.url, "--dry-run", *files, "hello").status == 0
+    assert recording.read_text() == "an old recording\n"
+    assert answer.read_text() == "an old answer\n"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["answer", "recording"]
+
+
+def test_a_tool_choice_that_begins_like_an_object_is_one(server: Server) -> None:
+    assert "--tool-choice is not JSON" in refused(server, 8, "--tool-choice", '{"type": "function"').err
+
+
 @pytest.mark.parametrize("name", ["Authorization: Bearer ", "api-key: ", "X-Api-Key: ", "Cookie: session="])
 def test_a_dry_run_shows_no_secret(server: Server, name: str) -> None:
     result = oastream("--base-url", server.url, "--dry-run", "--header", f"{name}sk-CANARY-header", "hello")
