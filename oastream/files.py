@@ -171,10 +171,8 @@ def reason(error: OSError | ValueError) -> str:
 
 def is_same(one: str, other: str) -> bool:
     """Whether two paths name the same file, there already or not."""
-    if os.path.realpath(one) == os.path.realpath(other):
-        return True
-    with contextlib.suppress(OSError):
-        return os.path.samefile(one, other)
+    with contextlib.suppress(OSError):  # also of realpath, where the folder that the run began in is gone
+        return os.path.realpath(one) == os.path.realpath(other) or os.path.samefile(one, other)
     return False
 
 

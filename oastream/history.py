@@ -44,7 +44,8 @@ class History:
     def __init__(self, path: str) -> None:
         self.items: list[Item] = []
         self._name = path
-        self._path = os.path.realpath(path)
+        with self._as_input_error():  # the folder that the run began in may be gone
+            self._path = os.path.realpath(path)
         self._fd: int | None = None
         self._created = False
         self._staged: Replacement | None = None

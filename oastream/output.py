@@ -223,7 +223,7 @@ def _opened_stdout(hold: bool, stdout_open: bool, watch: Watch) -> Output:
 def _opened_file(path: str, keep_partial: bool) -> Output:
     from oastream.files import Replacement  # not for stdout
 
-    target = os.path.realpath(path)
+    target = _real_path(path, path)
     part = f"{target}.part" if keep_partial else None
     try:
         _check_target(path, target)
@@ -267,12 +267,20 @@ def descriptor(path: str) -> int | None:
     own = {os.path.realpath(folder) for folder in ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")}
     for _ in range(_MOST_LINKS):
         folder, name = os.path.split(path)
-        if name.isdecimal() and os.path.realpath(folder) in own:
+        if name.isdecimal() and _real_path(folder, path) in own:
             return int(name)
         if not os.path.islink(path):
             return None
         path = os.path.join(folder, os.readlink(path))
     return None
+
+
+def _real_path(path: str, name: str) -> str:
+    """The path without links, from the root. Raises `Failure` where the folder that the run began in is gone."""
+    try:
+        return os.path.realpath(path)
+    except OSError as error:
+        raise unwritable(name, error) from error
 
 
 _MOST_LINKS = 40

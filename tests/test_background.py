@@ -320,6 +320,17 @@ def test_a_gap_that_nothing_fills_exits_43() -> None:
     assert TEXT.startswith(result.out.decode())
 
 
+def test_a_gap_behind_a_break_that_nothing_fills_exits_43() -> None:
+    events = responses_events(message(TEXT), piece=4)
+    for event in events:
+        if "response" in event:
+            event["response"]["background"] = True
+    cut, rest = sse_response(sse(events[:6])), sse_response(sse(events[8:]))
+    with serve(cut, rest, http_response("{}", "404 Not Found")) as server:
+        result = forked.oastream("--base-url", server.url, "--retry-delay", "0", "--background", "hi")
+    assert (result.status, TEXT.startswith(result.out.decode())) == (43, True)
+
+
 def test_a_wait_beyond_the_budget_still_names_the_job() -> None:
     with mock("cut_events=half,cut=drop", "status=429,headers=Retry-After: 3600") as server:
         result = run(server, "--background")

@@ -143,6 +143,8 @@ CALLS: dict[str, tuple[list[Event], list[tuple[str, str, Any]]]] = {
         [chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]})],
         [A],
     ),
+    "the name comes after the id, with it again": ([piece(0, "a"), piece(0, "a", "f", '{"x":1}')], [A]),
+    "another name under the same id adds nothing": ([piece(0, "a", "f"), piece(0, "a", "g", '{"x":1}')], [A]),
     "no arguments": ([piece(0, "a", "f")], [("a", "f", {})]),
     "null as arguments": ([piece(0, "a", "f", "null")], [("a", "f", {})]),
     "one fragment that is no list": (
@@ -208,6 +210,16 @@ def test_eager_calls_whose_fragments_alternate_are_whole(first: str) -> None:
     outcome, calls = eager(*heads, piece(0, arguments=rest), piece(1, arguments='{"y":2}'), END)
     assert outcome is Outcome.STOP
     assert [(call["call_id"], call["arguments"]) for call in calls] == [("a", {"x": 1}), ("b", {"y": 2})]
+
+
+def test_an_eager_call_that_goes_on_once_it_is_printed_is_broken() -> None:
+    head = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x":1}'}}
+    other = {"index": 1, "id": "b", "function": {"name": "g", "arguments": '{"y":2}'}}
+    late = {"index": 0, "function": {"arguments": ', "z":3}'}}
+    chunks = [chunk({"tool_calls": [fragment]}) for fragment in (head, other, late)]
+    outcome, printed = read(sse([*chunks, chunk({}, "tool_calls")], done=True), EagerTools(False), Chat())
+    assert outcome is Outcome.MALFORMED
+    assert [json.loads(line)["name"] for line in b"".join(printed).splitlines()] == ["f"]
 
 
 def test_an_eager_custom_call_waits_for_the_finish() -> None:
@@ -563,6 +575,7 @@ OUTPUTS: dict[str, tuple[list[Event], list[tuple[str, Any]]]] = {
         [piece(0, "a", "f", '{"x":1}'), piece(1, "b", "g", '{"y"'), LENGTH],
         [("a", ("f", '{"x":1}', "completed")), ("b", ("g", '{"y"', "incomplete"))],
     ),
+    "a cut call whose arguments are a list": ([piece(0, "a", "f", "[1]"), LENGTH], [("a", ("f", "[1]", "incomplete"))]),
     "the last call cut behind its arguments": (
         [piece(0, "a", "f", '{"x":1}'), LENGTH],
         [("a", ("f", '{"x":1}', "completed"))],
@@ -610,6 +623,36 @@ def test_a_whole_call_has_its_done_events_and_a_cut_one_only_that_of_its_item() 
     events = translated([*CALLS["a custom tool"][0], END])
     done = [event for event in events if event["type"] == "response.custom_tool_call_input.done"]
     assert [event["input"] for event in done] == ["select 1"]
+
+
+def test_each_piece_of_a_call_is_a_delta() -> None:
+    events = translated([piece(0, "a", "f", '{"x"'), piece(0, arguments=""), piece(0, arguments=":1}"), END])
+    deltas = [event["delta"] for event in events if event["type"] == "response.function_call_arguments.delta"]
+    assert deltas == ['{"x"', ":1}"]
+
+
+def test_log_probabilities_are_those_of_text() -> None:
+    given = {**TEXT["choices"][0], "logprobs": {"content": [{"token": "x"}]}}
+    events = translated([{**TEXT, "choices": [given]}, chunk({"refusal": "no"}), FINISH])
+    deltas = [event for event in events if event["type"].endswith(".delta")]
+    assert [event.get("logprobs") for event in deltas] == [[{"token": "x"}], None]
+
+
+def test_a_message_beside_deltas_is_not_said_again() -> None:
+    repeated = {"index": 0, "delta": None, "message": {"content": "x"}, "finish_reason": "stop"}
+    assert said([TEXT, {**chunk(None), "choices": [repeated]}]).text == "x\n"
+    assert said([{**chunk(None), "choices": [repeated]}]).text == "x\n"
+
+
+def test_text_that_nobody_repeats_is_not_kept() -> None:
+    translator = Translator(keep_text=False)
+    translator.feed(BOTH)
+    assert translator.close()[-1]["response"]["output"][0]["content"][0]["text"] == ""
+
+
+def test_the_ending_is_the_first_choices_whichever_came_first() -> None:
+    assert translated([of(1, {}, "stop"), of(0, {}, "length")], 2)[-1]["type"] == "response.incomplete"
+    assert translated([of(1, {}, "length")], 2)[-1]["type"] == "response.incomplete"
 
 
 def test_items_of_a_further_choice_say_so() -> None:

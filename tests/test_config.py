@@ -252,6 +252,11 @@ def test_the_file_holds_no_key_as_text(home: Home, text: str) -> None:
     assert "api_key_file" in result.err
 
 
+def test_a_header_of_the_file_that_lacks_its_colon_is_not_repeated(home: Home) -> None:
+    home.write(f'header = ["X-Token {CANARY}"]')
+    assert CANARY not in refused(home).err
+
+
 # Variables
 
 

@@ -90,6 +90,15 @@ def test_a_relative_name_is_relative_to_the_working_directory(tmp_path: Path) ->
     assert (tmp_path / "answer").read_text() == "Hello\n"
 
 
+@pytest.mark.parametrize("name", ["answer", "../answer", "fd/1", "1"])
+def test_a_folder_that_is_gone_is_9(tmp_path: Path, name: str) -> None:
+    gone = f'mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec "$@"'
+    result = run(WHOLE, "-o", name, shell=gone)
+    assert (result.status, result.message) == (9, f"oastream: cannot write to {name}: no such file or directory")
+    assert run(WHOLE, "-o", name, "--record", "record", shell=gone).status == 9
+    assert run(WHOLE, "-o", str(tmp_path / "answer"), shell=gone).status == 0
+
+
 @pytest.mark.parametrize(
     ("reply", "status"), [(LENGTH, 10), (CUT, 40), (REFUSED, 31)], ids=["length", "interrupted", "server_error"]
 )

@@ -285,6 +285,15 @@ def test_output_that_cannot_be_written_changes_nothing(file: Path) -> None:
     assert not file.exists()
 
 
+def test_a_history_in_a_folder_that_is_gone_is_8(tmp_path: Path) -> None:
+    gone = f'mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec "$@"'
+    with serve(sse_response(BODIES["responses"])) as server:
+        result = ask(server, Path("chat.jsonl"), "Hi", shell=gone)
+    assert result.status == 8
+    assert result.message == "oastream: cannot use chat.jsonl as a history: no such file or directory"
+    assert not server.requests
+
+
 # The file
 
 

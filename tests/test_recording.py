@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked
+from tests import forked, streams
 from tests.program import CANARY, ROOT, Result, oastream
 from tests.streams import call, chat_body, message, refusal, responses_body, responses_events, responses_start, sse
 from tests.wire import Reply, chunk, head, http_response, rst, send, serve, sleep, sse_response, stall, stalled
@@ -127,6 +127,15 @@ def test_any_cut_of_a_recorded_body_is_the_same_answer(tmp_path: Path) -> None:
         pieces = sorted(chance.sample(range(1, len(BODY)), chance.randrange(1, 40)))
         assert record(Story([sse_response(BODY, pieces=pieces)], 0), file).text == f"{TEXT}\n"
         assert replay(file).text == f"{TEXT}\n"
+
+
+def test_a_recording_of_several_choices_is_played_as_several(tmp_path: Path) -> None:
+    texts = [streams.chunk({"content": text}, index=at) for at, text in [(0, "a "), (1, "X "), (0, "b")]]
+    ends = [streams.chunk({}, "stop"), streams.chunk({}, "length", index=1)]
+    chat, file = ("--api", "chat"), tmp_path / "recording"
+    live = record(Story([sse_response(sse([*texts, *ends], done=True))], 0, (*chat, "--set", "n=2")), file)
+    assert (live.status, live.text) == (0, "a b\n")
+    assert steady(replay(file, *chat)) == steady(live)
 
 
 def test_a_recording_may_be_played_in_another_format(tmp_path: Path) -> None:

@@ -124,6 +124,34 @@ def test_a_final_text_completes_repeats_or_contradicts(final: str, text: str, ou
     assert text_of([*begun, done, ending()]) == (outcome, text)
 
 
+@pytest.mark.parametrize(
+    ("finals", "outcome"),
+    [
+        (["one", "two"], Outcome.STOP),
+        (["one\n", "two"], Outcome.STOP),
+        (["one", "two more"], Outcome.STOP),
+        (["one more", "two"], Outcome.MALFORMED),
+        (["onetwo"], Outcome.MALFORMED),
+    ],
+)
+def test_a_text_cannot_go_on_once_another_is_printed_behind_it(finals: list[str], outcome: Outcome) -> None:
+    events = [delta("one"), delta("two", at=1), ending(*map(message, finals))]
+    text = "onetwo" + finals[-1].removeprefix("two") + "\n" if outcome is Outcome.STOP else "onetwo"
+    assert text_of(events) == (outcome, text)
+
+
+def test_the_content_of_a_message_may_be_its_text() -> None:
+    said = {**message("Hello"), "content": "Hello there"}
+    assert text_of([ending(said)]) == (Outcome.STOP, "Hello there\n")
+    assert text_of([delta("Hello"), item_done(said), ending(said)]) == (Outcome.STOP, "Hello there\n")
+
+
+@pytest.mark.parametrize(("late", "outcome"), [(" \n", Outcome.STOP), ('{"x":2}', Outcome.MALFORMED)])
+def test_a_printed_call_cannot_go_on(late: str, outcome: Outcome) -> None:
+    more = {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": late}
+    assert calls_of([item_done(A), more, ending()], eager=True)[0] is outcome
+
+
 @pytest.mark.parametrize("final", ["Hello there", " Hello there", "Hello there\n\n"])
 def test_a_final_text_may_lack_white_space_at_its_ends(final: str) -> None:
     done = {"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": final}
