@@ -270,7 +270,8 @@ def read_request(connection: socket.socket) -> Request:
         if data.startswith(b"\x16"):  # TLS, and we are not: answered as nginx does
             connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
             raise ConnectionResetError
-    top, _, body = data.partition(b"\r\n\r\n")
+    top, _, rest = data.partition(b"\r\n\r\n")
+    body = bytearray(rest)
     line, *lines = top.decode("latin-1").split("\r\n")
     headers = {name.strip().lower(): value.strip() for name, _, value in (row.partition(":") for row in lines)}
     while len(body) < int(headers.get("content-length", 0)):
@@ -279,7 +280,7 @@ def read_request(connection: socket.socket) -> Request:
             raise ConnectionResetError
         body += received
     method, path, _ = line.split(" ", 2)
-    return Request(method, path, headers, body, time.monotonic())
+    return Request(method, path, headers, bytes(body), time.monotonic())
 
 
 @contextlib.contextmanager
