@@ -31,7 +31,7 @@ FORMATS = ("text", "ndjson", "tools", "json", "sse")
 PROVIDERS = ("azure", "bedrock", "vertex")
 GENERATED = ("man", "complete-bash", "complete-zsh", "complete-fish")
 
-# Defaults in seconds, from the contract, section 8.
+# Defaults in seconds; the man page promises them.
 CONNECT_TIMEOUT = 10.0
 FIRST_EVENT_TIMEOUT = 600.0
 IDLE_TIMEOUT = 120.0

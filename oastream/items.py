@@ -340,7 +340,7 @@ def _means_the_same(said: str, known: str) -> bool:
 def streamed_items(finals: list[Event], items: Iterable[Item]) -> list[Item | None]:
     """For each item of the final output the streamed one that it completes, None for one that never was streamed.
 
-    Contract 7: matched by id, then call_id, then equal text or a beginning of it, then order among what is left of the
+    Matched by id, then call_id, then equal text or a beginning of it, then order among what is left of the
     kind. Each pass goes over all of them, else an early guess would take what a later item names.
     """
     pairs = _Pairs(finals, items)

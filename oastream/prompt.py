@@ -1,4 +1,4 @@
-"""The prompt: words, files and stdin, by the rules of the contract, section 2.
+"""The prompt: words, files and stdin.
 
 In: the words and files of the command line, and what stdin is. Out: the text of the user's message.
 Reads stdin only when the rules say so, never beyond them, and never gives up a prompt for another.

@@ -194,7 +194,7 @@ def verbatim(data: bytes) -> bytes:
 
 
 def end_record(verdict: Verdict, exit_status: int, figures: Event) -> Event:
-    """The last record of NDJSON, in every outcome: contract, section 5."""
+    """The last record of NDJSON, in every outcome."""
     head = {"type": "oastream:end", "exit": exit_status, "outcome": verdict.outcome.value}
     return {**head, **figures, "error": None if verdict.answered else error_fields(verdict)}
 

@@ -1,4 +1,4 @@
-"""Contract 8: a background answer comes out exactly once, wherever its stream breaks, and outlives the run or not."""
+"""A background answer comes out exactly once, wherever its stream breaks, and outlives the run or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract 3: an option without effect on its command line is a mistake there, and nothing to speak of elsewhere."""
+"""An option without effect on its command line is a mistake there, and nothing to speak of elsewhere."""
 
 from __future__ import annotations
 

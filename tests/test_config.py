@@ -1,4 +1,4 @@
-"""Contract 3: defaults come from variables, a profile and a file, in that order; --show-config tells which it was."""
+"""Defaults come from variables, a profile and a file, in that order; --show-config tells which it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract 8: every wait has a deadline, the message names it; and a whole answer waits for nothing."""
+"""Every wait has a deadline, the message names it; and a whole answer waits for nothing."""
 
 from __future__ import annotations
 

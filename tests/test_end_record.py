@@ -1,4 +1,4 @@
-"""Contract 5: the last line of NDJSON says how the run ended, in every outcome that still has a stdout."""
+"""The last line of NDJSON says how the run ended, in every outcome that still has a stdout."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The fault matrix: what goes wrong, and what a script then sees. One entry a fault, with the number of its row.
 
-The rows are those of the matrix in `faults.md`, A2; where its proposals differ from the contract, the contract counts.
+The matrix lists what can go wrong between a client and a streaming API; its numbers stay when a row is dropped.
 A row that another test proves is named in COVERED_ELSEWHERE, one that no single run can meet in NOT_OURS.
 """
 

@@ -1,4 +1,4 @@
-"""Contract 4: `-o FILE` is the old file or the whole new one, and `--hold` prints all or nothing."""
+"""`-o FILE` is the old file or the whole new one, and `--hold` prints all or nothing."""
 
 from __future__ import annotations
 

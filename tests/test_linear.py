@@ -28,7 +28,7 @@ MOST = 4.2
 """Work for LARGE by that for SMALL: 4 and a little for what is there once."""
 MANY = 20_000
 CPU = 4.0
-"""Seconds: twice the contract's bound, since a busy machine counts more for the same work."""
+"""Seconds: twice the promised bound, since a busy machine counts more for the same work."""
 
 
 def lines_run(work: Callable[[], object]) -> int:

@@ -1,4 +1,4 @@
-"""Contract 7: nothing from outside may cause status 1. Odd content in every file that a run reads."""
+"""Nothing from outside may cause status 1. Odd content in every file that a run reads."""
 
 from __future__ import annotations
 

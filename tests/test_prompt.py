@@ -1,4 +1,4 @@
-"""Contract 2: which prompt is sent, for what is on the command line and on stdin."""
+"""Which prompt is sent, for what is on the command line and on stdin."""
 
 from __future__ import annotations
 

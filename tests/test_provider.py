@@ -1,4 +1,4 @@
-"""Contract 3: --provider signs in as the openai SDK does, and the rest is as without it.
+"""--provider signs in as the openai SDK does, and the rest is as without it.
 
 The clouds themselves are not there: local servers stand for them, and for what hands out their tokens.
 """

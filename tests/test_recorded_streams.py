@@ -1,4 +1,4 @@
-"""What real servers sent, against what an independent program read from it by the contract.
+"""What real servers sent, against what an independent program read from it.
 
 The recordings lie beside the repository and never become part of it.
 """

@@ -1,4 +1,4 @@
-"""Contract 8: `--record` keeps what a server sent, `--replay` plays it: the same stdout, stderr and status."""
+"""`--record` keeps what a server sent, `--replay` plays it: the same stdout, stderr and status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract 3: what is on the wire for each option, on both APIs; and what never gets there."""
+"""What is on the wire for each option, on both APIs; and what never gets there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract 8: what is tried again, when, and that no text is ever printed twice."""
+"""What is tried again, when, and that no text is ever printed twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract 4: a terminal is shown control characters as text; a pipe gets the bytes."""
+"""A terminal is shown control characters as text; a pipe gets the bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract 8: no secret in messages, -v, --dry-run, recordings or files, whatever the server does with it.
+"""No secret in messages, -v, --dry-run, recordings or files, whatever the server does with it.
 
 The key is a canary. `tests.program` looks for it in the stdout and stderr of every run of the suite; here servers
 repeat it in every place they can, and it is looked for in all that a run leaves behind.

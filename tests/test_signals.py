@@ -1,4 +1,4 @@
-"""Contract 7: oastream dies of its signals, as a shell expects, and keeps what it has printed."""
+"""Oastream dies of its signals, as a shell expects, and keeps what it has printed."""
 
 from __future__ import annotations
 

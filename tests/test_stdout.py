@@ -1,4 +1,4 @@
-"""Contract 4, 7 and 8: stdout and stderr, whole, slow, full, closed, or with nobody reading."""
+"""Stdout and stderr, whole, slow, full, closed, or with nobody reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract 7: https with certificates that are trusted, and that are not."""
+"""Https with certificates that are trusted, and that are not."""
 
 from __future__ import annotations
 

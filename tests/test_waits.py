@@ -1,4 +1,4 @@
-"""Contract 8: every wait of the program ends by signal, deadline and reader alike, also one for a file or a command."""
+"""Every wait of the program ends by signal, deadline and reader alike, also one for a file or a command."""
 
 from __future__ import annotations
 
