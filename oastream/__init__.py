@@ -17,7 +17,7 @@ would have brought is in small modules of our own: `dial` (several addresses rac
 `tls` (TLS within TLS, for https proxies); `connect` puts them together.
 
 *Start-up is counted in instructions,* which do not depend on the machine's mood (valgrind, millions, of a whole
-20-event answer): 215, of which bare Python takes 32, click and orjson with all that they import 100, the parts of the
+20-event answer): 222, of which bare Python takes 32, click and orjson with all that they import 100, the parts of the
 standard library beside those 25. Records are named tuples, not dataclasses, whose generated code took 34; `deferred`
 keeps out 26; no garbage is looked for while modules load, 8. All is loaded before stdin is read, so that it is done
 by the time the program upstream has something to say; what only TLS needs, 27, loads while the connection opens. What

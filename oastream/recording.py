@@ -48,8 +48,8 @@ Line = dict[str, Any]
 class Recorder:
     """Opens sources and writes down what they bring. Readable by its owner alone: answers are private.
 
-    A file that was there is emptied and made private; a FIFO or device is written as it is. `deadline` is the run's,
-    `choices` how many answers its request asks for.
+    A file that was there is made private, and emptied before the first request: a run that sends none leaves what it
+    holds. A FIFO or device is written as it is. `deadline` is the run's, `choices` how many answers its request asks for.
     """
 
     def __init__(
@@ -70,8 +70,9 @@ class Recorder:
         self._began = watch.now()
         self._mask = StreamMask(())
         with self._as_output_error():
-            self._fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, watch, deadline, 0o600)
-            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+            self._fd = open_file(path, os.O_WRONLY | os.O_CREAT, watch, deadline, 0o600)
+            self._has_older = stat.S_ISREG(os.fstat(self._fd).st_mode)
+            if self._has_older:
                 os.fchmod(self._fd, 0o600)
         self._writer = Writer(self._fd, watch)
 
@@ -94,6 +95,7 @@ class Recorder:
             raise unwritable(self._path, error) from error
 
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
+        self._drop_older()
         self._began = self._now()
         source = self._opened(request, connect_deadline, deadline)
         secrets = self._known_secrets()  # a sign-in may bring new ones
@@ -102,6 +104,12 @@ class Recorder:
         headers = {name: redacted(shown_url(found[name]), secrets) for name in _KEPT_HEADERS if name in found}
         self.write(status=source.status, headers=headers, **self._asked)
         return Recorded(source, self)
+
+    def _drop_older(self) -> None:
+        if self._has_older:
+            with self._as_output_error():
+                os.ftruncate(self._fd, 0)
+            self._has_older = False
 
     def _opened(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         try:

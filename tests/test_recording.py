@@ -319,3 +319,11 @@ def test_realtime_keeps_deadlines(tmp_path: Path) -> None:
     assert result.status == 41
     assert "--idle-timeout 0.4 s" in result.err
     assert replay(file, "--idle-timeout", "0.4").status == 0, "without --realtime nothing takes time"
+
+
+def test_a_run_that_sends_nothing_leaves_an_older_recording(tmp_path: Path) -> None:
+    recording = tmp_path / "recording"
+    recording.write_text("an older one\n")
+    missing = ("--api-key-file", str(tmp_path / "none"), "--base-url", "https://api.example.invalid/v1")
+    assert oastream("--record", str(recording), *missing, "hi").status == 6
+    assert recording.read_text() == "an older one\n"
