@@ -606,8 +606,8 @@ Examples:
   oastream --format json 'Why is the sky blue?' | jq .usage
   oastream --base-url mock: 'Try it without a key or a network'"""
 
-OPPOSITES = """--no-FLAG takes a flag back, as in --no-hold, wherever it was set. What follows -- is
-the prompt, whatever it looks like."""
+OPPOSITES = """--no-FLAG takes a flag back, as in --no-hold, wherever it was set. What follows
+-- is the prompt, whatever it looks like."""
 
 MORE = """
 oastream --help-all lists all options; man oastream explains them, and every

@@ -145,6 +145,15 @@ CALLS: dict[str, tuple[list[Event], list[tuple[str, str, Any]]]] = {
     ),
     "the name comes after the id, with it again": ([piece(0, "a"), piece(0, "a", "f", '{"x":1}')], [A]),
     "another name under the same id adds nothing": ([piece(0, "a", "f"), piece(0, "a", "g", '{"x":1}')], [A]),
+    "neither index nor ids": (
+        [piece(None, None, "f", '{"x":1}'), piece(None, None, "g", '{"y":2}')],
+        [("call_0", "f", {"x": 1}), ("call_1", "g", {"y": 2})],
+    ),
+    "fragments of other types": (
+        [piece(0, "a", "f", '{"x":'), chunk({"tool_calls": [5, None, {"index": 0, "function": 5}]}),
+         piece(0, None, None, "1}")],
+        [A],
+    ),
     "no arguments": ([piece(0, "a", "f")], [("a", "f", {})]),
     "null as arguments": ([piece(0, "a", "f", "null")], [("a", "f", {})]),
     "one fragment that is no list": (
@@ -629,6 +638,23 @@ def test_each_piece_of_a_call_is_a_delta() -> None:
     events = translated([piece(0, "a", "f", '{"x"'), piece(0, arguments=""), piece(0, arguments=":1}"), END])
     deltas = [event["delta"] for event in events if event["type"] == "response.function_call_arguments.delta"]
     assert deltas == ['{"x"', ":1}"]
+
+
+def test_a_call_that_goes_on_behind_its_end_is_done_again() -> None:
+    more = piece(0, arguments=" ")
+    events = translated([piece(0, "a", "f", '{"x":1}'), piece(1, "b", "g", "{}"), more, END])
+    done = [event for event in events if event["type"] == "response.function_call_arguments.done"]
+    assert [event["arguments"] for event in done] == ['{"x":1}', '{"x":1} ', "{}"]
+
+
+def test_empty_content_is_no_message() -> None:
+    chunks = [chunk({"role": "assistant", "content": ""}), chunk({"reasoning": "r"}), FINISH]
+    assert [item["type"] for item in translated(chunks)[-1]["response"]["output"]] == ["reasoning"]
+
+
+def test_a_choice_whose_index_is_no_number_is_known_by_its_place() -> None:
+    choices = [{"index": "x", "delta": {"content": text}, "finish_reason": "stop"} for text in ("a", "b")]
+    assert said([{**chunk(None), "choices": choices}], choices=2).text == "a\n"
 
 
 def test_log_probabilities_are_those_of_text() -> None:

@@ -32,6 +32,10 @@ def test_help_fits_a_page_of_80_columns() -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_help_all_fits_80_columns() -> None:
+    assert max(map(len, oastream("--help-all", env={"COLUMNS": "80"}).text.splitlines())) <= 80
+
+
 def test_help_all_lists_every_option_once() -> None:
     names = listed(oastream("--help-all").text)
     assert sorted(names) == sorted(option.opts[-1] for group in cli.OPTIONS.values() for option in group)
