@@ -195,13 +195,14 @@ def _encoded(text: str) -> bytes:
 class Item:
     """One output item, as far as it has come."""
 
-    __slots__ = ("arguments", "closed", "fields", "final", "kind", "parts", "printed", "whole")
+    __slots__ = ("_judged", "arguments", "closed", "fields", "final", "kind", "parts", "printed", "whole")
 
     def __init__(self, kind: str, fields: Event) -> None:
         self.kind = kind
         self.fields = fields
         self.parts: dict[Any, StreamedText] = {}
         self.arguments: list[str] = []
+        self._judged: tuple[str | None, bool] = None, False
         self.whole = False
         """Whether nothing of it is missing, by the server's word."""
         self.closed = False
@@ -268,9 +269,15 @@ class Item:
         if self.kind == "function_call":
             if _is_object(said):
                 return True
-            if _is_object(known):
+            if not known.startswith(said) and self._is_sound(known):
                 return False
         return not known.startswith(said)
+
+    def _is_sound(self, known: str) -> bool:
+        """Whether the pieces are an object. Asked once of the same ones: a server may repeat a wrong whole for ever."""
+        if known is not self._judged[0]:
+            self._judged = known, _is_object(known)
+        return self._judged[1]
 
 
 def differs_from_printed() -> Failure:

@@ -49,7 +49,8 @@ class Recorder:
     """Opens sources and writes down what they bring. Readable by its owner alone: answers are private.
 
     A file that was there is made private, and emptied before the first request: a run that sends none leaves what it
-    holds. A FIFO or device is written as it is. `deadline` is the run's, `choices` how many answers its request asks for.
+    holds. A FIFO or device is written as it is. `deadline` is the run's, `choices` how many answers its request asks
+    for.
     """
 
     def __init__(

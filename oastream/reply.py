@@ -199,7 +199,8 @@ class Reply:
     def _done_item(self, kind: str, index: Any, fields: Event) -> Item | None:
         """The item that a `done` is of: at its index, by its name, or the last open one that it agrees with."""
         item = self._by_index.get((kind, index))
-        if item is not None and item.is_named_in(fields):
+        # Where nothing places a whole item, it is another one than the whole one before it.
+        if item is not None and item.is_named_in(fields) and not (index is None and item.closed):
             return item
         named = self._named(kind, fields)
         if named is not None or (item is not None and not item.closed):

@@ -190,6 +190,17 @@ def test_a_mebibyte_of_an_error_page_takes_little_time(page: bytes, status: str)
     assert seconds < CPU
 
 
+@pytest.mark.parametrize("said", ["{", "z"])
+def test_a_wrong_whole_that_is_repeated_behind_a_long_call_takes_little_time(said: str) -> None:
+    begun: list[Event] = responses_events(call("f", json.dumps({"x": "y" * 3_000_000})), piece=4_000_000)[:4]
+    done = {"type": "response.function_call_arguments.done", "output_index": 0, "arguments": said}
+    end = {"type": "response.completed", "response": {"status": "completed", "output": []}}
+    body = sse([*begun, *[done] * 1000, end])
+    status, seconds = cpu_of(http_response(body, content_type="text/event-stream"), "--format", "tools")
+    assert status == 0
+    assert seconds < CPU
+
+
 def test_a_large_json_answer_takes_little_time() -> None:
     """Read in pieces of 64 KiB at most, of which each must be looked at once."""
     body = json.dumps(response_object(output=[message("x" * (15 << 20))])).encode()

@@ -74,6 +74,16 @@ def test_two_messages_that_are_done_under_one_index_are_two() -> None:
     assert text_of([item_done(first), item_done(second), ending()]) == (Outcome.STOP, "onetwo\n")
 
 
+def test_whole_items_that_nothing_places_or_names_are_several() -> None:
+    texts = [item_done(message("one"), None), item_done(message("two"), None)]
+    assert text_of([*texts, ending()]) == (Outcome.STOP, "onetwo\n")
+    unnamed = [{key: value for key, value in item.items() if key not in ("id", "call_id")} for item in BOTH]
+    outcome, calls = calls_of([*(item_done(item, None) for item in unnamed), ending()])
+    assert (outcome, [one["name"] for one in calls]) == (Outcome.STOP, ["f", "g"])
+    ended = calls_of([*(item_done(item, None) for item in unnamed), ending(*unnamed)])
+    assert len(ended[1]) == 2
+
+
 @pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.parametrize("names", ["both", "ids", "call ids", "neither"])
 @pytest.mark.parametrize("order", [[0, 1], [1, 0], [1], [0], []], ids=str)
