@@ -64,6 +64,12 @@ class Seconds(Finite):
     name = "seconds"
 
 
+class Whole(click.IntRange):
+    """Click's own calls it "a valid integer range"."""
+
+    name = "whole number"
+
+
 class Pair(click.ParamType[tuple[str, str]]):
     """Two texts with a separator between them."""
 
@@ -253,7 +259,8 @@ class Option(click.Option):
             if origin in (COMMAND_LINE, DEFAULT):
                 raise
             what = f"bad {self.name.replace('_', '-')} from {' '.join(origin)}"
-            _misconfigured(ctx, failure(Outcome.CONFIG, what, _said(error.message)))
+            why = f"it must be 1 or 0, not {value!r}" if self.is_flag else _said(error.message)
+            _misconfigured(ctx, failure(Outcome.CONFIG, what, why))
             if ctx.default_map is not None:
                 ctx.default_map.pop(self.name, None)
             return super().process_value(ctx, self.get_default(ctx))
@@ -378,7 +385,7 @@ OPTIONS: dict[str, list[Option]] = {
             "--max-output-tokens",
             "--max-tokens",
             "max_output_tokens",
-            type=click.IntRange(min=1),
+            type=Whole(min=1),
             metavar="N",
             help="Maximum length of the answer, in tokens.",
         ),
@@ -506,7 +513,7 @@ OPTIONS: dict[str, list[Option]] = {
         _value("--max-time", type=Seconds(0), default=0.0, help="Limit for the whole run; 0 is none."),
         _value(
             "--retry",
-            type=click.IntRange(min=0),
+            type=Whole(min=0),
             default=RETRIES,
             metavar="N",
             help="Maximum number of retries.",
@@ -528,7 +535,7 @@ OPTIONS: dict[str, list[Option]] = {
         ),
         _value(
             "--max-event-bytes",
-            type=click.IntRange(min=1),
+            type=Whole(min=1),
             default=MAX_EVENT_BYTES,
             metavar="N",
             help="Maximum event size in bytes.",
@@ -552,7 +559,7 @@ OPTIONS: dict[str, list[Option]] = {
         _action("--show-config", help="Print each option's value and where it came from."),
     ],
     "Help": [
-        Option(["-v", "--verbose"], count=True, help="Log progress to stderr; -vv logs each event."),
+        Option(["-v", "--verbose"], count=True, type=Whole(min=0), help="Log progress to stderr; -vv logs each event."),
         _flag("-q", "--quiet", help="No status line and no notices on stderr, only errors."),
         _action(
             "-h",

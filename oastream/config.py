@@ -201,6 +201,15 @@ def _expanded(path: str) -> str:
 
 
 def _kind_of(value: Any) -> str:
+    """What a value is, and what it holds, which may be the mistake."""
+    if isinstance(value, list | dict) and value:
+        members = value.values() if isinstance(value, dict) else value
+        kinds = dict.fromkeys(map(_kind_alone, members))
+        return f"{_kind_alone(value)} that holds {' and '.join(kinds)}"
+    return _kind_alone(value)
+
+
+def _kind_alone(value: Any) -> str:
     names = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
     return names.get(type(value), "a date or time")
 

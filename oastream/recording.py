@@ -277,7 +277,7 @@ def _attempts(path: str, data: bytes) -> list[list[Line]]:
         elif attempts and _is_piece(line):
             attempts[-1].append(line)
         else:
-            raise failure(Outcome.INPUT, f"{path} is not a recording", f"line {number} is none of one")
+            raise failure(Outcome.INPUT, f"{path} is not a recording", f"line {number} does not belong in one")
     return attempts
 
 

@@ -297,6 +297,35 @@ def test_a_bad_variable_exits_6_and_is_named(home: Home, variable: str, text: st
     refused(home, env={variable: text}, names=variable)
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "why"),
+    [
+        ("OASTREAM_RETRY", "many", "'many' is not a valid whole number"),
+        ("OASTREAM_VERBOSE", "very", "'very' is not a valid whole number"),
+        ("OASTREAM_HOLD", "perhaps", "it must be 1 or 0, not 'perhaps'"),
+    ],
+)
+def test_a_bad_variable_is_told_what_it_must_be(home: Home, variable: str, text: str, why: str) -> None:
+    assert refused(home, env={variable: text}, names=variable).message.endswith(f"{variable}: {why}")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('file = ["a.txt", 5]', "a text or a list of texts, not a list that holds a text and a number"),
+        ("header = { X-Try = 5 }", "a list of texts or a table of texts, not a table that holds a number"),
+        ("file = { a = 1 }", "a text or a list of texts, not a table that holds a number"),
+    ],
+)
+def test_a_bad_member_of_a_list_or_table_is_named(home: Home, text: str, why: str) -> None:
+    home.write(text)
+    assert refused(home).message.endswith(why)
+
+
+def test_a_mock_url_is_named_once_when_it_is_none(home: Home) -> None:
+    assert home.run("--base-url", "mock:x", "hello").err.count("mock:x") == 1
+
+
 def test_a_bad_openai_base_url_exits_6(home: Home) -> None:
     result = home.run("hello", env={"OPENAI_BASE_URL": "ftp://x"})
     assert result.status == 6

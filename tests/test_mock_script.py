@@ -108,7 +108,7 @@ def test_every_end_makes_a_plan() -> None:
         ("mock:?pace=-1", "--pace: '-1' is not seconds"),
         ("mock:?delay=nan", "--delay: 'nan' is not seconds"),
         ("mock:?speed=1", "no such key in a mock URL: speed"),
-        ("mock://host", "'mock://host': a mock URL is"),
+        ("mock://host", "a mock URL is mock: or mock:?NAME=VALUE, with & before each further NAME"),
         ("mock:?fault=statsu=429", "no such key in --fault: statsu"),
         ("mock:?fault=status=42", "--fault: status: '42' is not an HTTP status"),
         ("mock:?fault=cut=off", "--fault: cut: 'off' is not one of fin, drop"),

@@ -379,7 +379,7 @@ def plan_from_url(url: str) -> Plan:
     """The plan of a `mock:` URL, such as `mock:?end=length&pace=0.05`: the command line's options by name."""
     scheme, _, query = url.partition("?")
     if scheme != "mock:":
-        raise ValueError(f"{_shown(url)}: a mock URL is mock: or mock:?NAME=VALUE&...")
+        raise ValueError("a mock URL is mock: or mock:?NAME=VALUE, with & before each further NAME")
     pairs = parse_qsl(query, keep_blank_values=True)
     names = ("reply", "pace", "delay", "end", "script", "cycle")
     _known((name for name, _ in pairs), (*names, "fault"), "in a mock URL")
