@@ -18,7 +18,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 import os
 import sys
 
-from oastream.deferred import defer
+from oastream.lazy_imports import defer
 
 defer("inspect", "ipaddress")
 
@@ -37,16 +37,16 @@ def main() -> None:
 
 
 def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) -> tuple[Verdict, frozenset[Outcome]]:
-    from oastream.cli import Shown, parse
-    from oastream.messages import Messages
+    from oastream.cli.parse import Shown, parse
+    from oastream.output.stderr import Messages
 
     messages = Messages(watch)
     accepted: frozenset[Outcome] = frozenset()
     try:
         options = parse(words)
         accepted, messages.verbose = options.ok, options.verbose
+        from oastream.input.prompt import stdin_kind
         from oastream.pipeline import Run
-        from oastream.prompt import stdin_kind
 
         run = Run(options, os.environ, stdin_kind(stdin_open), stdout_open, watch, messages)
         gc.freeze()
@@ -64,7 +64,7 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) ->
 
 def _show(text: str, stdout_open: bool, watch: Watch) -> Verdict:
     """Print a text that was asked for, --help or --version: it must arrive like an answer."""
-    from oastream.output import open_output
+    from oastream.output.destination import open_output
 
     try:
         output = open_output(None, False, False, stdout_open, watch)

@@ -11,26 +11,26 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from oastream.attempt import Figures, Open, Session, Source
-from oastream.attempts import Attempts
-from oastream.credentials import find_key, named_key
-from oastream.deadlines import Deadlines
-from oastream.endpoint import Request, build_request
+from oastream.attempts.attempt import Figures, Open, Session, Source
+from oastream.attempts.attempts import Attempts
+from oastream.attempts.deadlines import Deadlines
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure, internal_error
+from oastream.http.credentials import find_key, named_key
+from oastream.http.request import Request, build_request
+from oastream.input.body import Body, encoded, offered_tools
+from oastream.input.prompt import Stdin
+from oastream.input.question import Question
 from oastream.lenient_json import dumps
-from oastream.messages import STDERR, Messages
 from oastream.options import Options
-from oastream.output import Held, Output, is_special, open_output
-from oastream.prompt import Stdin
-from oastream.question import Question
+from oastream.output.destination import Held, Output, is_special, open_output
+from oastream.output.formats import SINKS, EagerTools, ResponseId, Sink, SseEvents, end_record
+from oastream.output.status_line import TICK, StatusLine, wanted
+from oastream.output.stderr import STDERR, Messages
 from oastream.redaction import REDACTED, shown_body
-from oastream.request import Body, encoded, offered_tools
-from oastream.sinks import SINKS, EagerTools, ResponseId, Sink, SseEvents, end_record
-from oastream.status_line import TICK, StatusLine, wanted
 from oastream.watch import Watch, signalled
 
 if TYPE_CHECKING:
-    from oastream.provider import Cloud
+    from oastream.http.cloud import Cloud
 
 LAST_WORDS = 1.0
 """Seconds that the end record, or the message, may take when a signal or --max-time ends the run and nobody reads."""
@@ -125,7 +125,7 @@ class Run:
         if options.replay is None and (options.record is None or options.dry_run):
             yield self._live, lambda: True
             return
-        from oastream.recording import Player, Recorder
+        from oastream.http.recording import Player, Recorder
 
         if options.replay is not None:
             player = Player(options.replay, options.realtime, self._watch, self._deadline)
@@ -142,7 +142,7 @@ class Run:
     def _request(self, base_url: str, body: bytes) -> Request:
         options = self._options
         if options.provider is not None:
-            from oastream.provider import Cloud
+            from oastream.http.cloud import Cloud
 
             key = self._cloud_key()
             cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._messages, key)
@@ -169,7 +169,7 @@ class Run:
     def _live(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         if self._cloud is not None:
             return self._cloud.open(request, connect_deadline, deadline)
-        from oastream.transport import open_response  # not for a replay
+        from oastream.http.transport import open_response  # not for a replay
 
         return open_response(request, self._environ, self._watch, connect_deadline, deadline)
 
@@ -192,7 +192,7 @@ class Run:
             offered=offered_tools(body) if body else None,  # nothing is known of what a recording was asked for
         )
         if options.list_models:
-            from oastream.models import Listing
+            from oastream.list_models import Listing
 
             return Listing(session, request, self._new_sink, environ=self._environ)
         in_background = options.background or options.detach
@@ -202,7 +202,7 @@ class Run:
         """What a response repeats of the request, where somebody reads it and the API does not say it itself."""
         if self._options.api != "chat" or self._options.format not in ("ndjson", "json"):
             return None
-        from oastream.response_fields import response_fields
+        from oastream.input.response_fields import response_fields
 
         return response_fields(body)
 
@@ -218,7 +218,7 @@ class Run:
         on_terminal = self._output is not None and self._output.is_terminal
         sanitized = options.sanitize == "always" or (options.sanitize == "auto" and on_terminal)
         if options.list_models:
-            from oastream.models import ModelList
+            from oastream.list_models import ModelList
 
             return ModelList(sanitized, options.format)
         if options.dry_run:

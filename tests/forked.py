@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.program import NOTHING, ROOT, TIMEOUT, Environment, Result, check_files, checked, environment
 
-PRELOADED = ("main", "cli", "pipeline", "prompt", "transport", "recording")
+PRELOADED = ("main", "cli.parse", "pipeline", "input.prompt", "http.transport", "http.recording")
 SLOWEST_START = 30.0
 
 

@@ -6,10 +6,10 @@ means; whether the program reads it so over a socket is for other tests to show.
 
 from __future__ import annotations
 
-from oastream.decode import Chat, Decoder, Responses
+from oastream.events.decode import Chat, Decoder, Responses
+from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome
-from oastream.reply import Reply
-from oastream.sinks import Sink, Tools
+from oastream.output.formats import Sink, Tools
 
 LIMIT = 1 << 20
 """Bytes of the largest event."""

@@ -1,6 +1,6 @@
 """Chat Completions as its many servers speak it: what each quirk means for text, calls and status.
 
-The rules live in `oastream.chat`; chunks are fed to it and to the parts behind it without a socket. Whether each
+The rules live in `oastream.events.chat`; chunks are fed to it and to the parts behind it without a socket. Whether each
 translated event is one of the Responses API's is for the SDK to say.
 """
 
@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from oastream.chat import Translator
-from oastream.decode import Chat, Decoder
+from oastream.events.chat import Translator
+from oastream.events.decode import Chat, Decoder
+from oastream.events.reply import Reply
 from oastream.exits import Outcome
-from oastream.reply import Reply
-from oastream.response_fields import response_fields
-from oastream.sinks import EagerTools, Text, Tools
+from oastream.input.response_fields import response_fields
+from oastream.output.formats import EagerTools, Text, Tools
 from tests.program import oastream
 from tests.reading import LIMIT, read
 from tests.streams import Event, chat_chunks, chunk, sse

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oastream import cli
+from oastream.cli import parse
 from tests.program import CANARY, NOTHING, ROOT, Environment, Result, oastream
 from tests.streams import message, responses_body
 from tests.wire import Request, Server, serve, sse_response
@@ -389,7 +389,7 @@ def test_a_profile_has_no_effect_without_the_file(home: Home, order: tuple[str, 
     assert sent(home, "--no-config", env={"OASTREAM_PROFILE": "work"}).json["model"] == "gpt-5-mini"
 
 
-SWITCHES = [option for group in cli.OPTIONS.values() for option in group if option.is_flag or option.count]
+SWITCHES = [option for group in parse.OPTIONS.values() for option in group if option.is_flag or option.count]
 ACTIONS = {"--help", "--help-all", "--version", "--show-config", "--list-models"}
 NEGATIONS = {"--no-stdin", "--no-wait", "--no-config"}
 
@@ -399,7 +399,7 @@ def test_every_flag_but_an_action_can_be_taken_back() -> None:
 
 
 @pytest.mark.parametrize("option", [o for o in SWITCHES if o.opposite], ids=lambda option: option.name)
-def test_a_flag_of_the_configuration_is_taken_back(home: Home, option: cli.Option) -> None:
+def test_a_flag_of_the_configuration_is_taken_back(home: Home, option: parse.Option) -> None:
     assert option.opposite is not None
     home.write(f"{option.name} = {2 if option.count else 'true'}\n")
     assert home.shown()[option.name.replace("_", "-")]["value"]

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from oastream.cli import parse
-from oastream.deadlines import Deadlines
+from oastream.attempts.deadlines import Deadlines
+from oastream.cli.parse import parse
 from tests.program import Result, oastream
 from tests.streams import (
     chat_body,

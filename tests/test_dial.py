@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from oastream.connect import translated
-from oastream.dial import Address, addresses_of, connect_first, dial, interleaved
 from oastream.exits import Failure, Outcome
+from oastream.http.connect import translated
+from oastream.http.dial import Address, addresses_of, connect_first, dial, interleaved
 from tests.names import resolving
 from tests.program import finish, oastream, start
 from tests.streams import message, responses_body

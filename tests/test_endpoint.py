@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oastream.endpoint import Request
+from oastream.attempts.http_error import rejection, retry_after
 from oastream.exits import Outcome
-from oastream.rejection import rejection, retry_after
+from oastream.http.request import Request
 from tests import forked
 from tests.program import CANARY, Environment, Result
 from tests.streams import dumps, message, responses_body

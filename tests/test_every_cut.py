@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from oastream.decode import Chat, Decoded, Decoder, Responses
+from oastream.events.decode import Chat, Decoded, Decoder, Responses
+from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome
-from oastream.reply import Reply
-from oastream.sinks import SINKS
+from oastream.output.formats import SINKS
 from tests import forked
 from tests.streams import Event, sse
 from tests.test_any_cut import STREAMS, Stream, read

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from oastream import __version__, cli
+from oastream import __version__
+from oastream.cli import parse
 from tests.program import oastream
 from tests.shells import program_path
 
-EXAMPLES = [line.strip() for line in cli.EXAMPLES.splitlines()[1:]]
+EXAMPLES = [line.strip() for line in parse.EXAMPLES.splitlines()[1:]]
 
 
 def listed(page: str) -> list[str]:
@@ -21,7 +22,7 @@ def listed(page: str) -> list[str]:
 
 
 def test_help_shows_the_ten_common_options() -> None:
-    names = [max(option.opts, key=option.opts.index) for option in cli.common_options()]
+    names = [max(option.opts, key=option.opts.index) for option in parse.common_options()]
     assert len(names) == 10
     assert listed(oastream("--help").text) == names
 
@@ -38,7 +39,7 @@ def test_help_all_fits_80_columns() -> None:
 
 def test_help_all_lists_every_option_once() -> None:
     names = listed(oastream("--help-all").text)
-    assert sorted(names) == sorted(option.opts[-1] for group in cli.OPTIONS.values() for option in group)
+    assert sorted(names) == sorted(option.opts[-1] for group in parse.OPTIONS.values() for option in group)
 
 
 def test_help_speaks_of_statuses_and_of_more_help() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oastream.http1 import MAX_HEAD_BYTES, PIECE, Cut, Http1Response, Inflater, NoReply, NotHttp, UnreadableBody
+from oastream.http.http1 import MAX_HEAD_BYTES, PIECE, Cut, Http1Response, Inflater, NoReply, NotHttp, UnreadableBody
 from tests.wire import chunk
 
 calmly = settings(deadline=None)

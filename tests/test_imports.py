@@ -16,7 +16,7 @@ NEVER_FOR_HELP = HEAVY | {"ssl", "socket", "httptools", "orjson", "http.client",
 NEVER_FOR_HTTP = HEAVY | {"ssl", "http.client", "http.server", "email", "random", "subprocess", "base64"}
 DEFERRED = {"inspect", "ipaddress"}
 MOST_FOR_HELP = 120
-MOST_FOR_AN_ANSWER = 150
+MOST_FOR_AN_ANSWER = 154
 
 
 def imported(*args: str) -> set[str]:
@@ -47,7 +47,7 @@ def test_a_text_answer_over_http_imports_nothing_it_does_not_use() -> None:
 def test_a_deferred_module_is_itself_as_soon_as_it_is_wanted(wanted: str) -> None:
     program = f"""
 import sys
-from oastream.deferred import defer
+from oastream.lazy_imports import defer
 defer("inspect")
 import dataclasses, inspect
 assert "ast" not in sys.modules
@@ -62,7 +62,7 @@ assert inspect.isclass(inspect.Signature)
 def test_a_deferred_module_has_the_spec_of_the_module() -> None:
     program = """
 import importlib.util, sys
-from oastream.deferred import defer
+from oastream.lazy_imports import defer
 wanted = importlib.util.find_spec("inspect")
 sys.modules.pop("inspect", None)
 defer("inspect")
@@ -76,7 +76,7 @@ assert "ast" not in sys.modules
 def test_two_threads_may_want_a_deferred_module_at_once() -> None:
     program = """
 import sys, threading
-from oastream.deferred import defer
+from oastream.lazy_imports import defer
 sys.setswitchinterval(1e-6)
 for _ in range(2000):
     sys.modules.pop("colorsys", None)
@@ -96,7 +96,7 @@ for _ in range(2000):
 def test_a_module_that_is_loaded_stays() -> None:
     program = """
 import inspect, sys
-from oastream.deferred import defer
+from oastream.lazy_imports import defer
 defer("inspect")
 assert sys.modules["inspect"] is inspect
 """

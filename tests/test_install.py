@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from oastream import __version__
-from oastream.companions import PLACES
+from oastream.cli.companions import PLACES
 from tests.program import ROOT
 from tests.versions import lowest
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from oastream.decode import Chat, Decoder, Responses, page_title
-from oastream.sinks import EagerTools, Json, Ndjson, Sink, Text, Tools
+from oastream.events.decode import Chat, Decoder, Responses, page_title
+from oastream.output.formats import EagerTools, Json, Ndjson, Sink, Text, Tools
 from tests.program import oastream
 from tests.reading import LIMIT, read
 from tests.streams import Event, call, chat_chunks, chunk, message, reasoning, response_object, responses_events, sse

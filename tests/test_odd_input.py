@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oastream import cli
+from oastream.cli import parse
 from tests import forked
 from tests.program import Environment
 from tests.streams import chat_body, message, responses_body
@@ -171,7 +171,7 @@ VALUES = (
 SHOWN = ("--show-config", "--format", "json")
 OPTIONS = sorted(
     max(option.opts, key=len)
-    for group in cli.OPTIONS.values()
+    for group in parse.OPTIONS.values()
     for option in group
     if not option.is_flag and option.opts
 )

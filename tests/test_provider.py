@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from oastream.provider import EXTRAS
+from oastream.http.cloud import EXTRAS
 from tests.program import CANARY, NOTHING, ROOT, Environment, Result, finish, oastream, start
 from tests.streams import chat_body, message, prompt_in, responses_body, responses_start
 from tests.wire import (

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oastream.exits import Failure, Outcome
-from oastream.proxy import Connect, Proxy, Socks5, is_excepted, parse_proxy, proxy_for
+from oastream.http.proxy import Connect, Proxy, Socks5, is_excepted, parse_proxy, proxy_for
 
 HTTPS = "https://api.example.test/v1"
 HTTP = "http://api.example.test/v1"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from oastream.cli import FORMATS
+from oastream.cli.parse import FORMATS
 from oastream.exits import TABLE
 from oastream.mock.script import ENDS
 from tests.docs import COMMAND

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from oastream.decode import Responses, page_title
+from oastream.events.decode import Responses, page_title
 from oastream.exits import Outcome
-from oastream.sinks import EagerTools, Text, Tools
+from oastream.output.formats import EagerTools, Text, Tools
 from tests import forked
 from tests.reading import read
 from tests.streams import (

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from oastream.attempts.http_error import retry_after
+from oastream.attempts.retry import LONGEST_BACKOFF, Remains, Situation, Step, backoff, next_step
 from oastream.exits import ANSWERED, Outcome, Verdict
-from oastream.rejection import retry_after
-from oastream.retry import LONGEST_BACKOFF, Remains, Situation, Step, backoff, next_step
 from tests.program import Result, oastream
 from tests.streams import call, message, responses_body, responses_events, responses_start, sse
 from tests.wire import NO_HEADERS, Reply, Request, http_response, rst, send, serve, sse_response, stall

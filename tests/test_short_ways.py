@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as some
 
-from oastream.chat import Translator
-from oastream.sse import Parser
+from oastream.events.chat import Translator
+from oastream.events.sse import Parser
 
 LIMIT = 40
 LINES = [

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from oastream.connect import Line, translated
 from oastream.exits import Failure, Outcome
-from oastream.http1 import Cut
-from oastream.transport import Response
+from oastream.http.connect import Line, translated
+from oastream.http.http1 import Cut
+from oastream.http.transport import Response
 from oastream.watch import Watch
 from tests.program import Result, environment, oastream
 from tests.streams import dumps, message, responses_body, responses_events, sse
@@ -166,9 +166,9 @@ def test_what_inflates_without_end_meets_max_time() -> None:
 INFLATING = """
 import gzip, os, signal, socket, sys
 from urllib.parse import urlsplit
-from oastream.connect import Line
+from oastream.http.connect import Line
 from oastream.exits import Failure
-from oastream.transport import Response
+from oastream.http.transport import Response
 from oastream.watch import Watch
 
 ours, theirs = socket.socketpair()

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from oastream.tls import StackedTls
+from oastream.http.tls import StackedTls
 from tests.names import resolving
 from tests.program import CANARY, Result, environment, finish, oastream, start
 from tests.proxies import Conversation, Line, Proxy, after, running, speak_connect, speak_socks5
@@ -538,5 +538,5 @@ def test_no_http_library_is_loaded_for_a_proxy(place: Place, kind: str) -> None:
         )
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines()}
     assert done.stdout == b"Hello\n"
-    assert "oastream.proxy" in modules
+    assert "oastream.http.proxy" in modules
     assert not modules & HEAVY

@@ -21,9 +21,9 @@ import pytest
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from oastream.decode import Chat, Decoder
+from oastream.events.decode import Chat, Decoder
 from oastream.exits import Failure
-from oastream.response_fields import response_fields
+from oastream.input.response_fields import response_fields
 from tests import forked
 from tests.streams import (
     Event,

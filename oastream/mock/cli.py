@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from oastream import __version__
-from oastream.companions import PLACES, companion
+from oastream.cli.companions import PLACES, companion
 from oastream.exits import TABLE, Failure, Outcome
 from oastream.mock import script
 from oastream.mock.script import ENDS, KEYS

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import click
 
-from oastream import cli
+from oastream.cli import parse
 from oastream.exits import TABLE
 from oastream.mock import cli as mock_cli
 from oastream.mock.script import ENDS, KEYS
@@ -90,7 +90,7 @@ LISTED: dict[str, tuple[Takes, tuple[Value, ...]]] = {
 
 
 def oastream() -> Program:
-    return _program("oastream", cli.command(), cli.OPTIONS)
+    return _program("oastream", parse.command(), parse.OPTIONS)
 
 
 def mock() -> Program:
@@ -121,9 +121,9 @@ def _option(option: click.Option, context: click.Context) -> Option:
         default=option.get_help_extra(context).get("default"),
         takes=takes,
         values=values,
-        optional=any(name in cli.OPTIONAL_VALUE for name in names),
+        optional=any(name in parse.OPTIONAL_VALUE for name in names),
         repeatable=option.multiple or option.count,
-        opposite=option.opposite if isinstance(option, cli.Option) else None,
+        opposite=option.opposite if isinstance(option, parse.Option) else None,
     )
 
 
@@ -135,11 +135,11 @@ def _takes(option: click.Option, context: click.Context) -> tuple[Takes, tuple[V
         return FOUND[option.name], ()
     if option.name in LISTED:
         return LISTED[option.name]
-    if isinstance(option.type, cli.Outcomes):
+    if isinstance(option.type, parse.Outcomes):
         return Takes.LIST, STATUSES
     if isinstance(option.type, click.Choice):
         return Takes.CHOICE, _values(option.type.choices)
-    if isinstance(option.type, cli.Usual):
+    if isinstance(option.type, parse.Usual):
         return Takes.CHOICE, _values(option.type.values)
     return _by_metavar(metavar), ()
 

@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from oastream.attempt import Session
-from oastream.attempts import Attempts
-from oastream.decode import parse_document
-from oastream.endpoint import Request
+from oastream.attempts.attempt import Session
+from oastream.attempts.attempts import Attempts
+from oastream.events.decode import parse_document
+from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure
-from oastream.reply import Reply
-from oastream.sinks import Sink
+from oastream.http.request import Request
+from oastream.output.formats import Sink
 from oastream.text import one_line, visible
 
 REMEMBERED = 1000

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from oastream.api_error import ApiError, event_error, read_error
-from oastream.decode import error_verdict
-from oastream.exits import Failure, Outcome, Verdict, failure
-from oastream.finish_reason import outcome_of_reason
-from oastream.items import (
+from oastream.events.api_error import ApiError, event_error, read_error
+from oastream.events.decode import error_verdict
+from oastream.events.finish_reason import outcome_of_reason
+from oastream.events.items import (
     CALLS,
     Event,
     Item,
@@ -29,6 +28,7 @@ from oastream.items import (
     streamed_items,
     text_parts,
 )
+from oastream.exits import Failure, Outcome, Verdict, failure
 from oastream.text import one_line
 
 _OUTPUTS = {

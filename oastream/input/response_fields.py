@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from oastream.exits import Failure
-from oastream.request import tool_choice_for, tools_for
+from oastream.input.body import tool_choice_for, tools_for
 
 Fields = dict[str, Any]
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
-from oastream.authority import bracketed, public_host
-from oastream.credentials import key_source
 from oastream.exits import Failure, Outcome, failure
+from oastream.http.authority import bracketed, public_host
+from oastream.http.credentials import key_source
 from oastream.options import Options
 from oastream.redaction import credentials_in, secrets_in, shown_header, shown_text, shown_url
 

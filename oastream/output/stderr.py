@@ -13,8 +13,8 @@ import os
 from typing import Protocol
 
 from oastream.exits import Failure, Outcome, Verdict
+from oastream.output.status_line import StatusLine
 from oastream.redaction import redacted
-from oastream.status_line import StatusLine
 from oastream.text import Joiner, visible, whole
 from oastream.watch import Watch
 from oastream.writer import Writer

@@ -18,7 +18,8 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import orjson
 
-from oastream.endpoint import (
+from oastream.exits import Failure, Outcome, failure
+from oastream.http.request import (
     PATHS,
     Headers,
     Request,
@@ -26,13 +27,12 @@ from oastream.endpoint import (
     check_key,
     is_header_value,
 )
-from oastream.exits import Failure, Outcome, failure
-from oastream.messages import Messages
+from oastream.http.transport import Response, open_response
 from oastream.options import Options
+from oastream.output.stderr import Messages
 from oastream.redaction import REDACTED, credentials_in, secrets_in
 from oastream.text import one_line
 from oastream.threads import call_in_thread
-from oastream.transport import Response, open_response
 from oastream.watch import Watch
 
 _ROOT = "/v1"

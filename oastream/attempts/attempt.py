@@ -10,23 +10,23 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from oastream.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
-from oastream.decode import Chat, Decoded, Decoder, Responses, parse_document
-from oastream.endpoint import Request
+from oastream.attempts.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
+from oastream.attempts.http_error import rejection
+from oastream.events.decode import Chat, Decoded, Decoder, Responses, parse_document
+from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure
-from oastream.http1 import Cut
-from oastream.messages import Messages
+from oastream.http.http1 import Cut
+from oastream.http.request import Request
 from oastream.options import Options
-from oastream.output import Output
+from oastream.output.destination import Output
+from oastream.output.formats import Sink
+from oastream.output.stderr import Messages
 from oastream.redaction import redacted, shown_reply_header
-from oastream.rejection import rejection
-from oastream.reply import Reply
-from oastream.sinks import Sink
 from oastream.text import one_line
 from oastream.watch import Watch
 
 if TYPE_CHECKING:
-    from oastream.job import Job
+    from oastream.attempts.background import Job
 
 ERROR_BODY_BYTES = 1 << 20
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 5.0

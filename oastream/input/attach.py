@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from oastream.exits import Outcome, failure
+from oastream.input.prompt import argument
 from oastream.options import Options
-from oastream.prompt import argument
 
 MAX_ATTACHED_BYTES = 50 * 1024 * 1024
 """Largest attachments of a run, all together: more than any server takes in one request."""

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from oastream.events.reply import Reply
 from oastream.exits import Outcome, Verdict, exit_status
-from oastream.messages import Messages
+from oastream.input.body import Body, Item, base_body, brings_input, build_body, text_or_file, user_message
+from oastream.input.prompt import Reader, Stdin, read_prompt, waiting_notice
 from oastream.options import Options
-from oastream.prompt import Reader, Stdin, read_prompt, waiting_notice
-from oastream.reply import Reply
-from oastream.request import Body, Item, base_body, brings_input, build_body, text_or_file, user_message
+from oastream.output.stderr import Messages
 from oastream.watch import Watch
 
 if TYPE_CHECKING:
-    from oastream.history import History
-    from oastream.schema import Schema
+    from oastream.input.history import History
+    from oastream.input.schema import Schema
 
 
 class Question:
@@ -94,7 +94,7 @@ class Question:
     def _read_schema(self, reader: Reader) -> Schema | None:
         if self._options.schema is None:
             return None
-        from oastream.schema import read_schema
+        from oastream.input.schema import read_schema
 
         return read_schema(self._options.schema, reader.file)
 
@@ -107,7 +107,7 @@ class Question:
     def _attached(self, reader: Reader) -> list[Item]:
         if not self._options.attach:
             return []
-        from oastream.attach import attached_parts
+        from oastream.input.attach import attached_parts
 
         return attached_parts(self._options, reader.data)
 
@@ -116,7 +116,7 @@ class Question:
         options = self._options
         if options.history is None:
             return []
-        from oastream.history import History
+        from oastream.input.history import History
 
         history = self._history = History(options.history)
         if options.dry_run:
@@ -128,7 +128,7 @@ class Question:
     def _answered_calls(self, outputs: list[tuple[str, str]], earlier: list[Item]) -> list[Item]:
         if not outputs:
             return []
-        from oastream.history import output_items
+        from oastream.input.history import output_items
 
         return output_items(outputs, earlier, self._options.history)
 

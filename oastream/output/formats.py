@@ -9,9 +9,9 @@ from __future__ import annotations
 import codecs
 from typing import Any
 
+from oastream.events.reply import Reply
 from oastream.exits import Verdict
 from oastream.lenient_json import dumps
-from oastream.reply import Reply
 from oastream.text import escaped, visible, whole
 
 Event = dict[str, Any]

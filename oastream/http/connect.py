@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult
 
-from oastream.authority import origin, port_of, public_host
-from oastream.dial import addresses_of, dial, seconds_left
-from oastream.endpoint import is_loopback
 from oastream.exits import Failure, Outcome, failure
+from oastream.http.authority import origin, port_of, public_host
+from oastream.http.dial import addresses_of, dial, seconds_left
+from oastream.http.request import is_loopback
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 
 if TYPE_CHECKING:
-    from oastream.proxy import Connect, Proxy, Socks5
+    from oastream.http.proxy import Connect, Proxy, Socks5
 
 __all__ = ["Line", "connect", "origin", "translated"]
 
@@ -62,7 +62,7 @@ def _proxy_for(url: SplitResult, environ: Mapping[str, str]) -> Proxy | None:
     """The proxy for the URL. Loopback never goes through one: a key for this machine would leave it in clear."""
     if is_loopback(url.hostname or "") or not any(map(environ.get, _PROXY_VARIABLES)):
         return None
-    from oastream.proxy import proxy_for
+    from oastream.http.proxy import proxy_for
 
     return proxy_for(url, environ)
 
@@ -83,7 +83,7 @@ class _Way:
     def load_tls(self) -> None:
         """Load what only TLS needs, if the way needs it."""
         if self._is_secure or (self._proxy is not None and self._proxy.scheme == "https"):
-            from oastream import tls
+            from oastream.http import tls
 
             if not tls.may_block():
                 tls.shared_context()
@@ -106,7 +106,7 @@ class _Way:
     def _secured(self, line: Any) -> Any:
         if not self._is_secure:
             return line
-        from oastream.tls import secure
+        from oastream.http.tls import secure
 
         return secure(line, self._host, self._deadline)
 
@@ -116,12 +116,12 @@ class _Way:
         line = dial(proxy.host, proxy.port, self._deadline)
         if proxy.scheme != "https":
             return line
-        from oastream.tls import secure
+        from oastream.http.tls import secure
 
         return secure(line, proxy.host, self._deadline)
 
     def _handshake(self, proxy: Proxy) -> Connect | Socks5:
-        from oastream.proxy import Connect, Socks5
+        from oastream.http.proxy import Connect, Socks5
 
         if not proxy.is_socks:
             return Connect(proxy, public_host(self._host), self._port)

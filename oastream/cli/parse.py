@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oastream import __version__
-from oastream.clashes import COMMAND_LINE as ON_COMMAND_LINE
-from oastream.clashes import names_stdin, settle, weaker
+from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
+from oastream.cli.clashes import names_stdin, settle, weaker
 from oastream.exits import TABLE, Failure, Outcome, failure
 from oastream.options import Options
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from click.parser import _OptionParser
     from click.types import OptionHelpExtra
 
-    from oastream.config import Kind, Layer, Origin, Row, Setting
+    from oastream.cli.config import Kind, Layer, Origin, Row, Setting
 
 OPENAI_URL = "https://api.openai.com/v1"
 FORMATS = ("text", "ndjson", "tools", "json", "sse")
@@ -100,7 +100,7 @@ class Header(Pair):
         super().__init__("'Name: value'", ":")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        from oastream.endpoint import is_header_value  # not for --help
+        from oastream.http.request import is_header_value  # not for --help
 
         if isinstance(value, tuple):
             return value
@@ -166,7 +166,7 @@ class BaseUrl(click.ParamType[str]):
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from oastream.endpoint import join_url  # not for --help
+        from oastream.http.request import join_url  # not for --help
 
         try:
             if value.startswith("mock:"):
@@ -294,7 +294,7 @@ def _show_version(_context: click.Context, _option: click.Parameter, asked: bool
 
 def _generate(_context: click.Context, _option: click.Parameter, kind: str | None) -> None:
     if kind is not None:
-        from oastream.companions import companion
+        from oastream.cli.companions import companion
 
         raise Shown(companion("oastream", kind).removesuffix("\n"))
 
@@ -308,7 +308,7 @@ def _load_profile(context: click.Context, _option: click.Parameter, profile: str
             raise click.UsageError("--profile has no effect with --no-config", context)
         profile = None
     elif profile is not None or os.path.lexists(path):
-        from oastream.config import read_layers  # 5 ms that a run without a file need not pay
+        from oastream.cli.config import read_layers  # 5 ms that a run without a file need not pay
 
         try:
             layers = read_layers(path, profile, settings())
@@ -695,7 +695,7 @@ def config_path(environ: Mapping[str, str]) -> str:
 
 def settings() -> dict[str, Setting]:
     """What the configuration file may set: every option that is not about configuration or help, by all its names."""
-    from oastream.config import Setting
+    from oastream.cli.config import Setting
 
     options = [o for heading, group in OPTIONS.items() if heading != "Configuration" for o in group if o.expose_value]
     options += CONFIGURED
@@ -708,7 +708,7 @@ def settings() -> dict[str, Setting]:
 
 
 def _kind(option: click.Option) -> Kind:
-    from oastream.config import Kind
+    from oastream.cli.config import Kind
 
     kinds = ((Header, Kind.HEADERS), (Pair, Kind.FIELDS), (Outcomes, Kind.NAMES), (Finite, Kind.NUMBER))
     if option.is_flag:
@@ -792,8 +792,8 @@ def _as_typed(option: click.Option, value: Any) -> Any:
 
 
 def _shown_config(context: click.Context, params: Mapping[str, Any]) -> str:
-    from oastream.config import listing, listing_json, without_secrets
-    from oastream.request import DEFAULT_MODEL
+    from oastream.cli.config import listing, listing_json, without_secrets
+    from oastream.input.body import DEFAULT_MODEL
 
     def row(name: str) -> Row:
         value = DEFAULT_MODEL if name == "model" and params[name] is None else params[name]

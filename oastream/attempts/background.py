@@ -11,12 +11,12 @@ import math
 from typing import Any
 from urllib.parse import SplitResult, quote
 
-from oastream.api_error import event_error
-from oastream.decode import error_verdict
-from oastream.endpoint import Request
+from oastream.attempts.retry import Remains
+from oastream.events.api_error import event_error
+from oastream.events.decode import error_verdict
 from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.http.request import Request
 from oastream.lenient_json import dumps
-from oastream.retry import Remains
 from oastream.text import one_line
 
 _TERMINAL = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from oastream.exits import Outcome, Verdict, failure
+from oastream.input.body import Body, ReadText, object_in, read_json
 from oastream.lenient_json import dumps, parse_json
-from oastream.request import Body, ReadText, object_in, read_json
 from oastream.text import one_line
 
 Path = tuple[str | int, ...]

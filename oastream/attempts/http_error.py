@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from oastream.api_error import ApiError, read_error
-from oastream.decode import error_verdict, page_title
-from oastream.endpoint import Request, is_loopback
+from oastream.events.api_error import ApiError, read_error
+from oastream.events.decode import error_verdict, page_title
 from oastream.exits import Outcome, Verdict
+from oastream.http.request import Request, is_loopback
 from oastream.lenient_json import parse_json
 from oastream.redaction import credentials_in
 from oastream.text import one_line

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from oastream.authority import ascii_host
+from oastream.http.authority import ascii_host
 from oastream.watch import LONGEST_WAIT
 
 ATTEMPT_DELAY = 0.25

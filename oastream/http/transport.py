@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlunsplit
 
-from oastream.connect import Line, connect, origin, translated
-from oastream.endpoint import Request
 from oastream.exits import Outcome, failure
-from oastream.http1 import Http1Response, NoReply, NotHttp, UnreadableBody
+from oastream.http.connect import Line, connect, origin, translated
+from oastream.http.http1 import Http1Response, NoReply, NotHttp, UnreadableBody
+from oastream.http.request import Request
 from oastream.watch import READ, WRITE, Watch
 
 READ_SIZE = 1 << 16

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from oastream.events.finish_reason import outcome_of_reason, outranks
 from oastream.exits import Outcome
-from oastream.finish_reason import outcome_of_reason, outranks
 from oastream.text import Gathered, Joiner
 
 Event = dict[str, Any]

@@ -15,9 +15,9 @@ import sys
 import threading
 from typing import Any
 
-from oastream.authority import public_host
-from oastream.dial import seconds_left
 from oastream.exits import Outcome, failure
+from oastream.http.authority import public_host
+from oastream.http.dial import seconds_left
 
 PIECE = 1 << 16
 _CERTIFICATES = {"SSL_CERT_FILE": "cafile", "SSL_CERT_DIR": "capath"}

@@ -22,7 +22,7 @@ import orjson
 from oastream.exits import Failure, Outcome, failure
 from oastream.files import Replacement, reason
 from oastream.lenient_json import dumps, parse_exactly
-from oastream.output import unwritable
+from oastream.output.destination import unwritable
 from oastream.text import one_line
 from oastream.threads import call_in_thread
 from oastream.watch import Watch

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from oastream import sse
-from oastream.api_error import ApiError, event_error, read_error
-from oastream.chat import Translator
+from oastream.events import sse
+from oastream.events.api_error import ApiError, event_error, read_error
+from oastream.events.chat import Translator
 from oastream.exits import TRANSIENT, Failure, Outcome, Verdict, failure
 from oastream.lenient_json import parse_json
 from oastream.text import one_line

@@ -13,15 +13,15 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from oastream.attempt import Attempt, Session
-from oastream.endpoint import Request
+from oastream.attempts.attempt import Attempt, Session
+from oastream.events.reply import Reply
 from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict
-from oastream.reply import Reply
-from oastream.sinks import Sink, error_fields
+from oastream.http.request import Request
+from oastream.output.formats import Sink, error_fields
 
 if TYPE_CHECKING:
-    from oastream.job import Job
-    from oastream.retry import Decision, Situation, Step
+    from oastream.attempts.background import Job
+    from oastream.attempts.retry import Decision, Situation, Step
 
 CANCEL_TIME = 2.0
 """Seconds that cancelling the server's job may take when a signal ends the run."""
@@ -63,7 +63,7 @@ class Attempts:
         verdict = self._ask() if self._job is None else self._resume(self._job)
         if verdict.answered:
             return verdict  # as most runs end; what decides on another attempt takes 2 % of one, and is not loaded
-        from oastream.retry import Step, next_step
+        from oastream.attempts.retry import Step, next_step
 
         step = Step.ASK if self._has_question else Step.RESUME
         progress = 0
@@ -85,7 +85,7 @@ class Attempts:
     # One attempt -------------------------------------------------------------------------------------------------
 
     def _attempt(self, step: Step) -> Verdict:
-        from oastream.retry import Step
+        from oastream.attempts.retry import Step
 
         job = self._job
         if step is Step.RESUME and job is not None:
@@ -105,7 +105,7 @@ class Attempts:
         return self._through(lambda attempt: attempt.stream(self._request))
 
     def _new_job(self, response_id: str | None = None) -> Job:
-        from oastream.job import Job  # in the background only
+        from oastream.attempts.background import Job  # in the background only
 
         return Job(self._request, response_id)
 
@@ -136,7 +136,7 @@ class Attempts:
         return self._job is not None and self._job.can_be_taken_up
 
     def _situation(self, step: Step, verdict: Verdict, has_progress: bool) -> Situation:
-        from oastream.retry import Remains, Situation, Step
+        from oastream.attempts.retry import Remains, Situation, Step
 
         session = self._session
         in_vain = step is Step.RESUME and not has_progress and _brought_nothing(verdict)

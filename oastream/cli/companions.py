@@ -22,7 +22,7 @@ PLACES = {
 
 def companion(program: str, kind: str) -> str:
     """The text of a program's file. Raises `Failure` with outcome config where an installation lacks it."""
-    package = os.path.dirname(os.path.abspath(__file__))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     path = PLACES[kind].format(program)
     for folder in (os.path.join(package, "share"), os.path.dirname(package)):
         try:

@@ -22,14 +22,14 @@ from typing import Any
 
 import orjson
 
-from oastream.attempt import Open, Source
-from oastream.decode import is_answer
-from oastream.endpoint import Request
+from oastream.attempts.attempt import Open, Source
+from oastream.events.decode import is_answer
 from oastream.exits import ANSWERED, TABLE, Failure, Outcome, Verdict, failure
-from oastream.http1 import Cut
+from oastream.http.http1 import Cut
+from oastream.http.request import Request
+from oastream.input.prompt import Reader
 from oastream.lenient_json import dumps
-from oastream.output import unwritable
-from oastream.prompt import Reader
+from oastream.output.destination import unwritable
 from oastream.reading import open_file
 from oastream.redaction import StreamMask, redacted, shown_url
 from oastream.watch import Watch

@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 
 from oastream.exits import Failure, Outcome, failure
+from oastream.input.chat_messages import chat_messages
+from oastream.input.prompt import argument
 from oastream.lenient_json import dumps_exactly
 from oastream.options import Options
-from oastream.prompt import argument
-from oastream.turns import chat_messages
 
 DEFAULT_MODEL = "gpt-5-mini"
 

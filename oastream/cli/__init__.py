@@ -1,0 +1,5 @@
+"""The command line, the environment and the configuration file → `Options`.
+
+In: argv, variables, TOML. Out: one `Options` record, or the text of --help and its like. The rest of the program knows
+none of the three.
+"""
