@@ -1,7 +1,21 @@
 """oastream puts a language model into a Unix pipe.
 
-`pipeline.py` is the way of one run, on one page. Decisions about it, and what was measured (2026-11, two cores,
-Python 3.11; ratios of one run):
+Data goes one way, and the folders are its stages, in this order:
+
+    cli/        argv, variables, config.toml  → Options
+    input/      Options, stdin, files         → the body of a request
+    http/       a request                     → the bytes of its reply
+    events/     bytes                         → events, the reply they make up, the verdict on it; no I/O
+    attempts/   whether another request follows, and what of its stream is passed on
+    output/     events, messages              → formats, stdout, files, stderr
+    mock/       the scripted server, a program of its own
+
+`main.py` is the process, `pipeline.py` the way of one run, on one page, `list_models.py` the other thing that a run can
+be. Every room may stand on the modules beside them: how a run ends (`exits`), what was asked for (`options`), every
+wait (`watch`, `threads`, `reading`, `commands`, `writer`), files that are replaced whole (`files`), what must not be
+shown (`redaction`), text and JSON as servers write them (`text`, `lenient_json`), and what loads late (`lazy_imports`).
+
+Decisions, and what was measured (2026-11, two cores, Python 3.11; ratios of one run):
 
 *One blocking loop, not asyncio.* `watch.py` waits with one `poll` for the file in question, a signal and stdout's
 reader at once, so that deadlines, cancellation and a reader that has gone are one mechanism in every wait. asyncio
@@ -17,11 +31,11 @@ would have brought is in small modules of our own: `dial` (several addresses rac
 `tls` (TLS within TLS, for https proxies); `connect` puts them together.
 
 *Start-up is counted in instructions,* which do not depend on the machine's mood (valgrind, millions, of a whole
-20-event answer): 222, of which bare Python takes 32, click and orjson with all that they import 100, the parts of the
-standard library beside those 25. Records are named tuples, not dataclasses, whose generated code took 34; `deferred`
-keeps out 26; no garbage is looked for while modules load, 8. All is loaded before stdin is read, so that it is done
-by the time the program upstream has something to say; what only TLS needs, 27, loads while the connection opens. What
-else could wait for that, decoding and framing, is 17: not worth the detour.
+20-event answer): 225, of which bare Python takes 32, click and orjson with all that they import 100, the parts of the
+standard library beside those 25. Records are named tuples, not dataclasses, whose generated code took 34;
+`lazy_imports` keeps out 26; no garbage is looked for while modules load, 8. All is loaded before stdin is read, so that
+it is done by the time the program upstream has something to say; what only TLS needs, 27, loads while the connection
+opens. What else could wait for that, decoding and framing, is 17: not worth the detour.
 """
 
 __version__ = "0.1.0"
