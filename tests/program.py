@@ -33,6 +33,22 @@ atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 Environment = Mapping[str, str | None]
 NOTHING: Environment = {}
 
+FILE_OPTIONS: dict[str, tuple[str, ...]] = {
+    "file": ("-f", "{}", "hi"),
+    "attach": ("-a", "{}", "hi"),
+    "system": ("-s", "@{}", "hi"),
+    "tools": ("--tools", "{}", "hi"),
+    "schema": ("--schema", "{}", "hi"),
+    "body": ("--body", "{}", "hi"),
+    "history": ("--history", "{}", "hi"),
+    "tool-output": ("--tool-output", "call_1=@{}"),
+    "api-key-file": ("--api-key-file", "{}", "hi"),
+    "replay": ("--replay", "{}"),
+    "output": ("-o", "{}", "hi"),
+    "record": ("--record", "{}", "hi"),
+}
+"""Every option that names a file, in a command line that uses it; `{}` stands for the file."""
+
 
 def _unignore_signals() -> None:
     """A suite that runs under nohup or in the background of a script would hand its ignored signals on."""

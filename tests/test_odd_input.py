@@ -10,7 +10,7 @@ import pytest
 
 from oastream.cli import parse
 from tests import forked
-from tests.program import Environment
+from tests.program import FILE_OPTIONS, Environment
 from tests.streams import chat_body, message, responses_body
 from tests.wire import Server, serve, sse_response
 
@@ -96,21 +96,7 @@ SCHEMAS: dict[str, bytes] = {
     "name-odd": b'{"name":5,"schema":{"type":"object"},"strict":"x"}',
     "title-odd": b'{"title":["x"],"type":"object"}',
 }
-FILES: dict[str, tuple[str, ...]] = {
-    "file": ("-f", "{}", "hi"),
-    "attach": ("-a", "{}", "hi"),
-    "system": ("-s", "@{}", "hi"),
-    "tools": ("--tools", "{}", "hi"),
-    "schema": ("--schema", "{}", "hi"),
-    "body": ("--body", "{}", "hi"),
-    "history": ("--history", "{}", "hi"),
-    "tool-output": ("--tool-output", "call_1=@{}"),
-    "api-key-file": ("--api-key-file", "{}", "hi"),
-    "replay": ("--replay", "{}"),
-    "output": ("-o", "{}", "hi"),
-    "record": ("--record", "{}", "hi"),
-    "config": ("hi",),
-}
+FILES: dict[str, tuple[str, ...]] = {**FILE_OPTIONS, "config": ("hi",)}
 STATUSES = {"config": {0, 6}, "api-key-file": {0, 6}, "schema": {8, 14}, "replay": {8}, "output": {0}, "record": {0}}
 INPUT = {0, 8}
 """Of the others: good enough to be sent, or not."""

@@ -24,18 +24,6 @@ HELLO = sse_response(responses_body(message("Hello")))
 YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("ca") / "ca.pem"
-    authority.cert_pem.write_to_path(str(file))
-    return file
-
-
 def context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(made)
@@ -53,13 +41,13 @@ def run(server: Server, bundle: Path | str | None, *args: str) -> Result:
     return oastream("--base-url", server.url, "--retry-delay", "0.01", *args, "hi", env=env)
 
 
-def test_a_trusted_certificate_is_fine(server: Server, bundle: Path) -> None:
+def test_a_trusted_certificate_is_fine(server: Server, bundle: str) -> None:
     result = run(server, bundle)
     assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
 
 
 @pytest.mark.parametrize("status", [413, 200])
-def test_a_reply_may_come_while_the_body_goes_up(status: int, authority: trustme.CA, bundle: Path) -> None:
+def test_a_reply_may_come_while_the_body_goes_up(status: int, authority: trustme.CA, bundle: str) -> None:
     """Reading and writing take turns on one TLS connection: each may find that it must wait."""
     certificate, done = context(authority.issue_cert("127.0.0.1")), threading.Event()
 
@@ -75,7 +63,7 @@ def test_a_reply_may_come_while_the_body_goes_up(status: int, authority: trustme
             connection.sendall(responses_body(message("Hello")))
 
     with listening(play) as url:
-        env = {"SSL_CERT_FILE": str(bundle)}
+        env = {"SSL_CERT_FILE": bundle}
         where = ("--base-url", url.replace("http:", "https:"), "--first-event-timeout", "15", "--retry", "0")
         result = oastream(*where, stdin=b"x" * (12 << 20), env=env)
         done.set()
@@ -83,11 +71,11 @@ def test_a_reply_may_come_while_the_body_goes_up(status: int, authority: trustme
     assert result.seconds < 10
 
 
-def test_a_name_in_ascii_loads_no_codec_for_others(server: Server, bundle: Path) -> None:
+def test_a_name_in_ascii_loads_no_codec_for_others(server: Server, bundle: str) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "oastream", "--base-url", server.url, "hi"]
     done = subprocess.run(
         command,
-        env=environment({"SSL_CERT_FILE": str(bundle)}),
+        env=environment({"SSL_CERT_FILE": bundle}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=True,
@@ -96,11 +84,11 @@ def test_a_name_in_ascii_loads_no_codec_for_others(server: Server, bundle: Path)
     assert b"encodings.idna" not in done.stderr
 
 
-def test_a_final_dot_is_no_part_of_the_certified_name(authority: trustme.CA, bundle: Path, tmp_path: Path) -> None:
+def test_a_final_dot_is_no_part_of_the_certified_name(authority: trustme.CA, bundle: str, tmp_path: Path) -> None:
     names = resolving(tmp_path, {"api.example.test.": ["127.0.0.1"]})
     with serve(HELLO, tls=context(authority.issue_cert("api.example.test"))) as server:
         url = f"https://api.example.test.:{server.port}/v1"
-        result = oastream("--base-url", url, "hi", env={"SSL_CERT_FILE": str(bundle), **names})
+        result = oastream("--base-url", url, "hi", env={"SSL_CERT_FILE": bundle, **names})
     assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
 
 
@@ -111,14 +99,14 @@ def test_an_untrusted_certificate_exits_27_and_is_not_tried_again(server: Server
     assert server.connections == 1
 
 
-def test_a_certificate_of_another_host_exits_27(authority: trustme.CA, bundle: Path) -> None:
+def test_a_certificate_of_another_host_exits_27(authority: trustme.CA, bundle: str) -> None:
     with serve(HELLO, tls=context(authority.issue_cert("example.org"))) as server:
         result = run(server, bundle)
     assert result.status == 27
     assert result.message
 
 
-def test_an_expired_certificate_exits_27(authority: trustme.CA, bundle: Path) -> None:
+def test_an_expired_certificate_exits_27(authority: trustme.CA, bundle: str) -> None:
     with serve(HELLO, tls=context(authority.issue_cert("127.0.0.1", not_after=YESTERDAY))) as server:
         result = run(server, bundle)
     assert result.status == 27
@@ -152,14 +140,14 @@ def unclean(reply: bytes) -> Reply:
     return sse_response(reply, "close", ending=[drop])
 
 
-def test_an_unclean_end_after_the_terminal_event_is_complete(authority: trustme.CA, bundle: Path) -> None:
+def test_an_unclean_end_after_the_terminal_event_is_complete(authority: trustme.CA, bundle: str) -> None:
     tls = context(authority.issue_cert("127.0.0.1"))
     with serve(unclean(responses_body(message("Hello"))), tls=tls) as server:
         result = run(server, bundle)
     assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
 
 
-def test_an_unclean_end_before_the_terminal_event_exits_40(authority: trustme.CA, bundle: Path) -> None:
+def test_an_unclean_end_before_the_terminal_event_exits_40(authority: trustme.CA, bundle: str) -> None:
     tls = context(authority.issue_cert("127.0.0.1"))
     with serve(unclean(responses_start("Hello")), tls=tls) as server:
         result = run(server, bundle)

@@ -48,18 +48,6 @@ SOON = 10.0
 HEAVY = {"openai", "httpx2", "httpcore2", "asyncio", "anyio", "http.client", "email", "encodings.idna"}
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    file = tmp_path_factory.mktemp("ca") / "ca.pem"
-    authority.cert_pem.write_to_path(str(file))
-    return str(file)
-
-
 def context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(made)

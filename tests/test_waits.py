@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.program import COMMAND, Environment, environment, finish, oastream, start
+from tests.program import COMMAND, FILE_OPTIONS, Environment, environment, finish, oastream, start
 from tests.servers import until
 from tests.streams import message, responses_body
 from tests.wire import serve, sse_response, stall
@@ -21,19 +21,7 @@ SOON = 10.0  # seconds: only a hang takes longer
 NOWHERE = ("--base-url", "http://127.0.0.1:1/v1")
 ANSWER = sse_response(responses_body(message("ok")))
 
-FIFOS: dict[str, tuple[str, ...]] = {
-    "file": ("-f", "{}", "hi"),
-    "attach": ("-a", "{}", "hi"),
-    "replay": ("--replay", "{}"),
-    "output": ("-o", "{}", "hi"),
-    "record": ("--record", "{}", "hi"),
-    "api-key-file": ("--api-key-file", "{}", "hi"),
-    "schema": ("--schema", "{}", "hi"),
-    "tools": ("--tools", "{}", "hi"),
-    "body": ("--body", "{}", "hi"),
-    "system": ("-s", "@{}", "hi"),
-    "tool-output": ("--tool-output", "call_1=@{}"),
-}
+FIFOS = {name: words for name, words in FILE_OPTIONS.items() if name != "history"}  # which a FIFO cannot be
 COMMANDS = {
     "sleep": "sleep 60",
     "pipe": "sleep 60 | cat",
