@@ -149,7 +149,7 @@ class Failure(Exception):
         self.verdict = verdict
 
 
-def failure(outcome: Outcome, what: str, why: object = "", hint: str = "") -> Failure:
+def failure_of(outcome: Outcome, what: str, why: object = "", hint: str = "") -> Failure:
     """A `Failure` from its words alone."""
     return Failure(Verdict(outcome, what, str(why), hint))
 
@@ -157,7 +157,7 @@ def failure(outcome: Outcome, what: str, why: object = "", hint: str = "") -> Fa
 def internal_error(error: Exception) -> Failure:
     """What no part of the program expects."""
     why = f"{type(error).__name__}: {error}"
-    return failure(Outcome.INTERNAL, "internal error", why, "this is a bug in oastream; please report it")
+    return failure_of(Outcome.INTERNAL, "internal error", why, "this is a bug in oastream; please report it")
 
 
 def exit_status(verdict: Verdict, accepted: Collection[Outcome] = ()) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from oastream.attempts.attempt import Figures, Open, Session, Source
 from oastream.attempts.attempts import Attempts
 from oastream.attempts.deadlines import Deadlines
-from oastream.exits import Failure, Outcome, Verdict, exit_status, failure, internal_error
+from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
 from oastream.http.credentials import find_key, named_key
 from oastream.http.request import Request, build_request
 from oastream.input.body import Body, encoded, offered_tools
@@ -375,7 +375,7 @@ def check_files(options: Options) -> None:
         from oastream.files import is_same  # one file is not the same as another
 
         if is_same(first, second) and not is_special(first):
-            raise failure(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
+            raise failure_of(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
 
 
 @contextlib.contextmanager
@@ -391,7 +391,7 @@ def server_for(options: Options) -> Iterator[str]:
     try:
         server = serve(plan_from_url(base_url))
     except (ValueError, OSError) as error:
-        raise failure(Outcome.USAGE, f"bad --base-url {base_url!r}", error) from error
+        raise failure_of(Outcome.USAGE, f"bad --base-url {base_url!r}", error) from error
     try:
         yield server.url
     finally:

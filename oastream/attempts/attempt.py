@@ -14,7 +14,7 @@ from oastream.attempts.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.attempts.http_error import rejection
 from oastream.events.decode import Chat, Decoded, Decoder, Responses, parse_document
 from oastream.events.reply import Reply
-from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.http1 import Cut
 from oastream.http.request import Request
 from oastream.options import Options
@@ -283,7 +283,7 @@ class Attempt:
         detaches = self._session.options.detach
         if job.is_ignored and detaches:
             why = "its answer would end with the connection, so it was not waited for"
-            raise failure(Outcome.NOT_API, "the server ignores background", why, "ask without --detach")
+            raise failure_of(Outcome.NOT_API, "the server ignores background", why, "ask without --detach")
         if job.is_ignored:
             self._session.messages.once("the server ignores background: a stream that breaks off cannot be resumed")
         return is_new
@@ -368,9 +368,9 @@ class Attempt:
             while (chunk := source.read(deadline)) is not None:
                 body += chunk
                 if len(body) > self._session.options.max_event_bytes:
-                    raise failure(Outcome.MALFORMED, "the response is too large", "over --max-event-bytes")
+                    raise failure_of(Outcome.MALFORMED, "the response is too large", "over --max-event-bytes")
         except Cut as cut:
-            raise failure(Outcome.UNREACHABLE, "no answer", str(cut)) from cut
+            raise failure_of(Outcome.UNREACHABLE, "no answer", str(cut)) from cut
         return bytes(body)
 
     # What went wrong ---------------------------------------------------------------------------------------------
@@ -382,8 +382,8 @@ class Attempt:
 
     def _truncation_failure(self, why: str) -> Failure:
         if not self._decoder.payloads and not self._resumed:
-            return failure(Outcome.UNREACHABLE, "no answer", "the reply ended before its first event")
-        return failure(Outcome.INTERRUPTED, "the answer broke off", why, self._decoder.hint)
+            return failure_of(Outcome.UNREACHABLE, "no answer", "the reply ended before its first event")
+        return failure_of(Outcome.INTERRUPTED, "the answer broke off", why, self._decoder.hint)
 
     def _deadline_verdict(self) -> Verdict:
         """Which deadline has passed."""

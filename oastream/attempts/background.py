@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, quote
 from oastream.attempts.retry import Remains
 from oastream.events.api_error import event_error
 from oastream.events.decode import error_verdict
-from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
 from oastream.lenient_json import dumps
 from oastream.text import one_line
@@ -106,7 +106,7 @@ class Job:
             if number <= self.last:
                 return False
             if number > self.last + 1:
-                raise failure(Outcome.MALFORMED, "a gap in the answer", f"event {self.last + 1} is missing")
+                raise failure_of(Outcome.MALFORMED, "a gap in the answer", f"event {self.last + 1} is missing")
             self.last = number
         self._advance(kind)
         return True
@@ -131,7 +131,7 @@ class Job:
         """
         self._has_numbers = False
         if self._is_resumed and kind not in _TERMINAL_EVENTS:
-            raise failure(Outcome.MALFORMED, "the answer cannot be continued", "its events have no numbers")
+            raise failure_of(Outcome.MALFORMED, "the answer cannot be continued", "its events have no numbers")
 
     def _repeats_first(self, number: int) -> bool:
         """Whether the server sends 0 with every event (LiteLLM #28899)."""
