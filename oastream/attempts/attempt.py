@@ -133,7 +133,7 @@ class Attempt:
             verdict = self._deadline_verdict() if not self._must_leave else self._leave_queued()
         secrets = self._session.messages.secrets  # servers repeat the key that they reject
         code, request_id = (text and redacted(text, secrets) for text in (verdict.code, self._request_id))
-        return verdict._replace(why=redacted(verdict.why, secrets), code=code, request_id=request_id)
+        return verdict._replace(detail=redacted(verdict.detail, secrets), code=code, request_id=request_id)
 
     # Streaming ---------------------------------------------------------------------------------------------------
 

@@ -177,12 +177,12 @@ class Attempts:
         self._failures += 1
         self._report(decision, verdict, decision.delay)
         until = self._session.deadlines.now() + decision.delay
-        self._session.messages.phase(f"{verdict.what}; trying again in", until)
+        self._session.messages.phase(f"{verdict.summary}; trying again in", until)
         self._session.watch.sleep(until)
         self._session.messages.phase("waiting")
 
     def _report(self, decision: Decision, verdict: Verdict, delay: float) -> None:
-        what = verdict.what or verdict.outcome.value
+        what = verdict.summary or verdict.outcome.value
         count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
         if decision.step.resumes:
             self._session.figures.resumes += 1
@@ -268,8 +268,8 @@ class Attempts:
         """Once output has begun, what keeps the rest away is the reason, not the status: 3x says there is none."""
         if not self.reply.output_began or verdict.outcome in (*BROKEN_OFF, Outcome.SIGNAL, Outcome.OUTPUT):
             return verdict
-        why = ": ".join(filter(None, (verdict.what, verdict.why)))
-        return verdict._replace(outcome=self._last_break_off, what="the answer broke off", why=why)
+        why = ": ".join(filter(None, (verdict.summary, verdict.detail)))
+        return verdict._replace(outcome=self._last_break_off, summary="the answer broke off", detail=why)
 
     def _cancel(self, job: Job) -> None:
         session = self._session

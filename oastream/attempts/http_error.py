@@ -29,7 +29,7 @@ def rejection(status: int, headers: Mapping[str, str], body: bytes, request: Req
     verdict = error_verdict(error or ApiError(f"HTTP {status}"), status)
     if status == 407:
         hint = "its URL needs them, or others than it has: http://USER:PASSWORD@HOST:PORT"
-        verdict = verdict._replace(what="the proxy wants credentials", hint=hint)
+        verdict = verdict._replace(summary="the proxy wants credentials", hint=hint)
     if verdict.outcome is Outcome.NOT_FOUND:
         verdict = verdict._replace(hint=_not_found_hint(error, request))
     if verdict.outcome is Outcome.AUTH:

@@ -176,7 +176,7 @@ class BaseUrl(click.ParamType[str]):
         except Failure as error:
             from oastream.redaction import shown_text
 
-            self.fail(f"{shown_text(value)!r}: {error.verdict.why}", param, ctx)
+            self.fail(f"{shown_text(value)!r}: {error.verdict.detail}", param, ctx)
         return str(value)
 
     def _check_plan(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> None:

@@ -68,7 +68,7 @@ class Schema(NamedTuple):
         count = f"{len(errors)} error{'s' if len(errors) != 1 else ''}"
         more = [f"and {len(errors) - MAX_ERRORS} more"] if len(errors) > MAX_ERRORS else []
         details = (*errors[:MAX_ERRORS], *more)
-        return Verdict(Outcome.SCHEMA, "the answer does not fit the schema", count, hint, details=details)
+        return Verdict(Outcome.SCHEMA, "the answer does not fit the schema", count, hint, more_lines=details)
 
     def _errors(self, text: str) -> Iterator[str]:
         try:
