@@ -27,12 +27,12 @@ from oastream.output.formats import SINKS, EagerTools, ResponseId, Sink, SseEven
 from oastream.output.status_line import TICK, StatusLine, wanted
 from oastream.output.stderr import STDERR, Messages
 from oastream.redaction import REDACTED, shown_body
-from oastream.watch import Watch, signalled
+from oastream.watch import Watch, signal_failure
 
 if TYPE_CHECKING:
     from oastream.http.cloud import Cloud
 
-LAST_WORDS = 1.0
+FINAL_WRITE_TIMEOUT = 1.0
 """Seconds that the end record, or the message, may take when a signal or --max-time ends the run and nobody reads."""
 SHORTEST_RATE = 0.05
 """Seconds below which an answer came in one piece: tokens per second would be a figure of the clock."""
@@ -103,7 +103,7 @@ class Run:
         options = self._options
         if wanted(self._environ, options.quiet, options.verbose):
             self._messages.status = StatusLine(self._watch.now, self._messages.offer)
-            self._watch.on_tick, self._watch.tick = self._messages.tick, TICK
+            self._watch.on_tick, self._watch.tick_interval = self._messages.tick, TICK
 
     # The parts ---------------------------------------------------------------------------------------------------
 
@@ -259,7 +259,7 @@ class Run:
         if verdict.signal is not None or verdict.outcome is Outcome.OUTPUT:
             return verdict
         if self._watch.caught:
-            return signalled(self._watch.caught).verdict
+            return signal_failure(self._watch.caught).verdict
         return self._messages.interrupted or verdict
 
     def _late(self) -> Verdict:
@@ -276,8 +276,8 @@ class Run:
         While stdout may still be written, it matters whether anybody reads it.
         """
         if verdict.signal is not None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE):
-            self._watch.heed()
-        soon = self._watch.now() + LAST_WORDS
+            self._watch.acknowledge_signal()
+        soon = self._watch.now() + FINAL_WRITE_TIMEOUT
         until = soon if verdict.signal is not None else max(soon, self._deadline)
         self._last_words_end = self._messages.deadline = min(until, self._last_words_end)
         return self._last_words_end

@@ -245,7 +245,7 @@ class Attempts:
             return verdict._replace(hint=f"the server has no response {job.shown_id}; {why}")
         still = f"response {job.shown_id} is still running; resume it with: {job.resume_command}"
         if verdict.signal is not None:
-            self._session.watch.heed()  # or the message would not wait for a stderr that is not ready
+            self._session.watch.acknowledge_signal()  # or the message would not wait for a stderr that is not ready
             self._session.messages.line(still)
             return verdict
         may_leave = job.leave_by < math.inf  # its id is written
@@ -273,7 +273,7 @@ class Attempts:
 
     def _cancel(self, job: Job) -> None:
         session = self._session
-        session.watch.heed()
+        session.watch.acknowledge_signal()
         deadline = session.deadlines.now() + CANCEL_TIME
         try:
             with session.open(job.cancel_request(), deadline, deadline) as source:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.reading import open_file
-from oastream.watch import Watch, signalled
+from oastream.watch import Watch, signal_failure
 from oastream.writer import Writer
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Direct:
         try:
             self._writer.write(data, deadline)
         except BrokenPipeError as error:
-            raise signalled(signal.SIGPIPE) from error
+            raise signal_failure(signal.SIGPIPE) from error
         except OSError as error:
             if isinstance(error, TimeoutError) and error.errno is None:  # the deadline's, not the system's
                 raise
