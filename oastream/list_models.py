@@ -55,7 +55,7 @@ class Listing(Attempts):
         self._environ = environ
 
     def _ask(self) -> Verdict:
-        self._session.figures.attempts += 1
+        self._session.stats.attempts += 1
         return self._through(lambda attempt: attempt.fetch(self._request, self._take))
 
     def _take(self, body: bytes) -> Verdict:

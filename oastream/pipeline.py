@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from oastream.attempts.attempt import Figures, Open, Session, Source
+from oastream.attempts.attempt import OpenSource, RunStats, Session, Source
 from oastream.attempts.attempts import Attempts
 from oastream.attempts.deadlines import Deadlines
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
@@ -56,8 +56,8 @@ class Run:
         self._stdout_open = stdout_open
         self._messages = messages
         self._watch = watch
-        self._figures = Figures(watch.now())
-        self._deadline = self._figures.started + options.max_time if options.max_time else math.inf
+        self._stats = RunStats(watch.now())
+        self._deadline = self._stats.started + options.max_time if options.max_time else math.inf
         self._last_words_end = math.inf
         self._output: Output | None = None
         self._attempts: Attempts | None = None
@@ -90,12 +90,12 @@ class Run:
             raise Failure(self._options.misconfigured)
         body = self._body()
         self._choices = _choices(body)
-        with server_for(self._options) as base_url, self._opener() as (open_source, more):
+        with server_for(self._options) as base_url, self._opener() as (open_source, can_reopen):
             request = self._request(base_url, encoded(body))
             if self._options.dry_run:
                 return self._show(request, body)
             self._show_waits()
-            self._attempts = self._new_attempts(request, body, open_source, more)
+            self._attempts = self._new_attempts(request, body, open_source, can_reopen)
             return self._attempts.run()
 
     def _show_waits(self) -> None:
@@ -119,7 +119,7 @@ class Run:
         return self._question.body(self._stdin, self._deadline)
 
     @contextlib.contextmanager
-    def _opener(self) -> Iterator[tuple[Open, Callable[[], bool]]]:
+    def _opener(self) -> Iterator[tuple[OpenSource, Callable[[], bool]]]:
         """What opens a source of bytes (a server, recorded or not, or a recording), and whether it can do so again."""
         options = self._options
         if options.replay is None and (options.record is None or options.dry_run):
@@ -130,7 +130,7 @@ class Run:
         if options.replay is not None:
             player = Player(options.replay, options.realtime, self._watch, self._deadline)
             self._choices = player.choices
-            yield player.open, player.more
+            yield player.open, player.can_reopen
             return
         assert options.record is not None
         recorder = Recorder(
@@ -173,19 +173,21 @@ class Run:
 
         return open_response(request, self._environ, self._watch, connect_deadline, deadline)
 
-    def _new_attempts(self, request: Request, body: Body, open_source: Open, more: Callable[[], bool]) -> Attempts:
+    def _new_attempts(
+        self, request: Request, body: Body, open_source: OpenSource, can_reopen: Callable[[], bool]
+    ) -> Attempts:
         assert self._output is not None
         options = self._options
-        deadlines = Deadlines(options, self._watch.now, self._figures.started)
+        deadlines = Deadlines(options, self._watch.now, self._stats.started)
         session = Session(
             options,
             self._output,
             self._messages,
-            self._figures,
+            self._stats,
             deadlines,
             open_source,
             self._watch,
-            more,
+            can_reopen,
             self._choices,
             keep_text=options.history is not None or options.schema is not None,
             asked=self._asked(body),
@@ -314,32 +316,32 @@ class Run:
         if isinstance(output, Held) and not delivers:
             output.reset()
             sink.take()
-        sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._shown_figures()))
+        sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
         if data := sink.take():
             output.write(data, deadline)
         output.finish(delivers, deadline)
 
-    def _shown_figures(self) -> dict[str, Any]:
+    def _stats_fields(self) -> dict[str, Any]:
         reply = self._attempts.reply if self._attempts is not None else None
-        figures = self._figures
+        stats = self._stats
         return {
             "response_id": reply and reply.response_id,
             "model": reply and reply.model,
             "usage": reply and reply.usage,
-            "attempts": figures.attempts,
-            "resumes": figures.resumes,
-            "first_event_ms": self._milliseconds(figures.first_event),
-            "first_text_ms": self._milliseconds(figures.first_text),
+            "attempts": stats.attempts,
+            "resumes": stats.resumes,
+            "first_event_ms": self._milliseconds(stats.first_event),
+            "first_text_ms": self._milliseconds(stats.first_text),
             "elapsed_ms": self._milliseconds(self._watch.now()),
         }
 
     def _milliseconds(self, moment: float | None) -> int | None:
-        return None if moment is None else round((moment - self._figures.started) * 1000)
+        return None if moment is None else round((moment - self._stats.started) * 1000)
 
     def _show_stats(self, verdict: Verdict) -> None:
         if self._options.stats is None or self._attempts is None:
             return
-        figures = self._shown_figures() | {"request_id": verdict.request_id}
+        figures = self._stats_fields() | {"request_id": verdict.request_id}
         if self._options.stats == "json":
             self._messages.raw(dumps(figures).decode())
         else:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oastream.attempts.http_error import rejection, retry_after
+from oastream.attempts.http_error import http_error_verdict, retry_after
 from oastream.exits import Outcome
 from oastream.http.request import Request
 from tests import forked
@@ -242,7 +242,7 @@ def test_a_key_that_is_not_accepted_comes_from_somewhere(source: str, tmp_path: 
 )
 def test_a_key_at_a_foreign_host_may_be_anothers(host: str, hint: str) -> None:
     request = Request("POST", urlsplit(f"https://{host}/v1/responses"), (), b"{}", key_source="OPENAI_API_KEY")
-    verdict = rejection(401, {}, b"", request)
+    verdict = http_error_verdict(401, {}, b"", request)
     assert (verdict.outcome, verdict.hint) == (Outcome.AUTH, hint)
 
 

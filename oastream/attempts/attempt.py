@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from oastream.attempts.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
-from oastream.attempts.http_error import rejection
+from oastream.attempts.http_error import http_error_verdict
 from oastream.events.decode import Chat, Decoded, Decoder, Responses, parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
@@ -51,11 +51,11 @@ class Source(Protocol):
     def __exit__(self, *_: Any) -> None: ...
 
 
-Open = Callable[[Request, float, float], Source]
+OpenSource = Callable[[Request, float, float], Source]
 """Opens a source: the request, the deadline to connect, the deadline for the head of the reply."""
 
 
-class Figures:
+class RunStats:
     """What a run counts and times; times in seconds of the run's clock."""
 
     __slots__ = ("attempts", "first_event", "first_text", "resumes", "started")
@@ -71,7 +71,7 @@ class Figures:
 class Session(NamedTuple):
     """What every attempt of a run shares.
 
-    `more` tells whether a source can be opened again; `choices` is how many answers the request asks for;
+    `can_reopen` tells whether a source can be opened again; `choices` is how many answers the request asks for;
     `keep_text` whether the answer's text is needed after it was printed; `asked` are the fields of a response that
     repeat the request, for an API whose own chunks do not; `offered` are the names of its tools, None when they are not
     known.
@@ -80,11 +80,11 @@ class Session(NamedTuple):
     options: Options
     output: Output
     messages: Messages
-    figures: Figures
+    stats: RunStats
     deadlines: Deadlines
-    open: Open
+    open: OpenSource
     watch: Watch
-    more: Callable[[], bool]
+    can_reopen: Callable[[], bool]
     choices: int = 1
     keep_text: bool = False
     asked: dict[str, Any] | None = None
@@ -242,22 +242,22 @@ class Attempt:
 
     def _deliver(self, decoded: Iterable[Decoded]) -> None:
         """Events to the reply and the sink; what they bring is written before anything else is read."""
-        figures, now = self._session.figures, self._session.deadlines.now
+        stats, now = self._session.stats, self._session.deadlines.now
         job, reply, sink, attentive = self._job, self._reply, self._sink, self._watches_events
         try:
             for event, raw in decoded:
                 if job is not None and not self._accepts(job, event):
                     continue
-                if figures.first_event is None:
-                    figures.first_event = now()
+                if stats.first_event is None:
+                    stats.first_event = now()
                 try:
                     text = reply.feed(event)
                 except Failure:
                     if job is not None:
                         job.refuse()
                     raise
-                if text and figures.first_text is None:
-                    figures.first_text = now()
+                if text and stats.first_text is None:
+                    stats.first_text = now()
                     self._session.messages.begin_text()
                 sink.event(event, raw, text, reply)
                 if sink.is_full:
@@ -410,7 +410,7 @@ class Attempt:
         except Failure as failed:
             if failed.verdict.outcome is Outcome.SIGNAL:
                 raise
-        return rejection(source.status, source.headers, bytes(body), request)
+        return http_error_verdict(source.status, source.headers, bytes(body), request)
 
 
 def _trace_request(messages: Messages, request: Request) -> None:

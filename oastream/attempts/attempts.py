@@ -98,7 +98,7 @@ class Attempts:
         return self._through(lambda attempt: attempt.stream(job.stream_request()))
 
     def _ask(self) -> Verdict:
-        self._session.figures.attempts += 1
+        self._session.stats.attempts += 1
         self.sink = self._new_sink()
         self.reply = self._new_reply()
         self._job = self._new_job() if self._in_background else None
@@ -147,11 +147,11 @@ class Attempts:
             verdict._replace(retry_after=None) if replays else verdict,
             failures=self._failures + 1,
             retries=self._options.retry,
-            asked=session.figures.attempts,
+            asked=session.stats.attempts,
             remains=Remains.NOTHING if self._job is None else self._job.remains,
             is_written=self._committed and not session.output.held,
             has_question=self._has_question,
-            can_open=session.more(),
+            can_open=session.can_reopen(),
             is_queued=self._is_queued,
             in_vain=in_vain,
             is_garbled=self._job is not None and self._job.is_garbled,
@@ -185,14 +185,14 @@ class Attempts:
         what = verdict.summary or verdict.outcome.value
         count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
         if decision.step.resumes:
-            self._session.figures.resumes += 1
+            self._session.stats.resumes += 1
             self._session.messages.progress(f"{what}; resuming {count}")
             self._write_record(self._resume_record(verdict, delay))
             return
         self._session.messages.progress(f"{what}; retrying {count}")
         if self._session.output.held:
             self._take_back()
-        attempt = self._session.figures.attempts
+        attempt = self._session.stats.attempts
         self._write_record({"type": "oastream:retry", "attempt": attempt, **_cause(verdict, delay)})
 
     def _take_back(self) -> None:
@@ -208,9 +208,9 @@ class Attempts:
         job = self._job
         return {
             "type": "oastream:resume",
-            "resume": self._session.figures.resumes,
+            "resume": self._session.stats.resumes,
             "response_id": job and job.id,
-            "starting_after": job.last if job is not None and job.last >= 0 else None,
+            "starting_after": job.last_number if job is not None and job.last_number >= 0 else None,
             **_cause(verdict, delay),
         }
 

@@ -21,7 +21,7 @@ from oastream.redaction import credentials_in
 from oastream.text import one_line
 
 
-def rejection(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Verdict:
+def http_error_verdict(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Verdict:
     """The verdict of a reply to `request` with an HTTP status that is not 2xx."""
     error = error_in_body(body, status)
     if 300 <= status < 400:

@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from oastream.attempts.attempt import Open, Source
+from oastream.attempts.attempt import OpenSource, Source
 from oastream.events.decode import is_answer
 from oastream.exits import ANSWERED, TABLE, Failure, Outcome, Verdict, failure_of
 from oastream.http.http1 import Cut
@@ -56,7 +56,7 @@ class Recorder:
     def __init__(
         self,
         path: str,
-        live: Open,
+        live: OpenSource,
         secrets: Callable[[], tuple[str, ...]],
         watch: Watch,
         deadline: float = math.inf,
@@ -196,7 +196,7 @@ class Player:
         self.choices = max((a[0].get("choices", 1) for a in self._attempts if "failed" not in a[0]), default=1)
         """How many answers were asked for."""
 
-    def more(self) -> bool:
+    def can_reopen(self) -> bool:
         """Whether the recording has another attempt."""
         return bool(self._attempts)
 
