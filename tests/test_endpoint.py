@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from oastream.attempts.http_error import http_error_verdict, retry_after
 from oastream.exits import Outcome
 from oastream.http.request import Request
-from tests import forked
-from tests.program import CANARY, Environment, Result
-from tests.streams import dumps, message, responses_body
-from tests.wire import http_response, send, serve, sse_response
+from tests.support import forked
+from tests.support.program import CANARY, Environment, Result
+from tests.support.streams import dumps, message, responses_body
+from tests.support.wire import http_response, send, serve, sse_response
 
 OK = sse_response(responses_body(message("Hello")))
 NOTHING = "http://127.0.0.1:1/v1"
@@ -125,7 +125,7 @@ def test_a_header_that_frames_the_body_is_refused_with_a_reason(name: str) -> No
     "header", [f"Authorization Bearer {CANARY}", f"Bearer {CANARY}: x", f"{CANARY}", f":{CANARY}", f"X: {CANARY}\x01"]
 )
 def test_a_header_that_is_none_is_not_repeated(header: str) -> None:
-    """`tests.program` looks for the key in stderr."""
+    """`tests.support.program` looks for the key in stderr."""
     assert run("--base-url", NOTHING, "--header", header).status == 2
     assert run("--base-url", NOTHING, env={"OASTREAM_HEADER": header}).status == 6
 

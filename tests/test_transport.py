@@ -20,9 +20,9 @@ from oastream.http.connect import Line, translated
 from oastream.http.http1 import Cut
 from oastream.http.transport import Response
 from oastream.watch import Watch
-from tests.program import Result, environment, oastream
-from tests.streams import dumps, message, responses_body, responses_events, sse
-from tests.wire import chunk, fin, forever, head, http_response, listening, send, serve, sse_response, wait
+from tests.support.program import Result, environment, oastream
+from tests.support.streams import dumps, message, responses_body, responses_events, sse
+from tests.support.wire import chunk, fin, forever, head, http_response, listening, send, serve, sse_response, wait
 
 LARGE = b"x" * (24 << 20)
 """More than the buffers of both ends hold."""
