@@ -16,7 +16,7 @@ from oastream.events.decode import parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
-from oastream.output.formats import Sink
+from oastream.output.formats import Format
 from oastream.text import one_line, visible
 
 REMEMBERED = 1000
@@ -25,7 +25,7 @@ REMEMBERED = 1000
 Model = dict[str, Any]
 
 
-class ModelList(Sink):
+class ModelList(Format):
     """A list of models in one of the formats. It is no answer: no end record follows it."""
 
     def __init__(self, sanitized: bool, format: str) -> None:
@@ -49,9 +49,9 @@ class Listing(Attempts):
     """Gets the list, in as many attempts as it takes, and remembers it."""
 
     def __init__(
-        self, session: Session, request: Request, new_sink: Callable[[], Sink], environ: Mapping[str, str]
+        self, session: Session, request: Request, new_format: Callable[[], Format], environ: Mapping[str, str]
     ) -> None:
-        super().__init__(session, request, new_sink)
+        super().__init__(session, request, new_format)
         self._environ = environ
 
     def _ask(self) -> Verdict:
@@ -59,11 +59,11 @@ class Listing(Attempts):
         return self._through(lambda attempt: attempt.fetch(self._request, self._take))
 
     def _take(self, body: bytes) -> Verdict:
-        assert isinstance(self.sink, ModelList)
-        self.sink.document = parse_document(body, "the list of models")
-        self.sink.models = _models(self.sink.document)
+        assert isinstance(self.format, ModelList)
+        self.format.document = parse_document(body, "the list of models")
+        self.format.models = _models(self.format.document)
         if not self._options.base_url.startswith("mock:"):  # it ends with the run
-            remember(self._environ, ids(self.sink.models))
+            remember(self._environ, ids(self.format.models))
         return Verdict(Outcome.STOP)
 
 

@@ -38,17 +38,17 @@ def main() -> None:
 
 def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) -> tuple[Verdict, frozenset[Outcome]]:
     from oastream.cli.parse import Shown, parse
-    from oastream.output.stderr import Messages
+    from oastream.output.stderr import Reporter
 
-    messages = Messages(watch)
+    reporter = Reporter(watch)
     accepted: frozenset[Outcome] = frozenset()
     try:
         options = parse(words)
-        accepted, messages.verbose = options.ok, options.verbose
+        accepted, reporter.verbose = options.ok, options.verbose
         from oastream.input.prompt import stdin_kind
         from oastream.pipeline import Run
 
-        run = Run(options, os.environ, stdin_kind(stdin_open), stdout_open, watch, messages)
+        run = Run(options, os.environ, stdin_kind(stdin_open), stdout_open, watch, reporter)
         gc.freeze()
         gc.enable()
         return run.run(), accepted
@@ -58,7 +58,7 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) ->
         verdict = failed.verdict
     except Exception as error:
         verdict = internal_error(error).verdict
-    messages.verdict(verdict)
+    reporter.verdict(verdict)
     return verdict, accepted
 
 

@@ -18,14 +18,14 @@ from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, i
 from oastream.http.credentials import find_key, named_key
 from oastream.http.request import Request, build_request
 from oastream.input.body import Body, encoded, offered_tools
-from oastream.input.prompt import Stdin
+from oastream.input.prompt import StdinKind
 from oastream.input.question import Question
 from oastream.lenient_json import dumps
 from oastream.options import Options
 from oastream.output.destination import Held, Output, is_special, open_output
-from oastream.output.formats import SINKS, EagerTools, ResponseId, Sink, SseEvents, end_record
+from oastream.output.formats import FORMATS, EagerToolsFormat, Format, ResponseIdFormat, SseEventsFormat, end_record
 from oastream.output.status_line import TICK, StatusLine, wanted
-from oastream.output.stderr import STDERR, Messages
+from oastream.output.stderr import STDERR, Reporter
 from oastream.redaction import REDACTED, shown_body
 from oastream.watch import Watch, signal_failure
 
@@ -45,16 +45,16 @@ class Run:
         self,
         options: Options,
         environ: Mapping[str, str],
-        stdin: Stdin,
+        stdin: StdinKind,
         stdout_open: bool,
         watch: Watch,
-        messages: Messages,
+        reporter: Reporter,
     ) -> None:
         self._options = options
         self._environ = environ
         self._stdin = stdin
         self._stdout_open = stdout_open
-        self._messages = messages
+        self._reporter = reporter
         self._watch = watch
         self._stats = RunStats(watch.now())
         self._deadline = self._stats.started + options.max_time if options.max_time else math.inf
@@ -64,12 +64,12 @@ class Run:
         self._cloud: Cloud | None = None
         self._choices = 1
         """How many answers the request asks for, or the recorded one did."""
-        self._question = Question(options, watch, messages)
+        self._question = Question(options, watch, reporter)
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
         self._watch.catch_signals()
-        self._messages.deadline = self._deadline
+        self._reporter.deadline = self._deadline
         try:
             verdict = self._answer()
         except Failure as failed:
@@ -85,7 +85,7 @@ class Run:
         check_files(self._options)
         self._output = self._open_output()
         if self._output.shares(STDERR):
-            self._messages.answer = self._output
+            self._reporter.answer = self._output
         if self._options.misconfigured is not None:
             raise Failure(self._options.misconfigured)
         body = self._body()
@@ -102,8 +102,8 @@ class Run:
         """From here on the terminal is ours: until now stdin and the command that tells the key may have used it."""
         options = self._options
         if wanted(self._environ, options.quiet, options.verbose):
-            self._messages.status = StatusLine(self._watch.now, self._messages.offer)
-            self._watch.on_tick, self._watch.tick_interval = self._messages.tick, TICK
+            self._reporter.status = StatusLine(self._watch.now, self._reporter.offer)
+            self._watch.on_tick, self._watch.tick_interval = self._reporter.tick, TICK
 
     # The parts ---------------------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class Run:
             return
         assert options.record is not None
         recorder = Recorder(
-            options.record, self._live, lambda: self._messages.secrets, self._watch, self._deadline, self._choices
+            options.record, self._live, lambda: self._reporter.secrets, self._watch, self._deadline, self._choices
         )
         with recorder:
             yield recorder.open, lambda: True
@@ -145,11 +145,11 @@ class Run:
             from oastream.http.cloud import Cloud
 
             key = self._cloud_key()
-            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._messages, key)
+            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._reporter, key)
             request = cloud.request(body)
             return cloud.signed(request, math.inf) if options.dry_run else request
         request = build_request(options, self._environ, base_url, body, self._key(base_url))
-        self._messages.secrets = request.secrets
+        self._reporter.secrets = request.secrets
         return request
 
     def _key(self, base_url: str) -> str | None:
@@ -182,7 +182,7 @@ class Run:
         session = Session(
             options,
             self._output,
-            self._messages,
+            self._reporter,
             self._stats,
             deadlines,
             open_source,
@@ -196,9 +196,9 @@ class Run:
         if options.list_models:
             from oastream.list_models import Listing
 
-            return Listing(session, request, self._new_sink, environ=self._environ)
+            return Listing(session, request, self._new_format, environ=self._environ)
         in_background = options.background or options.detach
-        return Attempts(session, request, self._new_sink, in_background, options.resume)
+        return Attempts(session, request, self._new_format, in_background, options.resume)
 
     def _asked(self, body: Body) -> dict[str, Any] | None:
         """What a response repeats of the request, where somebody reads it and the API does not say it itself."""
@@ -215,7 +215,7 @@ class Run:
         self._output.write(dumps({**shown, "body": shown_body(body) or None}) + b"\n", self._deadline)
         return Verdict(Outcome.STOP)
 
-    def _new_sink(self) -> Sink:
+    def _new_format(self) -> Format:
         options = self._options
         on_terminal = self._output is not None and self._output.is_terminal
         sanitized = options.sanitize == "always" or (options.sanitize == "auto" and on_terminal)
@@ -224,14 +224,14 @@ class Run:
 
             return ModelList(sanitized, options.format)
         if options.dry_run:
-            return Sink(sanitized)
+            return Format(sanitized)
         if options.detach:
-            return ResponseId(sanitized)
+            return ResponseIdFormat(sanitized)
         if options.format == "tools" and options.eager:
-            return EagerTools(sanitized)
+            return EagerToolsFormat(sanitized)
         if options.format == "sse" and (options.background or options.resume):
-            return SseEvents(sanitized)
-        return SINKS[options.format](sanitized)
+            return SseEventsFormat(sanitized)
+        return FORMATS[options.format](sanitized)
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Run:
         """Complete the output, or take it back; write the end record; say on stderr how it ended."""
         verdict = self._interrupted(verdict)
         deadline = self._begin_last_words(verdict)
-        self._messages.begin_text()
+        self._reporter.begin_text()
         try:
             verdict = self._completed(verdict)
             self._write_end(verdict, deadline)
@@ -262,7 +262,7 @@ class Run:
             return verdict
         if self._watch.caught:
             return signal_failure(self._watch.caught).verdict
-        return self._messages.interrupted or verdict
+        return self._reporter.interrupted or verdict
 
     def _late(self) -> Verdict:
         """--max-time has passed, in a wait that has no limit of its own: somebody does not read."""
@@ -281,7 +281,7 @@ class Run:
             self._watch.acknowledge_signal()
         soon = self._watch.now() + FINAL_WRITE_TIMEOUT
         until = soon if verdict.signal is not None else max(soon, self._deadline)
-        self._last_words_end = self._messages.deadline = min(until, self._last_words_end)
+        self._last_words_end = self._reporter.deadline = min(until, self._last_words_end)
         return self._last_words_end
 
     def _delivers(self, verdict: Verdict) -> bool:
@@ -289,9 +289,9 @@ class Run:
         return exit_status(verdict, self._options.ok) == 0
 
     def _say(self, verdict: Verdict) -> None:
-        self._messages.end_reasoning()
-        if self._messages.verbose or not self._delivers(verdict):
-            self._messages.verdict(verdict)
+        self._reporter.end_reasoning()
+        if self._reporter.verbose or not self._delivers(verdict):
+            self._reporter.verdict(verdict)
         self._show_stats(verdict)
 
     def _completed(self, verdict: Verdict) -> Verdict:
@@ -300,7 +300,7 @@ class Run:
             return verdict
         reply = self._attempts.reply
         try:
-            self._attempts.sink.complete(reply)
+            self._attempts.format.complete(reply)
             verdict = self._question.checked(verdict, reply)
             self._question.keep(reply)
         except Failure as failed:
@@ -311,13 +311,13 @@ class Run:
         output = self._output
         if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
             return
-        sink = self._attempts.sink if self._attempts is not None else self._new_sink()
+        output_format = self._attempts.format if self._attempts is not None else self._new_format()
         delivers = self._delivers(verdict)
         if isinstance(output, Held) and not delivers:
             output.reset()
-            sink.take()
-        sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
-        if data := sink.take():
+            output_format.take()
+        output_format.record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
+        if data := output_format.take():
             output.write(data, deadline)
         output.finish(delivers, deadline)
 
@@ -343,9 +343,9 @@ class Run:
             return
         figures = self._stats_fields() | {"request_id": verdict.request_id}
         if self._options.stats == "json":
-            self._messages.raw(dumps(figures).decode())
+            self._reporter.raw(dumps(figures).decode())
         else:
-            self._messages.line(stats_line(figures))
+            self._reporter.line(stats_line(figures))
 
 
 def stats_line(figures: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import pytest
 from oastream.events.decode import Chat, Decoded, Decoder, Responses
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome
-from oastream.output.formats import SINKS
+from oastream.output.formats import FORMATS
 from tests.support import forked
 from tests.support.streams import Event, sse
 from tests.support.wire import Framing, Step, chunk, drop, head, rst, send, serve
@@ -37,24 +37,24 @@ def decoded(api: str, *pieces: bytes) -> list[Decoded]:
 
 
 def answer(api: str, format: str, *pieces: bytes) -> Answer:
-    sink = SINKS[format](False)
+    output_format = FORMATS[format](False)
     made = decoder(api)
-    reply = Reply(None, sink.prints_deltas, sink.assembles)
+    reply = Reply(None, output_format.prints_deltas, output_format.assembles)
     out = []
     for piece in (*pieces, None):
         if piece is not None:
-            sink.chunk(piece)
+            output_format.chunk(piece)
         for event, raw in made.close() if piece is None else made.feed(piece):
             if not reply.ended:
-                sink.event(event, raw, reply.feed(event), reply)
-        out.append(sink.take())
+                output_format.event(event, raw, reply.feed(event), reply)
+        out.append(output_format.take())
     verdict = reply.verdict(format == "tools")
     if verdict.answered:
         try:
-            sink.complete(reply)
+            output_format.complete(reply)
         except Failure as failed:
             verdict = failed.verdict
-        out.append(sink.take())
+        out.append(output_format.take())
     return verdict.outcome, b"".join(out)
 
 
@@ -68,7 +68,7 @@ def test_any_two_pieces_are_the_same_events(name: str, newline: str) -> None:
         assert decoded(stream.api, body[:offset], body[offset:]) == whole, f"cut at {offset}"
 
 
-@pytest.mark.parametrize("format", SINKS)
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", STREAMS)
 def test_two_pieces_are_the_same_answer(name: str, format: str) -> None:
     stream = STREAMS[name]
@@ -81,7 +81,7 @@ def test_two_pieces_are_the_same_answer(name: str, format: str) -> None:
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_body_that_ends_anywhere_is_a_prefix(name: str) -> None:
     stream = STREAMS[name]
-    whole = {format: answer(stream.api, format, stream.body) for format in SINKS}
+    whole = {format: answer(stream.api, format, stream.body) for format in FORMATS}
     assert whole["text"][1].decode() == f"{stream.text}\n"
     for offset in range(len(stream.body)):
         body = stream.body[:offset]

@@ -1,4 +1,4 @@
-"""One attempt: a request is sent, and what comes of it goes its way: bytes → events → reply and sink → output.
+"""One attempt: a request is sent, and what comes of it goes its way: bytes → events → reply and output_format → output.
 
 In: a request. Out: the verdict; what came of the answer is in the reply and has gone to the output. Whether another
 attempt follows is not decided here. Of the formats it knows only whether calls are what is wanted.
@@ -19,8 +19,8 @@ from oastream.http.http1 import Cut
 from oastream.http.request import Request
 from oastream.options import Options
 from oastream.output.destination import Output
-from oastream.output.formats import Sink
-from oastream.output.stderr import Messages
+from oastream.output.formats import Format
+from oastream.output.stderr import Reporter
 from oastream.redaction import redacted, shown_reply_header
 from oastream.text import one_line
 from oastream.watch import Watch
@@ -79,7 +79,7 @@ class Session(NamedTuple):
 
     options: Options
     output: Output
-    messages: Messages
+    reporter: Reporter
     stats: RunStats
     deadlines: Deadlines
     open: OpenSource
@@ -94,9 +94,9 @@ class Session(NamedTuple):
 class Attempt:
     """One attempt at an answer, or at the rest of one. `job` is the background response it belongs to."""
 
-    def __init__(self, session: Session, sink: Sink, reply: Reply, job: Job | None) -> None:
+    def __init__(self, session: Session, output_format: Format, reply: Reply, job: Job | None) -> None:
         self._session = session
-        self._sink = sink
+        self._format = output_format
         self._reply = reply
         self._job = job
         self._decoder = self._new_decoder()
@@ -131,7 +131,7 @@ class Attempt:
             verdict = self._deadline_verdict() if connecting and self._session.deadlines.run_passed else failed.verdict
         except TimeoutError:
             verdict = self._deadline_verdict() if not self._must_leave else self._leave_queued()
-        secrets = self._session.messages.secrets  # servers repeat the key that they reject
+        secrets = self._session.reporter.secrets  # servers repeat the key that they reject
         code, request_id = (text and redacted(text, secrets) for text in (verdict.code, self._request_id))
         return verdict._replace(detail=redacted(verdict.detail, secrets), code=code, request_id=request_id)
 
@@ -141,21 +141,21 @@ class Attempt:
         options = self._session.options
         dialect: Chat | Responses = Responses()
         if options.api == "chat":
-            keep_text = self._sink.repeats_text or self._session.keep_text
+            keep_text = self._format.repeats_text or self._session.keep_text
             dialect = Chat(self._session.choices, keep_text, self._session.asked)
         return Decoder(dialect, options.max_event_bytes)
 
     def _open(self, request: Request) -> Source:
-        deadlines, messages = self._session.deadlines, self._session.messages
+        deadlines, reporter = self._session.deadlines, self._session.reporter
         leave_by = math.inf if self._job is None else self._job.leave_by
         self._first_event_deadline = min(deadlines.first_event(), leave_by)
         began = deadlines.now()
-        _trace_request(messages, request)
+        _trace_request(reporter, request)
         source = self._session.open(request, min(deadlines.connect(), leave_by), self._first_event_deadline)
         headers = source.headers
         found = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
         self._request_id = found and one_line(found, 100)
-        _trace_reply(messages, source, deadlines.now() - began)
+        _trace_reply(reporter, source, deadlines.now() - began)
         return source
 
     def _stream(self, request: Request) -> Verdict | None:
@@ -167,7 +167,7 @@ class Attempt:
                 return Verdict(Outcome.STOP)
             if not self._reply.ended:
                 raise self._truncation_failure(why)
-            if self._sink.wants_rest_of_body and not why:
+            if self._format.wants_rest_of_body and not why:
                 self._drain_body(source)
         return None
 
@@ -195,7 +195,7 @@ class Attempt:
                 self._deliver(decoder.close(torn=bool(why)))
                 why = why or "it ended without a terminal event"
             else:
-                self._sink.chunk(chunk)
+                self._format.chunk(chunk)
                 self._deliver(decoder.feed(chunk))
             deadline = self._next_deadline(deadline, *before)
         return why
@@ -226,7 +226,7 @@ class Attempt:
 
     def _leave_queued(self) -> Verdict:
         assert self._job is not None
-        self._session.messages.line(f"response {self._job.shown_id} is still queued")
+        self._session.reporter.line(f"response {self._job.shown_id} is still queued")
         return Verdict(Outcome.STOP)
 
     def _next_deadline(self, deadline: float, payloads: int, comments: int, lingered: bool) -> float:
@@ -241,9 +241,9 @@ class Attempt:
         return self._session.deadlines.idle() if alive else deadline
 
     def _deliver(self, decoded: Iterable[Decoded]) -> None:
-        """Events to the reply and the sink; what they bring is written before anything else is read."""
+        """Events to the reply and the output_format; what they bring is written before anything else is read."""
         stats, now = self._session.stats, self._session.deadlines.now
-        job, reply, sink, attentive = self._job, self._reply, self._sink, self._watches_events
+        job, reply, output_format, attentive = self._job, self._reply, self._format, self._watches_events
         try:
             for event, raw in decoded:
                 if job is not None and not self._accepts(job, event):
@@ -258,9 +258,9 @@ class Attempt:
                     raise
                 if text and stats.first_text is None:
                     stats.first_text = now()
-                    self._session.messages.begin_text()
-                sink.event(event, raw, text, reply)
-                if sink.is_full:
+                    self._session.reporter.begin_text()
+                output_format.event(event, raw, text, reply)
+                if output_format.is_full:
                     self._write()
                 if attentive:
                     self._trace_event(event)
@@ -285,29 +285,29 @@ class Attempt:
             why = "its answer would end with the connection, so it was not waited for"
             raise failure_of(Outcome.NOT_API, "the server ignores background", why, "ask without --detach")
         if job.is_ignored:
-            self._session.messages.once("the server ignores background: a stream that breaks off cannot be resumed")
+            self._session.reporter.once("the server ignores background: a stream that breaks off cannot be resumed")
         return is_new
 
     @property
     def _watches_events(self) -> bool:
         """Whether stderr has anything to say of single events."""
-        messages = self._session.messages
-        return self._session.options.reasoning or messages.verbose > 1 or messages.status is not None
+        reporter = self._session.reporter
+        return self._session.options.reasoning or reporter.verbose > 1 or reporter.status is not None
 
     def _trace_event(self, event: dict[str, Any]) -> None:
-        messages = self._session.messages
-        messages.trace("*", event["type"], level=2)
+        reporter = self._session.reporter
+        reporter.trace("*", event["type"], level=2)
         if event["type"] in _REASONING:
-            messages.phase("thinking")
+            reporter.phase("thinking")
             if self._session.options.reasoning:
                 self._write()  # stdout and stderr may be one terminal or file: in the order in which they came
-                messages.reasoning(str(event.get("delta") or ""))
+                reporter.reasoning(str(event.get("delta") or ""))
 
     def _write(self) -> None:
-        data = self._sink.take()
+        data = self._format.take()
         if data:
             self.committed = True
-            self._session.messages.begin_text()
+            self._session.reporter.begin_text()
             self._session.output.write(data, self._session.deadlines.run)
             self._begin_leave()
 
@@ -321,7 +321,7 @@ class Attempt:
         deadline = self._session.deadlines.after(LINGER)
         try:
             while (chunk := source.read(deadline)) is not None:
-                self._sink.chunk(chunk)
+                self._format.chunk(chunk)
                 self._write()
         except (Cut, TimeoutError):
             return  # the answer is complete, whatever happens on the wire after it
@@ -413,17 +413,17 @@ class Attempt:
         return http_error_verdict(source.status, source.headers, bytes(body), request)
 
 
-def _trace_request(messages: Messages, request: Request) -> None:
+def _trace_request(reporter: Reporter, request: Request) -> None:
     """What -v shows of a request; secrets are masked."""
-    if messages.verbose:
-        messages.trace(">", f"{request.method} {request.shown_url}")
+    if reporter.verbose:
+        reporter.trace(">", f"{request.method} {request.shown_url}")
         for name, value in request.shown_headers().items():
-            messages.trace(">", f"{name}: {value}")
-        messages.trace("*", f"{len(request.body)} bytes of body")
+            reporter.trace(">", f"{name}: {value}")
+        reporter.trace("*", f"{len(request.body)} bytes of body")
 
 
-def _trace_reply(messages: Messages, source: Source, seconds: float) -> None:
-    if messages.verbose:
-        messages.trace("<", f"HTTP {source.status}, after {seconds * 1000:.0f} ms")
+def _trace_reply(reporter: Reporter, source: Source, seconds: float) -> None:
+    if reporter.verbose:
+        reporter.trace("<", f"HTTP {source.status}, after {seconds * 1000:.0f} ms")
         for name, value in source.headers.items():
-            messages.trace("<", f"{name}: {shown_reply_header(name, value)}")
+            reporter.trace("<", f"{name}: {shown_reply_header(name, value)}")

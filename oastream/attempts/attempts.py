@@ -17,7 +17,7 @@ from oastream.attempts.attempt import Attempt, Session
 from oastream.events.reply import Reply
 from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict
 from oastream.http.request import Request
-from oastream.output.formats import Sink, error_fields
+from oastream.output.formats import Format, error_fields
 
 if TYPE_CHECKING:
     from oastream.attempts.background import Job
@@ -37,14 +37,14 @@ class Attempts:
         self,
         session: Session,
         request: Request,
-        new_sink: Callable[[], Sink],
+        new_format: Callable[[], Format],
         in_background: bool = False,
         resume: str | None = None,
     ) -> None:
         self._session = session
         self._options = session.options
         self._request = request
-        self._new_sink = new_sink
+        self._new_format = new_format
         self._in_background = in_background
         self._has_question = resume is None
         self._job = None if resume is None else self._new_job(resume)
@@ -55,7 +55,7 @@ class Attempts:
         self._retry_until = session.deadlines.retries()
         self._records: list[dict[str, Any]] = []
         self._is_queued = False
-        self.sink = new_sink()
+        self.format = new_format()
         self.reply = self._new_reply()
 
     def run(self) -> Verdict:
@@ -99,7 +99,7 @@ class Attempts:
 
     def _ask(self) -> Verdict:
         self._session.stats.attempts += 1
-        self.sink = self._new_sink()
+        self.format = self._new_format()
         self.reply = self._new_reply()
         self._job = self._new_job() if self._in_background else None
         return self._through(lambda attempt: attempt.stream(self._request))
@@ -110,7 +110,7 @@ class Attempts:
         return Job(self._request, response_id)
 
     def _through(self, go: Callable[[Attempt], Verdict]) -> Verdict:
-        attempt = Attempt(self._session, self.sink, self.reply, self._job)
+        attempt = Attempt(self._session, self.format, self.reply, self._job)
         try:
             return go(attempt)
         finally:
@@ -118,10 +118,10 @@ class Attempts:
             self._is_queued = attempt.is_queued
 
     def _new_reply(self) -> Reply:
-        keep_text = self.sink.assembles or self._session.keep_text
+        keep_text = self.format.assembles or self._session.keep_text
         # Of several choices nobody knows which one used the tokens up.
         limit = self._options.max_output_tokens if self._session.choices == 1 else None
-        return Reply(limit, self.sink.prints_deltas, keep_text, self._session.offered)
+        return Reply(limit, self.format.prints_deltas, keep_text, self._session.offered)
 
     # Another attempt ---------------------------------------------------------------------------------------------
 
@@ -177,19 +177,19 @@ class Attempts:
         self._failures += 1
         self._report(decision, verdict, decision.delay)
         until = self._session.deadlines.now() + decision.delay
-        self._session.messages.phase(f"{verdict.summary}; trying again in", until)
+        self._session.reporter.phase(f"{verdict.summary}; trying again in", until)
         self._session.watch.sleep(until)
-        self._session.messages.phase("waiting")
+        self._session.reporter.phase("waiting")
 
     def _report(self, decision: Decision, verdict: Verdict, delay: float) -> None:
         what = verdict.summary or verdict.outcome.value
         count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
         if decision.step.resumes:
             self._session.stats.resumes += 1
-            self._session.messages.progress(f"{what}; resuming {count}")
+            self._session.reporter.progress(f"{what}; resuming {count}")
             self._write_record(self._resume_record(verdict, delay))
             return
-        self._session.messages.progress(f"{what}; retrying {count}")
+        self._session.reporter.progress(f"{what}; retrying {count}")
         if self._session.output.held:
             self._take_back()
         attempt = self._session.stats.attempts
@@ -198,11 +198,11 @@ class Attempts:
     def _take_back(self) -> None:
         """Forget what there was of the answer. Records of ours are no part of it."""
         self._committed = False
-        self.sink = self._new_sink()
+        self.format = self._new_format()
         if self._session.output.held:
             self._session.output.reset()
             for record in self._records:
-                self.sink.record(record)
+                self.format.record(record)
 
     def _resume_record(self, verdict: Verdict, delay: float) -> dict[str, Any]:
         job = self._job
@@ -216,8 +216,8 @@ class Attempts:
 
     def _write_record(self, record: dict[str, Any]) -> None:
         self._records.append(record)
-        self.sink.record(record)
-        if data := self.sink.take():
+        self.format.record(record)
+        if data := self.format.take():
             self._session.output.write(data, self._session.deadlines.run)
 
     # The end -----------------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class Attempts:
         """A job outlives the run: cancel it when the user gives up, else say how to get it."""
         if verdict.answered:
             return verdict
-        self._session.messages.trace("*", f"the last attempt: {decision.reason or 'stopped'}")
+        self._session.reporter.trace("*", f"the last attempt: {decision.reason or 'stopped'}")
         is_gone = step.resumes and verdict.http_status in _GONE
         verdict = self._as_reported(verdict)
         verdict = self._as_broken_off(verdict._replace(hint=_joined(verdict.hint, decision.hint)))
@@ -246,11 +246,11 @@ class Attempts:
         still = f"response {job.shown_id} is still running; resume it with: {job.resume_command}"
         if verdict.signal is not None:
             self._session.watch.acknowledge_signal()  # or the message would not wait for a stderr that is not ready
-            self._session.messages.line(still)
+            self._session.reporter.line(still)
             return verdict
         may_leave = job.leave_by < math.inf  # its id is written
         if may_leave and self._reported is None and not self.reply.ended:
-            self._session.messages.line(f"response {job.shown_id} may still be queued: {verdict.message}")
+            self._session.reporter.line(f"response {job.shown_id} may still be queued: {verdict.message}")
             return Verdict(Outcome.STOP)
         return verdict._replace(hint=_joined(verdict.hint, still))
 
@@ -281,7 +281,7 @@ class Attempts:
         except (Failure, TimeoutError):
             why = "no answer"
         if why:
-            session.messages.line(f"response {job.shown_id} could not be cancelled: {why}")
+            session.reporter.line(f"response {job.shown_id} could not be cancelled: {why}")
 
 
 def _brought_nothing(verdict: Verdict) -> bool:

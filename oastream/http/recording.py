@@ -27,9 +27,9 @@ from oastream.events.decode import is_answer
 from oastream.exits import ANSWERED, TABLE, Failure, Outcome, Verdict, failure_of
 from oastream.http.http1 import Cut
 from oastream.http.request import Request
-from oastream.input.prompt import Reader
+from oastream.input.prompt import InputReader
 from oastream.lenient_json import dumps
-from oastream.output.destination import unwritable
+from oastream.output.destination import output_failure
 from oastream.reading import open_file
 from oastream.redaction import StreamMask, redacted, shown_url
 from oastream.watch import Watch
@@ -93,7 +93,7 @@ class Recorder:
         except (OSError, ValueError) as error:
             if isinstance(error, TimeoutError) and error.errno is None:  # the deadline's, not the system's
                 raise
-            raise unwritable(self._path, error) from error
+            raise output_failure(self._path, error) from error
 
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         self._drop_older()
@@ -191,7 +191,7 @@ class Player:
     def __init__(self, path: str, realtime: bool, watch: Watch, deadline: float = math.inf) -> None:
         self._realtime = realtime
         self._watch = watch
-        data = Reader(watch, "utf-8", lambda: None, deadline).data(path, MAX_RECORDING_BYTES)
+        data = InputReader(watch, "utf-8", lambda: None, deadline).data(path, MAX_RECORDING_BYTES)
         self._attempts = _attempts(path, data)
         self.choices = max((a[0].get("choices", 1) for a in self._attempts if "failed" not in a[0]), default=1)
         """How many answers were asked for."""

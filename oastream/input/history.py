@@ -22,7 +22,7 @@ import orjson
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.files import Replacement, reason
 from oastream.lenient_json import dumps, parse_exactly
-from oastream.output.destination import unwritable
+from oastream.output.destination import output_failure
 from oastream.text import one_line
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
@@ -50,7 +50,7 @@ class History:
         self._created = False
         self._staged: Replacement | None = None
 
-    def look(self) -> None:
+    def read_only(self) -> None:
         """Read the items and change nothing, not even by creating the file."""
         with self._as_input_error():
             try:
@@ -190,7 +190,7 @@ class History:
             if self._staged is not None:
                 self._staged.discard()
             self._staged = None
-            raise unwritable(self._name, error) from error
+            raise output_failure(self._name, error) from error
 
 
 def _unusable(name: str, error: OSError | ValueError) -> Failure:

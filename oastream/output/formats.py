@@ -17,11 +17,11 @@ from oastream.text import escaped, visible, whole
 Event = dict[str, Any]
 
 
-FULL = 1 << 16
+FLUSH_AT = 1 << 16
 """A line longer than this goes out before the next is made: the events that end an answer repeat all of its text."""
 
 
-class Sink:
+class Format:
     """What the formats share: bytes that wait to be written. `sanitized` is for a terminal."""
 
     wants_rest_of_body = False
@@ -64,11 +64,11 @@ class Sink:
 
     def _add(self, line: bytes) -> None:
         self._pending += (line, b"\n")
-        if len(line) > FULL:
+        if len(line) > FLUSH_AT:
             self.is_full = True
 
 
-class Text(Sink):
+class TextFormat(Format):
     """The answer's text and nothing else."""
 
     def __init__(self, sanitized: bool) -> None:
@@ -93,7 +93,7 @@ class Text(Sink):
             self._texts.append("\n")
 
 
-class Ndjson(Sink):
+class NdjsonFormat(Format):
     """One event a line: the server's own JSON where it is one of the vocabulary, and oastream's records."""
 
     repeats_text = True
@@ -102,14 +102,14 @@ class Ndjson(Sink):
         if raw is None:
             self._line(event)
         else:
-            raw = verbatim(raw)
+            raw = on_one_line(raw)
             self._add(escaped(raw.decode()).encode() if self._sanitized else raw)
 
     def record(self, record: Event) -> None:
         self._line(record)
 
 
-class Tools(Sink):
+class ToolsFormat(Format):
     """One tool call a line, once all are whole."""
 
     prints_deltas = False
@@ -119,7 +119,7 @@ class Tools(Sink):
             self._line(call)
 
 
-class EagerTools(Tools):
+class EagerToolsFormat(ToolsFormat):
     """One tool call a line, each as soon as it is whole."""
 
     def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
@@ -132,7 +132,7 @@ class EagerTools(Tools):
             self._line(call)
 
 
-class Json(Sink):
+class JsonFormat(Format):
     """The assembled response, one object."""
 
     prints_deltas = False
@@ -143,7 +143,7 @@ class Json(Sink):
         self._line(reply.response())
 
 
-class Sse(Sink):
+class SseFormat(Format):
     """The body as it came."""
 
     wants_rest_of_body = True
@@ -156,7 +156,7 @@ class Sse(Sink):
         self._pending.append(visible(self._decoder.decode(data)).encode() if self._sanitized else data)
 
 
-class SseEvents(Sse):
+class SseEventsFormat(SseFormat):
     """The events of a body that may come in several streams: each whole, framed anew, once."""
 
     wants_rest_of_body = False
@@ -165,11 +165,11 @@ class SseEvents(Sse):
         """Half an event at the end of one stream must not run into the next."""
 
     def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
-        data = dumps(event) if raw is None else verbatim(raw)
+        data = dumps(event) if raw is None else on_one_line(raw)
         super().chunk(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode("utf-8", "replace"), data))
 
 
-class ResponseId(Sink):
+class ResponseIdFormat(Format):
     """The id of the response, once the server has named it: --detach."""
 
     def __init__(self, sanitized: bool) -> None:
@@ -183,10 +183,16 @@ class ResponseId(Sink):
             self._pending.append(f"{visible(ident) if self._sanitized else ident}\n".encode())
 
 
-SINKS: dict[str, type[Sink]] = {"text": Text, "ndjson": Ndjson, "tools": Tools, "json": Json, "sse": Sse}
+FORMATS: dict[str, type[Format]] = {
+    "text": TextFormat,
+    "ndjson": NdjsonFormat,
+    "tools": ToolsFormat,
+    "json": JsonFormat,
+    "sse": SseFormat,
+}
 
 
-def verbatim(data: bytes) -> bytes:
+def on_one_line(data: bytes) -> bytes:
     """The server's JSON on one line: between tokens, the only place where JSON has newlines, a space means the same."""
     if not data.isascii():
         data = data.decode("utf-8", "replace").encode()

@@ -29,7 +29,7 @@ class Answer(Protocol):
     in_line: bool
 
 
-class Messages:
+class Reporter:
     """Writes to stderr. `secrets` may be added to while the run learns them."""
 
     def __init__(self, watch: Watch) -> None:

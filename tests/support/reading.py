@@ -9,7 +9,7 @@ from __future__ import annotations
 from oastream.events.decode import Chat, Decoder, Responses
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome
-from oastream.output.formats import Sink, Tools
+from oastream.output.formats import Format, ToolsFormat
 
 LIMIT = 1 << 20
 """Bytes of the largest event."""
@@ -17,24 +17,24 @@ LIMIT = 1 << 20
 
 def read(
     body: bytes,
-    sink: Sink,
+    output_format: Format,
     dialect: Chat | Responses,
     limit: int | None = None,
     offered: frozenset[str] | None = None,
 ) -> tuple[Outcome, list[bytes]]:
-    """The outcome of a body, and what the sink has printed after each event, and at the end."""
+    """The outcome of a body, and what the output_format has printed after each event, and at the end."""
     decoder = Decoder(dialect, LIMIT)
-    reply = Reply(limit, sink.prints_deltas, offered=offered)
+    reply = Reply(limit, output_format.prints_deltas, offered=offered)
     printed = []
     try:
         for event, raw in [*decoder.feed(body), *decoder.close()]:
             if not reply.ended:
-                sink.event(event, raw, reply.feed(event), reply)
-                printed.append(sink.take())
-        verdict = reply.verdict(isinstance(sink, Tools))
+                output_format.event(event, raw, reply.feed(event), reply)
+                printed.append(output_format.take())
+        verdict = reply.verdict(isinstance(output_format, ToolsFormat))
         if verdict.answered:
-            sink.complete(reply)
-            printed.append(sink.take())
+            output_format.complete(reply)
+            printed.append(output_format.take())
     except Failure as failed:
         return failed.verdict.outcome, printed
     return verdict.outcome, printed
