@@ -829,7 +829,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 try:
     watch.ready(os.pipe()[0], READ)
 except Failure:
-    watch.heed()
+    watch.acknowledge_signal()
 began = time.monotonic()
 watch.ready(os.pipe()[0], READ, began + 0.3)
 assert time.monotonic() - began > 0.25, "the wait ended at once"

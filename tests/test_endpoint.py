@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oastream.attempts.http_error import rejection, retry_after
+from oastream.attempts.http_error import http_error_verdict
+from oastream.attempts.retry_after import read_retry_after
 from oastream.exits import Outcome
 from oastream.http.request import Request
 from tests.support import forked
@@ -242,7 +243,7 @@ def test_a_key_that_is_not_accepted_comes_from_somewhere(source: str, tmp_path: 
 )
 def test_a_key_at_a_foreign_host_may_be_anothers(host: str, hint: str) -> None:
     request = Request("POST", urlsplit(f"https://{host}/v1/responses"), (), b"{}", key_source="OPENAI_API_KEY")
-    verdict = rejection(401, {}, b"", request)
+    verdict = http_error_verdict(401, {}, b"", request)
     assert (verdict.outcome, verdict.hint) == (Outcome.AUTH, hint)
 
 
@@ -324,7 +325,7 @@ def test_an_absurd_wait_is_no_bug(name: str, value: str) -> None:
     st.one_of(st.text(max_size=40), st.from_regex(r"[A-Z][a-z]{2}, \d{1,9} [A-Z][a-z]{2} -?\d{1,9} \d+:\d+:\d+ \S+"))
 )
 def test_any_wait_is_seconds_or_none(value: str) -> None:
-    seconds = retry_after({"retry-after": value, "retry-after-ms": value})
+    seconds = read_retry_after({"retry-after": value, "retry-after-ms": value}, wall_time=0.0)
     assert seconds is None or seconds >= 0
 
 

@@ -187,7 +187,7 @@ try:
 except TimeoutError:
     print("deadline")
 except Failure as failed:
-    print(failed.verdict.why)
+    print(failed.verdict.detail)
 else:
     print("deaf")
 """
@@ -253,7 +253,7 @@ def test_a_connection_that_the_kernel_gives_up_is_no_deadline_of_ours() -> None:
     failed = translated(caught.value, "host.example")
     assert isinstance(failed, Failure)
     assert failed.verdict.outcome is Outcome.UNREACHABLE
-    assert failed.verdict.why == "connection timed out"
+    assert failed.verdict.detail == "connection timed out"
 
 
 def test_a_connection_that_the_kernel_gives_up_cuts_the_body() -> None:
@@ -266,7 +266,7 @@ def test_a_connection_that_the_kernel_gives_up_cuts_the_body() -> None:
 def test_connecting_that_the_kernel_gives_up_is_no_deadline_of_ours() -> None:
     failed = translated(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)), "host.example")
     assert isinstance(failed, Failure)
-    assert (failed.verdict.outcome, failed.verdict.why) == (Outcome.UNREACHABLE, "connection timed out")
+    assert (failed.verdict.outcome, failed.verdict.detail) == (Outcome.UNREACHABLE, "connection timed out")
     ours = translated(TimeoutError("timed out"), "host.example")
     assert isinstance(ours, Failure)
     assert ours.verdict.outcome is Outcome.TIMEOUT
