@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import gzip
-import os
 import re
 import signal
 import socket
@@ -43,6 +42,7 @@ from tests.support.streams import (
     responses_start,
     sse,
 )
+from tests.support.terminal import Terminal
 from tests.support.wire import (
     Framing,
     Reply,
@@ -736,14 +736,9 @@ def test_sigquit_is_deadly() -> None:
         assert server.request.closed.wait(SOON)
 
 
-def test_no_prompt_on_a_terminal_is_a_usage_error() -> None:
+def test_no_prompt_on_a_terminal_is_a_usage_error(terminal: Terminal) -> None:
     """Row 75."""
-    ours, theirs = os.openpty()
-    try:
-        result = program.oastream("--base-url", "http://127.0.0.1:1/v1", stdin=theirs)
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    result = program.oastream("--base-url", "http://127.0.0.1:1/v1", stdin=terminal.theirs)
     assert (result.status, result.out) == (2, b"")
     assert len(result.err.splitlines()) <= 2
     assert result.message

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from oastream.mock.routes import Request, Routes
 from oastream.mock.script import ENDS, plan_from_url
-from oastream.mock.server import Server, serve
+from oastream.mock.server import Server
 
 PATIENCE = 20.0
 """Seconds after which a test gives up on a server that should have answered."""
@@ -58,19 +58,14 @@ Start = Callable[..., Server]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(mock: Callable[[str], Server]) -> Start:
     """Starts a server: by options of a mock URL, and faults, one an attempt."""
-    servers: list[Server] = []
 
-    def started(*faults: str, **options: object) -> Server:
+    def start_mock(*faults: str, **options: object) -> Server:
         pairs = [*options.items(), *(("fault", fault) for fault in faults)]
-        url = "mock:?" + "&".join(f"{name}={quote(str(value))}" for name, value in pairs)
-        servers.append(serve(plan_from_url(url)))
-        return servers[-1]
+        return mock("mock:?" + "&".join(f"{name}={quote(str(value))}" for name, value in pairs))
 
-    yield started
-    for server in servers:
-        server.close()
+    return start_mock
 
 
 @dataclass

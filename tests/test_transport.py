@@ -6,8 +6,6 @@ import errno
 import gzip
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -20,7 +18,7 @@ from oastream.http.connect import Line, translated
 from oastream.http.http1 import Cut
 from oastream.http.transport import Response
 from oastream.watch import Watch
-from tests.support.program import Result, environment, oastream
+from tests.support.program import Result, oastream, run_python
 from tests.support.streams import dumps, message, responses_body, responses_events, sse
 from tests.support.wire import chunk, fin, forever, head, http_response, listening, send, serve, sse_response, wait
 
@@ -197,9 +195,8 @@ else:
 
 @pytest.mark.parametrize(("what", "said"), [("signal", "SIGTERM"), ("deadline", "deadline")])
 def test_what_inflates_comes_back_to_signals_and_deadlines_after_every_piece(what: str, said: str) -> None:
-    command = [sys.executable, "-c", INFLATING, what]
-    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True, timeout=30)
-    assert done.stdout.strip() == said
+    result = run_python(INFLATING, what)
+    assert (result.status, result.text.strip()) == (0, said)
 
 
 # Framing

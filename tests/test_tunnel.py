@@ -10,7 +10,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ import trustme
 
 from oastream.http.tls import StackedTls
 from tests.support.names import resolving
-from tests.support.program import CANARY, Result, environment, finish, oastream, start
+from tests.support.program import CANARY, Result, finish, imported_modules, oastream, start
 from tests.support.proxies import Conversation, Line, Proxy, after, running, speak_connect, speak_socks5
 from tests.support.streams import message, prompt_in, responses_body, responses_start
 from tests.support.wire import (
@@ -520,11 +519,6 @@ def test_a_cgi_script_does_not_take_its_proxy_from_a_header(authority: trustme.C
 def test_no_http_library_is_loaded_for_a_proxy(place: Place, kind: str) -> None:
     with proxy_of(kind, place, (b"user", b"secret")) as proxy:
         env = {"SSL_CERT_FILE": place.bundle, "HTTPS_PROXY": proxy.url(kind, "user:secret")}
-        command = [sys.executable, "-X", "importtime", "-m", "oastream", "--base-url", place.url, "hi"]
-        done = subprocess.run(
-            command, env=environment(env), stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60
-        )
-    modules = {line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines()}
-    assert done.stdout == b"Hello\n"
+        modules = imported_modules("--base-url", place.url, "hi", env=env)
     assert "oastream.http.proxy" in modules
     assert not modules & HEAVY

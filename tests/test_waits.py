@@ -7,7 +7,7 @@ import pty
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from tests.support.program import COMMAND, FILE_OPTIONS, Environment, environment, finish, oastream, start
 from tests.support.servers import until
 from tests.support.streams import message, responses_body
+from tests.support.terminal import Terminal
 from tests.support.wire import serve, sse_response, stall
 
 SOON = 10.0  # seconds: only a hang takes longer
@@ -164,21 +165,16 @@ class Job:
     """oastream as the foreground of a terminal of its own, as a shell starts it."""
 
     def __init__(self, *args: str, env: Environment) -> None:
-        self.pid, self.terminal = pty.fork()
+        self.pid, ours = pty.fork()
         if not self.pid:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execve(COMMAND[0], [*COMMAND, *args], environment(env))
-
-    def shows(self, text: bytes) -> bool:
-        seen = b""
-        with suppress(OSError):  # EIO: everyone has closed it
-            while text not in seen:
-                seen += os.read(self.terminal, 1 << 10)
-        return text in seen
+        self.terminal = Terminal(ours)
 
     def status(self) -> int:
         """After everything that it still prints."""
-        self.shows(b"\0")
+        self.terminal.read_to_end()
+        self.terminal.close()
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
@@ -188,20 +184,20 @@ ASKS = "printf 'Pass''phrase: ' >/dev/tty; IFS= read -r key </dev/tty; echo \"$k
 def test_a_command_may_ask_on_the_terminal_which_comes_back_to_the_run() -> None:
     with serve([stall]) as server:
         job = Job("--base-url", server.url, "-n", "hi", env={"OASTREAM_API_KEY_CMD": ASKS})
-        assert job.shows(b"Passphrase: ")
-        os.write(job.terminal, b"sk-CANARY-typed\n")
+        job.terminal.read_until(b"Passphrase: ")
+        job.terminal.type(b"sk-CANARY-typed\n")
         assert until(lambda: bool(server.requests), SOON)
         assert server.request.headers["authorization"] == "Bearer sk-CANARY-typed"
-        assert os.tcgetpgrp(job.terminal) == job.pid
-        os.write(job.terminal, b"\x03")
+        assert os.tcgetpgrp(job.terminal.ours) == job.pid
+        job.terminal.type(b"\x03")
         assert job.status() == -signal.SIGINT
 
 
 def test_ctrl_c_at_the_question_of_a_command_ends_the_run() -> None:
     job = Job(*NOWHERE, "-n", "hi", env={"OASTREAM_API_KEY_CMD": ASKS})
-    assert job.shows(b"Passphrase: ")
-    assert until(lambda: os.tcgetpgrp(job.terminal) != job.pid, SOON)
-    os.write(job.terminal, b"\x03")
+    job.terminal.read_until(b"Passphrase: ")
+    assert until(lambda: os.tcgetpgrp(job.terminal.ours) != job.pid, SOON)
+    job.terminal.type(b"\x03")
     assert job.status() == -signal.SIGINT
 
 
@@ -210,6 +206,6 @@ def test_a_command_that_does_not_ask_leaves_the_terminal_alone(tmp_path: Path) -
     os.mkfifo(tmp_path / "go")
     job = Job(*NOWHERE, "--retry", "0", "-n", "hi", env={"OASTREAM_API_KEY_CMD": f"cat {tmp_path}/go"})
     with open(tmp_path / "go", "w") as go:
-        assert os.tcgetpgrp(job.terminal) == job.pid
+        assert os.tcgetpgrp(job.terminal.ours) == job.pid
         go.write("sk-CANARY-piped")
     assert job.status() == 32

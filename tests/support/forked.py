@@ -21,7 +21,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.support.program import NOTHING, ROOT, TIMEOUT, Environment, Result, check_files, checked, environment
+from tests.support.program import NOTHING, ROOT, TIMEOUT, Environment, Result, check_files, check_result, environment
 
 PRELOADED = ("main", "cli.parse", "pipeline", "input.prompt", "http.transport", "http.recording")
 SLOWEST_START = 30.0
@@ -61,7 +61,7 @@ class Nursery:
             seconds = time.monotonic() - began
             out, err = (os.pread(fd, os.fstat(fd).st_size, 0) for fd in files[1:])
         check_files(args, cwd)
-        return checked(status, out, err, seconds)
+        return check_result(status, out, err, seconds)
 
     def _awaited(self, limit: float) -> int:
         self._socket.settimeout(SLOWEST_START)

@@ -6,21 +6,17 @@ command is a function that prints its words: nothing but the shell runs. fish sa
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pty
-import select
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
+from tests.support.program import ROOT
+from tests.support.terminal import PATIENCE, open_terminal
+
 _END = b"<END>"
 
 # Each ends with a prompt, and a key that inserts all that is offered: M-* in bash, a widget of compsys in zsh.
@@ -63,38 +59,17 @@ def _typed(shell: str, line: str, cwd: Path, env: Mapping[str, str]) -> list[str
     start = cwd / f"start.{shell}"
     start.write_text(setup)
     command = {"bash": ["bash", "--norc", "--noprofile", "-i"], "zsh": ["zsh", "-f", "-i"]}[shell]
-    terminal, its_end = pty.openpty()
+    terminal = open_terminal()
+    its_end = terminal.theirs
     with subprocess.Popen(command, cwd=cwd, env=env, stdin=its_end, stdout=its_end, stderr=its_end) as process:
-        os.close(its_end)
+        terminal.leave()
         try:
-            os.write(terminal, f". {start}\n".encode())
-            _read_until(terminal, b"READY> ", "the shell did not start")
-            os.write(terminal, f"{line}\x14\n".encode())
-            screen = _read_until(terminal, _END, f"{line} was not completed")
+            terminal.type(f". {start}\n".encode())
+            terminal.read_until(b"READY> ")
+            terminal.type(f"{line}\x14\n".encode())
+            screen = terminal.read_until(_END)
         finally:
             process.kill()
-            os.close(terminal)
+            terminal.close()
     rows = screen.decode().replace("\r", "").split("\n")
     return [row[1:-1] for row in rows if row.startswith("<") and row.endswith(">") and row != _END.decode()]
-
-
-def _read_until(terminal: int, mark: bytes, complaint: str) -> bytes:
-    seen = b""
-    until = time.monotonic() + PATIENCE
-    while mark not in seen:
-        if not select.select([terminal], [], [], max(0.0, until - time.monotonic()))[0]:
-            pytest.fail(f"{complaint}: {seen!r}")
-        with contextlib.suppress(OSError):
-            seen += os.read(terminal, 1 << 16)
-    return seen
-
-
-def program_path(folder: Path) -> str:
-    """A PATH on which the programs are found, as they are in this tree."""
-    programs = folder / "bin"
-    programs.mkdir()
-    for name, module in (("oastream", "oastream"), ("oastream-mock", "oastream.mock.cli")):
-        program = programs / name
-        program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m {module} "$@"\n')
-        program.chmod(0o755)
-    return f"{programs}:/usr/local/bin:/usr/bin:/bin"
