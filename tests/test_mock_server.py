@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from openai import OpenAI
 from pydantic import BaseModel
 
-from oastream.mock.routes import Request, Routes
-from oastream.mock.script import ENDS, plan_from_url
+from oastream.mock.endings import ENDS
+from oastream.mock.exchange import Request
+from oastream.mock.routes import Routes
+from oastream.mock.script import plan_from_url
 from oastream.mock.server import Server
 
 PATIENCE = 20.0
