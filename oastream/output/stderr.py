@@ -74,7 +74,12 @@ class Stderr:
             self._write("\n")
 
     def draw_status(self, text: str) -> None:
-        """Show a line that is there until anything else is written. Dropped where the terminal has no room for it."""
+        """Show a line that is there until anything else is written. Dropped where the terminal has no room for it.
+
+        Not shown while text may go on: to draw it would erase the part of a line that is there.
+        """
+        if self._cursor is _Cursor.TEXT:
+            return
         self._cursor = _Cursor.STATUS
         self._offer(_ERASE_LINE + text.encode())
 
