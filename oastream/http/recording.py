@@ -40,6 +40,7 @@ _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retr
 _OUTCOMES = frozenset(o.value for o in TABLE if o not in ANSWERED and o not in (Outcome.INTERNAL, Outcome.OUTPUT))
 """How an attempt can end without a head."""
 _WORDS = ("what", "why", "hint")
+"""What a recording calls a verdict's summary, detail and hint."""
 _PIECE = 1 << 16
 
 Line = dict[str, Any]
@@ -121,7 +122,8 @@ class Recorder:
         except Failure as failed:
             verdict = failed.verdict
             if verdict.outcome is not Outcome.SIGNAL:
-                words = {name: redacted(getattr(verdict, name), self._known_secrets()) for name in _WORDS}
+                parts = (verdict.summary, verdict.detail, verdict.hint)
+                words = {name: redacted(part, self._known_secrets()) for name, part in zip(_WORDS, parts, strict=True)}
                 self.write(failed={"outcome": verdict.outcome.value, **words})
             raise
 
