@@ -15,14 +15,14 @@ from oastream.attempts.http_error import http_error_verdict
 from oastream.events.decode import Chat, Decoded, Decoder, Responses, parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
-from oastream.http.http1 import Cut
+from oastream.http.http1 import TruncatedBody
 from oastream.http.request import Request
 from oastream.options import Options
 from oastream.output.destination import Output
 from oastream.output.formats import Format
 from oastream.output.status_line import StatusLine
 from oastream.output.stderr import Reasoning, Reporter, Trace
-from oastream.redaction import KnownSecrets, shown_reply_header
+from oastream.redaction import KnownSecrets, mask_reply_header
 from oastream.text import one_line
 from oastream.watch import Watch
 
@@ -185,7 +185,7 @@ class Attempt:
             before = decoder.payloads, decoder.comments, self._lingers
             try:
                 chunk = source.read(deadline if self._job is None else min(deadline, self._job.leave_by))
-            except Cut as cut:
+            except TruncatedBody as cut:
                 chunk, why = None, str(cut)
             except TimeoutError:
                 if not decoder.is_complete and not self._reply.ended:
@@ -334,7 +334,7 @@ class Attempt:
             while (chunk := source.read(deadline)) is not None:
                 self._format.chunk(chunk)
                 self._write()
-        except (Cut, TimeoutError):
+        except (TruncatedBody, TimeoutError):
             return  # the answer is complete, whatever happens on the wire after it
 
     # Polling -----------------------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ class Attempt:
                 body += chunk
                 if len(body) > self._session.options.max_event_bytes:
                     raise failure_of(Outcome.MALFORMED, "the response is too large", "over --max-event-bytes")
-        except Cut as cut:
+        except TruncatedBody as cut:
             raise failure_of(Outcome.UNREACHABLE, "no answer", str(cut)) from cut
         return bytes(body)
 
@@ -416,7 +416,7 @@ class Attempt:
         try:
             while len(body) < ERROR_BODY_BYTES and (chunk := source.read(deadline)) is not None:
                 body += chunk
-        except (Cut, TimeoutError):
+        except (TruncatedBody, TimeoutError):
             pass  # what has come is enough to say what it is about
         except Failure as failed:
             if failed.verdict.outcome is Outcome.SIGNAL:
@@ -427,8 +427,8 @@ class Attempt:
 def _trace_request(trace: Trace, request: Request) -> None:
     """What -v shows of a request; secrets are masked."""
     if trace.is_on:
-        trace.sent(f"{request.method} {request.shown_url}")
-        for name, value in request.shown_headers().items():
+        trace.sent(f"{request.method} {request.masked_url}")
+        for name, value in request.masked_headers().items():
             trace.sent(f"{name}: {value}")
         trace.note(f"{len(request.body)} bytes of body")
 
@@ -437,4 +437,4 @@ def _trace_reply(trace: Trace, source: Source, seconds: float) -> None:
     if trace.is_on:
         trace.received(f"HTTP {source.status}, after {seconds * 1000:.0f} ms")
         for name, value in source.headers.items():
-            trace.received(f"{name}: {shown_reply_header(name, value)}")
+            trace.received(f"{name}: {mask_reply_header(name, value)}")
