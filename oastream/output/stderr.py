@@ -99,7 +99,7 @@ class Reporter:
         """The line of a run that did not end plainly, and its hint. A signal needs no words."""
         if verdict.outcome in (Outcome.STOP, Outcome.SIGNAL):
             return
-        for text in () if verdict.answered else self._withheld:
+        for text in () if verdict.has_answer else self._withheld:
             self.line(text)
         self.line(verdict.message or verdict.outcome.value)
         for line in verdict.more_lines:
