@@ -38,17 +38,17 @@ def main() -> None:
 
 def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) -> tuple[Verdict, frozenset[Outcome]]:
     from oastream.cli.parse import Shown, parse
-    from oastream.output.stderr import Reporter
+    from oastream.output.stderr import Reporter, Stderr
 
-    reporter = Reporter(watch)
+    stderr = Stderr(watch)
     accepted: frozenset[Outcome] = frozenset()
     try:
         options = parse(words)
-        accepted, reporter.verbose = options.ok, options.verbose
+        accepted = options.ok
         from oastream.input.prompt import stdin_kind
         from oastream.pipeline import Run
 
-        run = Run(options, os.environ, stdin_kind(stdin_open), stdout_open, watch, reporter)
+        run = Run(options, os.environ, stdin_kind(stdin_open), stdout_open, watch, stderr)
         gc.freeze()
         gc.enable()
         return run.run(), accepted
@@ -58,7 +58,7 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) ->
         verdict = failed.verdict
     except Exception as error:
         verdict = internal_error(error).verdict
-    reporter.verdict(verdict)
+    Reporter(stderr).verdict(verdict)
     return verdict, accepted
 
 

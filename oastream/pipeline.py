@@ -24,8 +24,8 @@ from oastream.lenient_json import dumps
 from oastream.options import Options
 from oastream.output.destination import Held, Output, is_special, open_output
 from oastream.output.formats import FORMATS, EagerToolsFormat, Format, ResponseIdFormat, SseEventsFormat, end_record
-from oastream.output.status_line import TICK, StatusLine, wanted
-from oastream.output.stderr import STDERR, Reporter
+from oastream.output.status_line import TICK, StatusLine, is_wanted
+from oastream.output.stderr import STDERR, Reasoning, Reporter, Stderr, Trace
 from oastream.redaction import REDACTED, shown_body
 from oastream.watch import Watch, signal_failure
 
@@ -48,13 +48,16 @@ class Run:
         stdin: StdinKind,
         stdout_open: bool,
         watch: Watch,
-        reporter: Reporter,
+        stderr: Stderr,
     ) -> None:
         self._options = options
         self._environ = environ
         self._stdin = stdin
         self._stdout_open = stdout_open
-        self._reporter = reporter
+        self._stderr = stderr
+        self._reporter = Reporter(stderr, options.verbose)
+        self._reasoning = Reasoning(stderr)
+        self._status_line = StatusLine(watch.now, stderr)
         self._watch = watch
         self._stats = RunStats(watch.now())
         self._deadline = self._stats.started + options.max_time if options.max_time else math.inf
@@ -64,12 +67,12 @@ class Run:
         self._cloud: Cloud | None = None
         self._choices = 1
         """How many answers the request asks for, or the recorded one did."""
-        self._question = Question(options, watch, reporter)
+        self._question = Question(options, watch, self._reporter)
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
         self._watch.catch_signals()
-        self._reporter.deadline = self._deadline
+        self._stderr.deadline = self._deadline
         try:
             verdict = self._answer()
         except Failure as failed:
@@ -85,7 +88,7 @@ class Run:
         check_files(self._options)
         self._output = self._open_output()
         if self._output.shares(STDERR):
-            self._reporter.answer = self._output
+            self._stderr.answer = self._output
         if self._options.misconfigured is not None:
             raise Failure(self._options.misconfigured)
         body = self._body()
@@ -101,9 +104,9 @@ class Run:
     def _show_waits(self) -> None:
         """From here on the terminal is ours: until now stdin and the command that tells the key may have used it."""
         options = self._options
-        if wanted(self._environ, options.quiet, options.verbose):
-            self._reporter.status = StatusLine(self._watch.now, self._reporter.offer)
-            self._watch.on_tick, self._watch.tick_interval = self._reporter.tick, TICK
+        if is_wanted(self._environ, options.quiet, options.verbose):
+            self._status_line.start()
+            self._watch.on_tick, self._watch.tick_interval = self._status_line.tick, TICK
 
     # The parts ---------------------------------------------------------------------------------------------------
 
@@ -134,7 +137,7 @@ class Run:
             return
         assert options.record is not None
         recorder = Recorder(
-            options.record, self._live, lambda: self._reporter.secrets, self._watch, self._deadline, self._choices
+            options.record, self._live, lambda: self._stderr.secrets.texts, self._watch, self._deadline, self._choices
         )
         with recorder:
             yield recorder.open, lambda: True
@@ -145,11 +148,11 @@ class Run:
             from oastream.http.cloud import Cloud
 
             key = self._cloud_key()
-            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._reporter, key)
+            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._stderr.secrets, key)
             request = cloud.request(body)
             return cloud.signed(request, math.inf) if options.dry_run else request
         request = build_request(options, self._environ, base_url, body, self._key(base_url))
-        self._reporter.secrets = request.secrets
+        self._stderr.secrets.texts = request.secrets
         return request
 
     def _key(self, base_url: str) -> str | None:
@@ -183,6 +186,10 @@ class Run:
             options,
             self._output,
             self._reporter,
+            Trace(self._stderr, options.verbose),
+            self._reasoning,
+            self._status_line,
+            self._stderr.secrets,
             self._stats,
             deadlines,
             open_source,
@@ -239,7 +246,8 @@ class Run:
         """Complete the output, or take it back; write the end record; say on stderr how it ended."""
         verdict = self._interrupted(verdict)
         deadline = self._begin_last_words(verdict)
-        self._reporter.begin_text()
+        self._reasoning.end()
+        self._status_line.stop()
         try:
             verdict = self._completed(verdict)
             self._write_end(verdict, deadline)
@@ -262,7 +270,7 @@ class Run:
             return verdict
         if self._watch.caught:
             return signal_failure(self._watch.caught).verdict
-        return self._reporter.interrupted or verdict
+        return self._stderr.interrupted or verdict
 
     def _late(self) -> Verdict:
         """--max-time has passed, in a wait that has no limit of its own: somebody does not read."""
@@ -281,7 +289,7 @@ class Run:
             self._watch.acknowledge_signal()
         soon = self._watch.now() + FINAL_WRITE_TIMEOUT
         until = soon if verdict.signal is not None else max(soon, self._deadline)
-        self._last_words_end = self._reporter.deadline = min(until, self._last_words_end)
+        self._last_words_end = self._stderr.deadline = min(until, self._last_words_end)
         return self._last_words_end
 
     def _publishes_output(self, verdict: Verdict) -> bool:
@@ -289,8 +297,8 @@ class Run:
         return exit_status(verdict, self._options.ok) == 0
 
     def _say(self, verdict: Verdict) -> None:
-        self._reporter.end_reasoning()
-        if self._reporter.verbose or not self._publishes_output(verdict):
+        self._reasoning.end()
+        if self._options.verbose or not self._publishes_output(verdict):
             self._reporter.verdict(verdict)
         self._show_stats(verdict)
 
@@ -343,7 +351,7 @@ class Run:
             return
         figures = self._stats_fields() | {"request_id": verdict.request_id}
         if self._options.stats == "json":
-            self._reporter.raw(dumps(figures).decode())
+            self._stderr.write_line(dumps(figures).decode())
         else:
             self._reporter.line(stats_line(figures))
 

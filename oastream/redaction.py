@@ -36,6 +36,16 @@ def is_secret(name: str) -> bool:
     return any(word in name for word in _SECRET_WORDS)
 
 
+class KnownSecrets:
+    """The secrets of this run, as far as they are known: a key command's or a sign-in's come late."""
+
+    def __init__(self) -> None:
+        self.texts: tuple[str, ...] = ()
+
+    def mask(self, text: str) -> str:
+        return redacted(text, self.texts)
+
+
 # Masking ---------------------------------------------------------------------------------------------------------
 
 

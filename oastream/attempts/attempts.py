@@ -177,19 +177,19 @@ class Attempts:
         self._failures += 1
         self._report(decision, verdict, decision.delay)
         until = self._session.deadlines.now() + decision.delay
-        self._session.reporter.phase(f"{verdict.summary}; trying again in", until)
+        self._session.status_line.show_phase(f"{verdict.summary}; trying again in", until)
         self._session.watch.sleep(until)
-        self._session.reporter.phase("waiting")
+        self._session.status_line.show_phase("waiting")
 
     def _report(self, decision: Decision, verdict: Verdict, delay: float) -> None:
         what = verdict.summary or verdict.outcome.value
         count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
         if decision.step.resumes:
             self._session.stats.resumes += 1
-            self._session.reporter.progress(f"{what}; resuming {count}")
+            self._session.reporter.line_if_watched(f"{what}; resuming {count}")
             self._write_record(self._resume_record(verdict, delay))
             return
-        self._session.reporter.progress(f"{what}; retrying {count}")
+        self._session.reporter.line_if_watched(f"{what}; retrying {count}")
         if self._session.output.held:
             self._take_back()
         attempt = self._session.stats.attempts
@@ -226,7 +226,7 @@ class Attempts:
         """A job outlives the run: cancel it when the user gives up, else say how to get it."""
         if verdict.has_answer:
             return verdict
-        self._session.reporter.trace("*", f"the last attempt: {decision.reason or 'stopped'}")
+        self._session.trace.note(f"the last attempt: {decision.reason or 'stopped'}")
         is_gone = step.resumes and verdict.http_status in _GONE
         verdict = self._as_reported(verdict)
         verdict = self._as_broken_off(verdict._replace(hint=_joined(verdict.hint, decision.hint)))

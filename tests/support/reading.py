@@ -22,7 +22,7 @@ def read(
     limit: int | None = None,
     offered: frozenset[str] | None = None,
 ) -> tuple[Outcome, list[bytes]]:
-    """The outcome of a body, and what the output_format has printed after each event, and at the end."""
+    """The outcome of a body, and what the format has printed after each event, and at the end."""
     decoder = Decoder(dialect, LIMIT)
     reply = Reply(limit, output_format.prints_deltas, offered=offered)
     printed = []
