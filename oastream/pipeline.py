@@ -255,7 +255,7 @@ class Run:
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
-            verdict = self._late() if verdict.answered else verdict
+            verdict = self._late() if verdict.has_answer else verdict
         if self._output is not None:
             self._output.discard()
         self._question.close()
@@ -292,19 +292,19 @@ class Run:
         self._last_words_end = self._stderr.deadline = min(until, self._last_words_end)
         return self._last_words_end
 
-    def _delivers(self, verdict: Verdict) -> bool:
+    def _publishes_output(self, verdict: Verdict) -> bool:
         """Whether -o renames and --hold lets out, and nothing is said of how it ended."""
         return exit_status(verdict, self._options.ok) == 0
 
     def _say(self, verdict: Verdict) -> None:
         self._reasoning.end()
-        if self._options.verbose or not self._delivers(verdict):
+        if self._options.verbose or not self._publishes_output(verdict):
             self._reporter.verdict(verdict)
         self._show_stats(verdict)
 
     def _completed(self, verdict: Verdict) -> Verdict:
         """What the format prints once the answer is complete; that may show that it is not, or that it is wrong."""
-        if self._attempts is None or not verdict.answered:
+        if self._attempts is None or not verdict.has_answer:
             return verdict
         reply = self._attempts.reply
         try:
@@ -320,7 +320,7 @@ class Run:
         if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
             return
         output_format = self._attempts.format if self._attempts is not None else self._new_format()
-        delivers = self._delivers(verdict)
+        delivers = self._publishes_output(verdict)
         if isinstance(output, Held) and not delivers:
             output.reset()
             output_format.take()

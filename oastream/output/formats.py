@@ -202,7 +202,7 @@ def on_one_line(data: bytes) -> bytes:
 def end_record(verdict: Verdict, exit_status: int, figures: Event) -> Event:
     """The last record of NDJSON, in every outcome."""
     head = {"type": "oastream:end", "exit": exit_status, "outcome": verdict.outcome.value}
-    return {**head, **figures, "error": None if verdict.answered else error_fields(verdict)}
+    return {**head, **figures, "error": None if verdict.has_answer else error_fields(verdict)}
 
 
 def error_fields(verdict: Verdict) -> Event:
