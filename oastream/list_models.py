@@ -12,12 +12,12 @@ from typing import Any
 
 from oastream.attempts.attempt import Session
 from oastream.attempts.attempts import Attempts
+from oastream.display import escape_controls, one_line
 from oastream.events.decode import parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
 from oastream.output.formats import Format
-from oastream.text import one_line, visible
 
 REMEMBERED = 1000
 """Ids kept for completion; OpenRouter has 400."""
@@ -42,7 +42,7 @@ class ModelList(Format):
                 self._line(model)
         else:
             for name in ids(self.models):
-                self._pending.append((visible(name) if self._sanitized else name).encode() + b"\n")
+                self._pending.append((escape_controls(name) if self._sanitized else name).encode() + b"\n")
 
 
 class Listing(Attempts):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import codecs
 from typing import Any
 
+from oastream.display import escape_controls, escape_json_controls
 from oastream.events.reply import Reply
 from oastream.exits import Verdict
 from oastream.lenient_json import dumps
-from oastream.text import escaped, visible, whole
+from oastream.surrogates import join_surrogates
 
 Event = dict[str, Any]
 
@@ -60,7 +61,7 @@ class Format:
 
     def _line(self, value: Any) -> None:
         line = dumps(value)
-        self._add(escaped(line.decode()).encode() if self._sanitized else line)
+        self._add(escape_json_controls(line.decode()).encode() if self._sanitized else line)
 
     def _add(self, line: bytes) -> None:
         self._pending += (line, b"\n")
@@ -86,7 +87,7 @@ class TextFormat(Format):
         text = "".join(self._texts)
         self._texts.clear()
         self._last = text[-1]
-        return (visible(text) if self._sanitized else text).encode()
+        return (escape_controls(text) if self._sanitized else text).encode()
 
     def complete(self, reply: Reply) -> None:
         if (self._texts[-1] if self._texts else self._last)[-1] != "\n":
@@ -103,7 +104,7 @@ class NdjsonFormat(Format):
             self._line(event)
         else:
             raw = on_one_line(raw)
-            self._add(escaped(raw.decode()).encode() if self._sanitized else raw)
+            self._add(escape_json_controls(raw.decode()).encode() if self._sanitized else raw)
 
     def record(self, record: Event) -> None:
         self._line(record)
@@ -153,7 +154,7 @@ class SseFormat(Format):
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def chunk(self, data: bytes) -> None:
-        self._pending.append(visible(self._decoder.decode(data)).encode() if self._sanitized else data)
+        self._pending.append(escape_controls(self._decoder.decode(data)).encode() if self._sanitized else data)
 
 
 class SseEventsFormat(SseFormat):
@@ -179,8 +180,8 @@ class ResponseIdFormat(Format):
     def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if reply.response_id and not self._printed:
             self._printed = True
-            ident = whole(reply.response_id)
-            self._pending.append(f"{visible(ident) if self._sanitized else ident}\n".encode())
+            ident = join_surrogates(reply.response_id)
+            self._pending.append(f"{escape_controls(ident) if self._sanitized else ident}\n".encode())
 
 
 FORMATS: dict[str, type[Format]] = {
