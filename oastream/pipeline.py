@@ -268,8 +268,8 @@ class Run:
         """The end by a signal also where it came after the last wait, or where what was waited for was stderr."""
         if verdict.signal is not None or verdict.outcome is Outcome.OUTPUT:
             return verdict
-        if self._watch.caught:
-            return signal_failure(self._watch.caught).verdict
+        if self._watch.pending_signal:
+            return signal_failure(self._watch.pending_signal).verdict
         return self._stderr.interrupted or verdict
 
     def _late(self) -> Verdict:
@@ -382,9 +382,9 @@ def check_files(options: Options) -> None:
     given = (("-o", options.output), ("--history", options.history), ("--record", options.record))
     named = [(option, path) for option, path in given if path is not None]
     for (one, first), (other, second) in itertools.combinations(named, 2):
-        from oastream.files import is_same  # one file is not the same as another
+        from oastream.files import is_same_file  # one file is not the same as another
 
-        if is_same(first, second) and not is_special(first):
+        if is_same_file(first, second) and not is_special(first):
             raise failure_of(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
 
 

@@ -16,7 +16,8 @@ from oastream.display import one_line
 from oastream.events.api_error import ApiError, read_error
 from oastream.events.decode import error_verdict, page_title
 from oastream.exits import Outcome, Verdict
-from oastream.http.request import Request, is_loopback
+from oastream.http.authority import is_loopback
+from oastream.http.request import Request
 from oastream.lenient_json import parse_json
 from oastream.redaction import credentials_in
 

@@ -88,7 +88,9 @@ def _read(path: str) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise bad(f"cannot read {path}", (error.strerror or str(error)).lower()) from error
+        from oastream.system_errors import describe_error  # only to say what went wrong
+
+        raise bad(f"cannot read {path}", describe_error(error)) from error
 
 
 def _parsed(content: bytes, path: str) -> dict[str, Any]:

@@ -7,17 +7,14 @@ a reader that goes away. Its exceptions become ours in one table. Knows nothing 
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult
 
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.http.authority import host_label, port_of, public_host
+from oastream.http.authority import host_label, is_loopback, port_of, public_host
 from oastream.http.dial import dial, resolve, seconds_left
-from oastream.http.request import is_loopback
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 
@@ -153,21 +150,13 @@ class _Way:
 
 # Errors ----------------------------------------------------------------------------------------------------------
 
-_WORDS = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.ECONNRESET: "connection reset",
-    errno.EPIPE: "connection reset",
-    errno.EHOSTUNREACH: "no route to host",
-    errno.ENETUNREACH: "network is unreachable",
-    errno.EMFILE: "too many open files",
-    errno.ETIMEDOUT: "connection timed out",
-}
-
 
 def as_failure(error: BaseException, where: str) -> BaseException:
     """What went wrong on the way to `where`, as a `Failure`; a bug stays what it is."""
     if isinstance(error, Failure) or not isinstance(error, (OSError, UnicodeError)):
         return error
+    from oastream.system_errors import describe_connection_error  # only to say what went wrong
+
     what = f"cannot reach {where}"
     if isinstance(error, UnicodeError):
         return failure_of(Outcome.UNREACHABLE, what, "its name is not a host name")
@@ -177,9 +166,7 @@ def as_failure(error: BaseException, where: str) -> BaseException:
         return failure_of(Outcome.UNREACHABLE, what, f"DNS: {(error.strerror or 'no such host').lower()}")
     if type(error).__module__ == "ssl":
         return _tls(error, where)
-    code = error.errno or 0
-    why = _WORDS.get(code) or (os.strerror(code) if code else str(error)).lower()
-    return failure_of(Outcome.UNREACHABLE, what, why)
+    return failure_of(Outcome.UNREACHABLE, what, describe_connection_error(error))
 
 
 def _tls(error: OSError, where: str) -> Failure:

@@ -84,7 +84,7 @@ def _ask_command(command: str, watch: Watch, deadline: float) -> bytes:
 
 
 def _unreadable(what: str, error: Exception) -> Failure:
-    from oastream.files import reason  # only to say what went wrong
+    from oastream.system_errors import describe_error  # only to say what went wrong
 
-    why = reason(error) if isinstance(error, OSError | ValueError) else str(error)
+    why = describe_error(error) if isinstance(error, OSError | ValueError) else str(error)
     return failure_of(Outcome.CONFIG, f"cannot read {what}", why)

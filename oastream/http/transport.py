@@ -119,7 +119,7 @@ class Response:
         """
         overdue = self._watch.now() >= deadline
         events = READ | WRITE if self._unsent else READ
-        if (overdue and self._overdue) or not self._watch.ready(self._socket.fileno(), events, deadline):
+        if (overdue and self._overdue) or not self._watch.wait_for(self._socket.fileno(), events, deadline):
             raise TimeoutError
         self._overdue = overdue
 
@@ -129,7 +129,7 @@ class Response:
         if overdue and self._overdue:
             raise TimeoutError
         self._overdue = overdue
-        self._watch.ready(self._socket.fileno(), READ, 0.0)
+        self._watch.wait_for(self._socket.fileno(), READ, 0.0)
 
     def _send_more(self) -> None:
         """As much of the request as the connection takes. One that fails may have brought an answer before."""
