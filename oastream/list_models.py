@@ -36,10 +36,10 @@ class ModelList(Format):
 
     def complete(self, reply: Reply) -> None:
         if self._format == "json":
-            self._line(self.document)
+            self._add_value(self.document)
         elif self._format == "ndjson":
             for model in self.models:
-                self._line(model)
+                self._add_value(model)
         else:
             for name in ids(self.models):
                 self._pending.append((visible(name) if self._sanitized else name).encode() + b"\n")

@@ -202,7 +202,7 @@ class Attempts:
         if self._session.output.held:
             self._session.output.reset()
             for record in self._records:
-                self.format.record(record)
+                self.format.add_record(record)
 
     def _resume_record(self, verdict: Verdict, delay: float) -> dict[str, Any]:
         job = self._job
@@ -216,7 +216,7 @@ class Attempts:
 
     def _write_record(self, record: dict[str, Any]) -> None:
         self._records.append(record)
-        self.format.record(record)
+        self.format.add_record(record)
         if data := self.format.take():
             self._session.output.write(data, self._session.deadlines.run)
 

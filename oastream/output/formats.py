@@ -46,23 +46,23 @@ class Format:
         self.is_full = False
         return data
 
-    def chunk(self, data: bytes) -> None:
+    def add_chunk(self, data: bytes) -> None:
         """A piece of the body as it came."""
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         """An event, the server's own JSON of it if there is one, and the text it adds to the answer."""
 
-    def record(self, record: Event) -> None:
+    def add_record(self, record: Event) -> None:
         """A record of oastream's own."""
 
     def complete(self, reply: Reply) -> None:
         """The answer is complete, plain or not. Raises `Failure` when what is printed now is not whole."""
 
-    def _line(self, value: Any) -> None:
+    def _add_value(self, value: Any) -> None:
         line = dumps(value)
-        self._add(escaped(line.decode()).encode() if self._sanitized else line)
+        self._add_line(escaped(line.decode()).encode() if self._sanitized else line)
 
-    def _add(self, line: bytes) -> None:
+    def _add_line(self, line: bytes) -> None:
         self._pending += (line, b"\n")
         if len(line) > FLUSH_AT:
             self.is_full = True
@@ -76,7 +76,7 @@ class TextFormat(Format):
         self._texts: list[str] = []
         self._last = "\n"
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if text:
             self._texts.append(text)
 
@@ -98,15 +98,15 @@ class NdjsonFormat(Format):
 
     repeats_text = True
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if raw is None:
-            self._line(event)
+            self._add_value(event)
         else:
             raw = on_one_line(raw)
-            self._add(escaped(raw.decode()).encode() if self._sanitized else raw)
+            self._add_line(escaped(raw.decode()).encode() if self._sanitized else raw)
 
-    def record(self, record: Event) -> None:
-        self._line(record)
+    def add_record(self, record: Event) -> None:
+        self._add_value(record)
 
 
 class ToolsFormat(Format):
@@ -116,20 +116,20 @@ class ToolsFormat(Format):
 
     def complete(self, reply: Reply) -> None:
         for call in list(reply.calls()):  # all or none
-            self._line(call)
+            self._add_value(call)
 
 
 class EagerToolsFormat(ToolsFormat):
     """One tool call a line, each as soon as it is whole."""
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if event["type"] == "response.output_item.done":
             for call in reply.finished_calls():
-                self._line(call)
+                self._add_value(call)
 
     def complete(self, reply: Reply) -> None:
         for call in reply.unprinted_calls():
-            self._line(call)
+            self._add_value(call)
 
 
 class JsonFormat(Format):
@@ -140,7 +140,7 @@ class JsonFormat(Format):
     assembles = True
 
     def complete(self, reply: Reply) -> None:
-        self._line(reply.response())
+        self._add_value(reply.response())
 
 
 class SseFormat(Format):
@@ -152,7 +152,7 @@ class SseFormat(Format):
         super().__init__(sanitized)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def chunk(self, data: bytes) -> None:
+    def add_chunk(self, data: bytes) -> None:
         self._pending.append(visible(self._decoder.decode(data)).encode() if self._sanitized else data)
 
 
@@ -161,12 +161,12 @@ class SseEventsFormat(SseFormat):
 
     wants_rest_of_body = False
 
-    def chunk(self, data: bytes) -> None:
+    def add_chunk(self, data: bytes) -> None:
         """Half an event at the end of one stream must not run into the next."""
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         data = dumps(event) if raw is None else on_one_line(raw)
-        super().chunk(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode("utf-8", "replace"), data))
+        super().add_chunk(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode("utf-8", "replace"), data))
 
 
 class ResponseIdFormat(Format):
@@ -176,7 +176,7 @@ class ResponseIdFormat(Format):
         super().__init__(sanitized)
         self._printed = False
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if reply.response_id and not self._printed:
             self._printed = True
             ident = whole(reply.response_id)
