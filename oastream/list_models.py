@@ -17,7 +17,7 @@ from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
 from oastream.output.formats import Format
-from oastream.text import one_line, visible
+from oastream.text import one_line
 
 REMEMBERED = 1000
 """Ids kept for completion; OpenRouter has 400."""
@@ -42,7 +42,7 @@ class ModelList(Format):
                 self._add_value(model)
         else:
             for name in ids(self.models):
-                self._pending.append((visible(name) if self._sanitized else name).encode() + b"\n")
+                self._pending.append(self._encode(name) + b"\n")
 
 
 class Listing(Attempts):

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from oastream.attempts.attempt import Attempt, Session
 from oastream.events.reply import Reply
-from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict
+from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict, error_fields
 from oastream.http.request import Request
-from oastream.output.formats import Format, error_fields
+from oastream.output.formats import Format
 
 if TYPE_CHECKING:
     from oastream.attempts.background import Job
