@@ -118,7 +118,7 @@ class Verdict(NamedTuple):
     signal: int | None = None
 
     @property
-    def answered(self) -> bool:
+    def has_answer(self) -> bool:
         """Whether there is a whole answer, plain or not."""
         return self.outcome in ANSWERED
 

@@ -15,7 +15,7 @@ from oastream.attempts.attempt import OpenSource, RunStats, Session, Source
 from oastream.attempts.attempts import Attempts
 from oastream.attempts.deadlines import Deadlines
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
-from oastream.http.credentials import find_key, named_key
+from oastream.http.credentials import find_key, key_from_options
 from oastream.http.request import Request, build_request
 from oastream.input.body import Body, encoded, offered_tools
 from oastream.input.prompt import StdinKind
@@ -26,7 +26,7 @@ from oastream.output.destination import Held, Output, is_special, open_output
 from oastream.output.formats import FORMATS, EagerToolsFormat, Format, ResponseIdFormat, SseEventsFormat, end_record
 from oastream.output.status_line import TICK, StatusLine, is_wanted
 from oastream.output.stderr import STDERR, Reasoning, Reporter, Stderr, Trace
-from oastream.redaction import REDACTED, shown_body
+from oastream.redaction import REDACTED, mask_body
 from oastream.watch import Watch, signal_failure
 
 if TYPE_CHECKING:
@@ -128,10 +128,10 @@ class Run:
         if options.replay is None and (options.record is None or options.dry_run):
             yield self._live, lambda: True
             return
-        from oastream.http.recording import Player, Recorder
+        from oastream.http.recording import Recorder, Replay
 
         if options.replay is not None:
-            player = Player(options.replay, options.realtime, self._watch, self._deadline)
+            player = Replay(options.replay, options.realtime, self._watch, self._deadline)
             self._choices = player.choices
             yield player.open, player.can_reopen
             return
@@ -167,7 +167,7 @@ class Run:
         options = self._options
         if options.dry_run:
             return REDACTED if options.api_key_file or options.api_key_cmd else None
-        return named_key(options, self._watch, self._deadline)
+        return key_from_options(options, self._watch, self._deadline)
 
     def _live(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         if self._cloud is not None:
@@ -218,8 +218,8 @@ class Run:
     def _show(self, request: Request, body: Body) -> Verdict:
 
         assert self._output is not None
-        shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
-        self._output.write(dumps({**shown, "body": shown_body(body) or None}) + b"\n", self._deadline)
+        shown = {"method": request.method, "url": request.masked_url, "headers": request.masked_headers()}
+        self._output.write(dumps({**shown, "body": mask_body(body) or None}) + b"\n", self._deadline)
         return Verdict(Outcome.STOP)
 
     def _new_format(self) -> Format:
@@ -255,7 +255,7 @@ class Run:
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
-            verdict = self._late() if verdict.answered else verdict
+            verdict = self._late() if verdict.has_answer else verdict
         if self._output is not None:
             self._output.discard()
         self._question.close()
@@ -292,19 +292,19 @@ class Run:
         self._last_words_end = self._stderr.deadline = min(until, self._last_words_end)
         return self._last_words_end
 
-    def _delivers(self, verdict: Verdict) -> bool:
+    def _publishes_output(self, verdict: Verdict) -> bool:
         """Whether -o renames and --hold lets out, and nothing is said of how it ended."""
         return exit_status(verdict, self._options.ok) == 0
 
     def _say(self, verdict: Verdict) -> None:
         self._reasoning.end()
-        if self._options.verbose or not self._delivers(verdict):
+        if self._options.verbose or not self._publishes_output(verdict):
             self._reporter.verdict(verdict)
         self._show_stats(verdict)
 
     def _completed(self, verdict: Verdict) -> Verdict:
         """What the format prints once the answer is complete; that may show that it is not, or that it is wrong."""
-        if self._attempts is None or not verdict.answered:
+        if self._attempts is None or not verdict.has_answer:
             return verdict
         reply = self._attempts.reply
         try:
@@ -320,7 +320,7 @@ class Run:
         if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
             return
         output_format = self._attempts.format if self._attempts is not None else self._new_format()
-        delivers = self._delivers(verdict)
+        delivers = self._publishes_output(verdict)
         if isinstance(output, Held) and not delivers:
             output.reset()
             output_format.take()

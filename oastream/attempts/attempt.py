@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from oastream.attempts.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.attempts.http_error import http_error_verdict
-from oastream.events.decode import Chat, Decoded, Decoder, Responses, parse_document
+from oastream.events.decode import ChatDialect, DecodedEvent, Decoder, ResponsesDialect, parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
-from oastream.http.http1 import Cut
+from oastream.http.http1 import TruncatedBody
 from oastream.http.request import Request
 from oastream.options import Options
 from oastream.output.destination import Output
 from oastream.output.formats import Format
 from oastream.output.status_line import StatusLine
 from oastream.output.stderr import Reasoning, Reporter, Trace
-from oastream.redaction import KnownSecrets, shown_reply_header
+from oastream.redaction import KnownSecrets, mask_reply_header
 from oastream.text import one_line
 from oastream.watch import Watch
 
@@ -144,10 +144,10 @@ class Attempt:
 
     def _new_decoder(self) -> Decoder:
         options = self._session.options
-        dialect: Chat | Responses = Responses()
+        dialect: ChatDialect | ResponsesDialect = ResponsesDialect()
         if options.api == "chat":
             keep_text = self._format.repeats_text or self._session.keep_text
-            dialect = Chat(self._session.choices, keep_text, self._session.asked)
+            dialect = ChatDialect(self._session.choices, keep_text, self._session.asked)
         return Decoder(dialect, options.max_event_bytes)
 
     def _open(self, request: Request) -> Source:
@@ -170,7 +170,7 @@ class Attempt:
             why = self._read_stream(source)
             if self._may_leave:
                 return Verdict(Outcome.STOP)
-            if not self._reply.ended:
+            if not self._reply.has_ended:
                 raise self._truncation_failure(why)
             if self._format.wants_rest_of_body and not why:
                 self._drain_body(source)
@@ -185,10 +185,10 @@ class Attempt:
             before = decoder.payloads, decoder.comments, self._lingers
             try:
                 chunk = source.read(deadline if self._job is None else min(deadline, self._job.leave_by))
-            except Cut as cut:
+            except TruncatedBody as cut:
                 chunk, why = None, str(cut)
             except TimeoutError:
-                if not decoder.is_complete and not self._reply.ended:
+                if not decoder.is_complete and not self._reply.has_ended:
                     raise
                 chunk = None
             except Failure as failed:
@@ -197,7 +197,7 @@ class Attempt:
                     raise
                 chunk = None
             if chunk is None:
-                self._deliver(decoder.close(torn=bool(why)))
+                self._deliver(decoder.close(truncated=bool(why)))
                 why = why or "it ended without a terminal event"
             else:
                 self._format.add_chunk(chunk)
@@ -208,7 +208,7 @@ class Attempt:
     @property
     def _is_done(self) -> bool:
         """Whether nothing more needs to be read: the terminal event has come, or the job runs and is left alone."""
-        return (self._reply.ended and not self._outlives_error) or self._may_leave
+        return (self._reply.has_ended and not self._outlives_error) or self._may_leave
 
     @property
     def _outlives_error(self) -> bool:
@@ -218,7 +218,7 @@ class Attempt:
     @property
     def _lingers(self) -> bool:
         """Whether only what may follow the end of the answer is waited for."""
-        return self._decoder.is_settled or self._reply.ended
+        return self._decoder.is_settled or self._reply.has_ended
 
     @property
     def _may_leave(self) -> bool:
@@ -245,7 +245,7 @@ class Attempt:
         alive = decoder.payloads > payloads or (payloads and decoder.comments > comments)
         return self._session.deadlines.idle() if alive else deadline
 
-    def _deliver(self, decoded: Iterable[Decoded]) -> None:
+    def _deliver(self, decoded: Iterable[DecodedEvent]) -> None:
         """Events to the reply and the format; what they bring is written before anything else is read."""
         stats, now = self._session.stats, self._session.deadlines.now
         job, reply, output_format, attentive = self._job, self._reply, self._format, self._watches_events
@@ -269,7 +269,7 @@ class Attempt:
                     self._write()
                 if attentive:
                     self._trace_event(event)
-                if (reply.ended or job is not None) and self._is_done:
+                if (reply.has_ended or job is not None) and self._is_done:
                     return
         finally:
             self._write()
@@ -334,7 +334,7 @@ class Attempt:
             while (chunk := source.read(deadline)) is not None:
                 self._format.add_chunk(chunk)
                 self._write()
-        except (Cut, TimeoutError):
+        except (TruncatedBody, TimeoutError):
             return  # the answer is complete, whatever happens on the wire after it
 
     # Polling -----------------------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ class Attempt:
                 body += chunk
                 if len(body) > self._session.options.max_event_bytes:
                     raise failure_of(Outcome.MALFORMED, "the response is too large", "over --max-event-bytes")
-        except Cut as cut:
+        except TruncatedBody as cut:
             raise failure_of(Outcome.UNREACHABLE, "no answer", str(cut)) from cut
         return bytes(body)
 
@@ -416,7 +416,7 @@ class Attempt:
         try:
             while len(body) < ERROR_BODY_BYTES and (chunk := source.read(deadline)) is not None:
                 body += chunk
-        except (Cut, TimeoutError):
+        except (TruncatedBody, TimeoutError):
             pass  # what has come is enough to say what it is about
         except Failure as failed:
             if failed.verdict.outcome is Outcome.SIGNAL:
@@ -427,8 +427,8 @@ class Attempt:
 def _trace_request(trace: Trace, request: Request) -> None:
     """What -v shows of a request; secrets are masked."""
     if trace.is_on:
-        trace.sent(f"{request.method} {request.shown_url}")
-        for name, value in request.shown_headers().items():
+        trace.sent(f"{request.method} {request.masked_url}")
+        for name, value in request.masked_headers().items():
             trace.sent(f"{name}: {value}")
         trace.note(f"{len(request.body)} bytes of body")
 
@@ -437,4 +437,4 @@ def _trace_reply(trace: Trace, source: Source, seconds: float) -> None:
     if trace.is_on:
         trace.received(f"HTTP {source.status}, after {seconds * 1000:.0f} ms")
         for name, value in source.headers.items():
-            trace.received(f"{name}: {shown_reply_header(name, value)}")
+            trace.received(f"{name}: {mask_reply_header(name, value)}")

@@ -61,7 +61,7 @@ class Attempts:
     def run(self) -> Verdict:
         """Attempt until there is an answer, or no reason to try again."""
         verdict = self._ask() if self._job is None else self._resume(self._job)
-        if verdict.answered:
+        if verdict.has_answer:
             return verdict  # as most runs end; what decides on another attempt takes 2 % of one, and is not loaded
         from oastream.attempts.retry import Step, next_step
 
@@ -163,7 +163,7 @@ class Attempts:
 
     def _go_on(self, decision: Decision, verdict: Verdict) -> None:
         """Say what follows, and wait for it. Raises `Failure` with outcome signal or output."""
-        if self.reply.ended and self._can_be_taken_up:
+        if self.reply.has_ended and self._can_be_taken_up:
             self._reported = verdict
             self.reply.reopen()
         if self._job is not None and self._job.is_garbled:
@@ -224,7 +224,7 @@ class Attempts:
 
     def _give_up(self, step: Step, verdict: Verdict, decision: Decision) -> Verdict:
         """A job outlives the run: cancel it when the user gives up, else say how to get it."""
-        if verdict.answered:
+        if verdict.has_answer:
             return verdict
         self._session.trace.note(f"the last attempt: {decision.reason or 'stopped'}")
         is_gone = step.resumes and verdict.http_status in _GONE
@@ -249,7 +249,7 @@ class Attempts:
             self._session.reporter.line(still)
             return verdict
         may_leave = job.leave_by < math.inf  # its id is written
-        if may_leave and self._reported is None and not self.reply.ended:
+        if may_leave and self._reported is None and not self.reply.has_ended:
             self._session.reporter.line(f"response {job.shown_id} may still be queued: {verdict.message}")
             return Verdict(Outcome.STOP)
         return verdict._replace(hint=_joined(verdict.hint, still))

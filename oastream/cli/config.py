@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.redaction import SHORTEST, is_secret, redacted, secrets_in, shown_text
+from oastream.redaction import SHORTEST, is_secret, mask_text, redact, secrets_in
 from oastream.text import one_line
 
 PROFILES = "profile"
@@ -260,4 +260,4 @@ def without_secrets(value: Any, environ: Mapping[str, str]) -> Any:
     value = os.fsencode(value).decode("utf-8", "replace")  # Python hides bytes that are not UTF-8 in surrogates
     keys = (environ.get(name, "").strip() for name in _KEY_VARIABLES)
     secrets = (*(key for key in keys if len(key) >= SHORTEST), *secrets_in((), None, environ))
-    return shown_text(redacted(value, secrets))
+    return mask_text(redact(value, secrets))

@@ -117,9 +117,9 @@ class Header(Pair):
 
     def joined(self, pair: tuple[str, str]) -> str:
         """The header as --show-config shows it."""
-        from oastream.redaction import shown_header  # not for --help
+        from oastream.redaction import mask_header  # not for --help
 
-        return f"{pair[0]}: {shown_header(*pair)}"
+        return f"{pair[0]}: {mask_header(*pair)}"
 
 
 class Encoding(click.ParamType[str]):
@@ -174,9 +174,9 @@ class BaseUrl(click.ParamType[str]):
             else:
                 join_url(value, "")
         except Failure as error:
-            from oastream.redaction import shown_text
+            from oastream.redaction import mask_text
 
-            self.fail(f"{shown_text(value)!r}: {error.verdict.detail}", param, ctx)
+            self.fail(f"{mask_text(value)!r}: {error.verdict.detail}", param, ctx)
         return str(value)
 
     def _check_plan(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> None:

@@ -23,7 +23,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from oastream.events.decode import Decoded, Decoder
+from oastream.events.decode import DecodedEvent, Decoder
 from oastream.events.reply import Reply
 from oastream.exits import Outcome, Verdict
 
@@ -132,15 +132,15 @@ class Answer:
         A deadline that passes while the answer `is_whole` is an end too.
         """
         self._end = why or "it ended without a terminal event"
-        return self._take(self._decoder.close(torn=bool(why)), now)
+        return self._take(self._decoder.close(truncated=bool(why)), now)
 
-    def _take(self, decoded: Iterable[Decoded], now: float) -> Iterator[Delivered]:
+    def _take(self, decoded: Iterable[DecodedEvent], now: float) -> Iterator[Delivered]:
         reply = self.reply
         for event, raw in decoded:
             if self.first_event is None:
                 self.first_event = now
             yield event, raw, reply.feed(event)
-            if reply.ended:
+            if reply.has_ended:
                 return
 
     def heard(self, now: float) -> None:
@@ -162,7 +162,7 @@ class Answer:
     def _current_phase(self) -> Phase:
         """A phase may go back: content after a finish_reason means that the answer was not complete (Decoder)."""
         decoder = self._decoder
-        if self._end is not None or self.reply.ended:
+        if self._end is not None or self.reply.has_ended:
             return _DONE
         if decoder.is_settled:
             return _LINGERING
@@ -174,7 +174,7 @@ class Answer:
 
     def verdict(self, tools_wanted: bool = False) -> Verdict:
         """How the stream ended, once it is done. `tools_wanted` is --format tools."""
-        if self.reply.ended:
+        if self.reply.has_ended:
             return self.reply.verdict(tools_wanted)
         if not self._decoder.payloads and not self.is_resumed:
             return Verdict(Outcome.UNREACHABLE, "no answer", "the reply ended before its first event")

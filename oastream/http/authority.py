@@ -15,7 +15,7 @@ def port_of(url: SplitResult) -> int:
     return DEFAULT_PORTS.get(url.scheme, 80) if url.port is None else url.port
 
 
-def origin(url: SplitResult) -> str:
+def host_label(url: SplitResult) -> str:
     """Host and port as messages name them; the port only when it is not the scheme's own."""
     host = bracketed(url.hostname or "")
     return host if url.port in (None, DEFAULT_PORTS.get(url.scheme)) else f"{host}:{url.port}"

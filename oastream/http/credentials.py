@@ -19,14 +19,14 @@ MAX_KEY_BYTES = 1 << 16
 
 def find_key(options: Options, environ: Mapping[str, str], watch: Watch, deadline: float) -> str | None:
     """The key that the options name, else the one in the variable."""
-    named = named_key(options, watch, deadline)
+    named = key_from_options(options, watch, deadline)
     if named is not None:
         return named
     key = environ.get("OPENAI_API_KEY", "").strip()
     return _usable(key, "OPENAI_API_KEY") if key else None
 
 
-def named_key(options: Options, watch: Watch, deadline: float) -> str | None:
+def key_from_options(options: Options, watch: Watch, deadline: float) -> str | None:
     """The key that the options name: in a file, else from a command."""
     if options.api_key_file is not None:
         data = _read_key_file(options.api_key_file, watch, deadline)

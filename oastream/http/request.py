@@ -16,7 +16,7 @@ from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import bracketed, public_host
 from oastream.http.credentials import key_source
 from oastream.options import Options
-from oastream.redaction import credentials_in, secrets_in, shown_header, shown_text, shown_url
+from oastream.redaction import credentials_in, mask_header, mask_text, mask_url, secrets_in
 
 MODELS = "/models"
 PATHS = {"responses": "/responses", "chat": "/chat/completions"}
@@ -37,13 +37,13 @@ class Request(NamedTuple):
     key_source: str = ""
 
     @property
-    def shown_url(self) -> str:
+    def masked_url(self) -> str:
         """The URL with every secret masked."""
-        return shown_url(urlunsplit(self.url))
+        return mask_url(urlunsplit(self.url))
 
-    def shown_headers(self) -> dict[str, str]:
+    def masked_headers(self) -> dict[str, str]:
         """The headers with every secret masked."""
-        return {name: shown_header(name, value, self.secrets) for name, value in self.headers}
+        return {name: mask_header(name, value, self.secrets) for name, value in self.headers}
 
 
 def is_loopback(host: str) -> bool:
@@ -72,7 +72,7 @@ def join_url(base_url: str, path: str) -> SplitResult:
 
 
 def _bad_url(base_url: str, why: str) -> Failure:
-    return failure_of(Outcome.USAGE, f"bad --base-url {shown_text(base_url)!r}", why)
+    return failure_of(Outcome.USAGE, f"bad --base-url {mask_text(base_url)!r}", why)
 
 
 def is_header_value(text: str) -> bool:

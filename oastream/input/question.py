@@ -64,7 +64,11 @@ class Question:
 
         The schema is about an answer in text; a call has a schema of its own.
         """
-        if self._schema is None or reply.waits or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA)):
+        if (
+            self._schema is None
+            or reply.awaits_client
+            or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA))
+        ):
             return verdict
         found = self._schema.verdict(reply.text, self._hint_at_chat(reply))
         return verdict if found is None else found._replace(request_id=verdict.request_id)

@@ -242,6 +242,6 @@ def on_one_line(data: bytes) -> bytes:
 
 def end_record(verdict: Verdict, exit_status: int, figures: Event) -> Event:
     """The last record of NDJSON, in every outcome."""
-    error = None if verdict.answered else error_fields(verdict)
+    error = None if verdict.has_answer else error_fields(verdict)
     head = {"type": "oastream:end", "exit": exit_status, "outcome": verdict.outcome.value}
     return {**head, **figures, "error": error}

@@ -157,7 +157,7 @@ class Reporter:
         """Print how a run ended that did not end plainly, and a hint. A signal needs no words."""
         if verdict.outcome in (Outcome.STOP, Outcome.SIGNAL):
             return
-        if not verdict.answered:
+        if not verdict.has_answer:
             for text in self._withheld:
                 self.line(text)
         self.line(verdict.message or verdict.outcome.value)
