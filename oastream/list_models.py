@@ -12,12 +12,12 @@ from typing import Any
 
 from oastream.attempts.attempt import Session
 from oastream.attempts.attempts import Attempts
+from oastream.display import one_line
 from oastream.events.decode import parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
 from oastream.output.formats import Format
-from oastream.text import one_line
 
 REMEMBERED = 1000
 """Ids kept for completion; OpenRouter has 400."""

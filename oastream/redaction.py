@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from oastream.text import CUT
+from oastream.display import CUT
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from oastream.attempts.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.attempts.http_error import http_error_verdict
+from oastream.display import one_line
 from oastream.events.decode import ChatDialect, DecodedEvent, Decoder, ResponsesDialect, parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
@@ -23,7 +24,6 @@ from oastream.output.formats import Format
 from oastream.output.status_line import StatusLine
 from oastream.output.stderr import Reasoning, Reporter, Trace
 from oastream.redaction import KnownSecrets, mask_reply_header
-from oastream.text import one_line
 from oastream.watch import Watch
 
 if TYPE_CHECKING:

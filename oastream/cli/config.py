@@ -15,9 +15,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.redaction import SHORTEST, is_secret, mask_text, redact, secrets_in
-from oastream.text import one_line
 
 PROFILES = "profile"
 """The table that holds the profiles, each a table of its own."""

@@ -13,8 +13,9 @@ from typing import Any
 import orjson
 
 from oastream.events.finish_reason import outcome_of_reason, outranks
+from oastream.events.text_buffer import TextBuffer
 from oastream.exits import Outcome
-from oastream.text import Gathered, Joiner
+from oastream.surrogates import SurrogateJoiner
 
 Event = dict[str, Any]
 Fragment = dict[str, Any]
@@ -46,8 +47,8 @@ class _TextRun:
         self.kind = kind
         self.index = index
         self.delta_type = f"response.{kind}.delta"
-        self.joiner = Joiner()
-        self.kept = Gathered()
+        self.joiner = SurrogateJoiner()
+        self.kept = TextBuffer()
 
     def content(self) -> Event:
         text = self.kept.text()

@@ -17,9 +17,9 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 import httptools
 
 from oastream import __version__
+from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import bracketed, port_of
-from oastream.text import one_line
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 MAX_HEAD_BYTES = 64 * 1024

@@ -19,11 +19,11 @@ from typing import Any
 
 import orjson
 
+from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.files import Replacement, reason
 from oastream.lenient_json import dumps, parse_exactly
 from oastream.output.destination import output_failure
-from oastream.text import one_line
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 

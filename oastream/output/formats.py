@@ -11,8 +11,9 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from oastream.display import escape_controls, escape_json_controls
 from oastream.exits import Verdict, error_fields
-from oastream.text import escaped, visible, whole
+from oastream.surrogates import join_surrogates
 
 if TYPE_CHECKING:
     from oastream.events.reply import Reply
@@ -76,14 +77,14 @@ class Format:
 
     def _add_json(self, line: bytes) -> None:
         if self._sanitized:
-            line = escaped(line.decode()).encode()
+            line = escape_json_controls(line.decode()).encode()
         self._pending += (line, b"\n")
         if len(line) > FLUSH_AT:
             self.is_full = True
 
     def _encode(self, text: str) -> bytes:
         if self._sanitized:
-            text = visible(text)
+            text = escape_controls(text)
         return text.encode()
 
 
@@ -219,7 +220,7 @@ class ResponseIdFormat(Format):
     def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if reply.response_id and not self._is_printed:
             self._is_printed = True
-            self._pending.append(self._encode(whole(reply.response_id)) + b"\n")
+            self._pending.append(self._encode(join_surrogates(reply.response_id)) + b"\n")
 
 
 FORMATS: dict[str, type[Format]] = {
