@@ -324,7 +324,7 @@ class Run:
         if isinstance(output, Held) and not delivers:
             output.reset()
             output_format.take()
-        output_format.record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
+        output_format.add_record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
         if data := output_format.take():
             output.write(data, deadline)
         output.finish(delivers, deadline)

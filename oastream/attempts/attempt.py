@@ -200,7 +200,7 @@ class Attempt:
                 self._deliver(decoder.close(truncated=bool(why)))
                 why = why or "it ended without a terminal event"
             else:
-                self._format.chunk(chunk)
+                self._format.add_chunk(chunk)
                 self._deliver(decoder.feed(chunk))
             deadline = self._next_deadline(deadline, *before)
         return why
@@ -264,7 +264,7 @@ class Attempt:
                 if text and stats.first_text is None:
                     stats.first_text = now()
                     self._begin_answer()
-                output_format.event(event, raw, text, reply)
+                output_format.add_event(event, raw, text, reply)
                 if output_format.is_full:
                     self._write()
                 if attentive:
@@ -332,7 +332,7 @@ class Attempt:
         deadline = self._session.deadlines.after(LINGER)
         try:
             while (chunk := source.read(deadline)) is not None:
-                self._format.chunk(chunk)
+                self._format.add_chunk(chunk)
                 self._write()
         except (TruncatedBody, TimeoutError):
             return  # the answer is complete, whatever happens on the wire after it

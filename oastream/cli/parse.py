@@ -19,6 +19,7 @@ from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
 from oastream.cli.clashes import names_stdin, settle, weaker
 from oastream.exits import TABLE, Failure, Outcome, failure_of
 from oastream.options import Options
+from oastream.output.formats import FORMATS
 
 if TYPE_CHECKING:
     from click.parser import _OptionParser
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from oastream.cli.config import Kind, Layer, Origin, Row, Setting
 
 OPENAI_URL = "https://api.openai.com/v1"
-FORMATS = ("text", "ndjson", "tools", "json", "sse")
 PROVIDERS = ("azure", "bedrock", "vertex")
 GENERATED = ("man", "complete-bash", "complete-zsh", "complete-fish")
 
