@@ -18,7 +18,7 @@ import signal
 import time
 from typing import NamedTuple
 
-from oastream.reading import late, read_all
+from oastream.reading import deadline_failure, read_all
 from oastream.threads import call_in_thread
 from oastream.watch import Watch, signal_failure
 
@@ -82,7 +82,7 @@ class _Running:
         try:
             status = call_in_thread(self._status, watch, deadline, meanwhile=read)
         except TimeoutError as error:
-            raise late(_NAME) from error
+            raise deadline_failure(_NAME) from error
         self._has_ended = True
         return Done(status, pieces[0])
 

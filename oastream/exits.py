@@ -118,7 +118,7 @@ class Verdict(NamedTuple):
     signal: int | None = None
 
     @property
-    def answered(self) -> bool:
+    def has_answer(self) -> bool:
         """Whether there is a whole answer, plain or not."""
         return self.outcome in ANSWERED
 
@@ -158,6 +158,19 @@ def internal_error(error: Exception) -> Failure:
     """What no part of the program expects."""
     detail = f"{type(error).__name__}: {error}"
     return failure_of(Outcome.INTERNAL, "internal error", detail, "this is a bug in oastream; please report it")
+
+
+def error_fields(verdict: Verdict) -> dict[str, str | int | float | bool | None]:
+    """What went wrong, for a program to read: `error` in the records of a run."""
+    return {
+        "kind": verdict.outcome.value,
+        "message": verdict.message,
+        "status": verdict.http_status,
+        "code": verdict.code,
+        "request_id": verdict.request_id,
+        "retryable": verdict.retryable,
+        "retry_after": verdict.retry_after,
+    }
 
 
 def exit_status(verdict: Verdict, accepted: Collection[Outcome] = ()) -> int:

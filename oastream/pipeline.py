@@ -15,7 +15,7 @@ from oastream.attempts.attempt import OpenSource, RunStats, Session, Source
 from oastream.attempts.attempts import Attempts
 from oastream.attempts.deadlines import Deadlines
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
-from oastream.http.credentials import find_key, named_key
+from oastream.http.credentials import find_key, key_from_options
 from oastream.http.request import Request, build_request
 from oastream.input.body import Body, encoded, offered_tools
 from oastream.input.prompt import StdinKind
@@ -24,9 +24,9 @@ from oastream.lenient_json import dumps
 from oastream.options import Options
 from oastream.output.destination import Held, Output, is_special, open_output
 from oastream.output.formats import FORMATS, EagerToolsFormat, Format, ResponseIdFormat, SseEventsFormat, end_record
-from oastream.output.status_line import TICK, StatusLine, wanted
-from oastream.output.stderr import STDERR, Reporter
-from oastream.redaction import REDACTED, shown_body
+from oastream.output.status_line import TICK, StatusLine, is_wanted
+from oastream.output.stderr import STDERR, Reasoning, Reporter, Stderr, Trace
+from oastream.redaction import REDACTED, mask_body
 from oastream.watch import Watch, signal_failure
 
 if TYPE_CHECKING:
@@ -48,13 +48,16 @@ class Run:
         stdin: StdinKind,
         stdout_open: bool,
         watch: Watch,
-        reporter: Reporter,
+        stderr: Stderr,
     ) -> None:
         self._options = options
         self._environ = environ
         self._stdin = stdin
         self._stdout_open = stdout_open
-        self._reporter = reporter
+        self._stderr = stderr
+        self._reporter = Reporter(stderr, options.verbose)
+        self._reasoning = Reasoning(stderr)
+        self._status_line = StatusLine(watch.now, stderr)
         self._watch = watch
         self._stats = RunStats(watch.now())
         self._deadline = self._stats.started + options.max_time if options.max_time else math.inf
@@ -64,12 +67,12 @@ class Run:
         self._cloud: Cloud | None = None
         self._choices = 1
         """How many answers the request asks for, or the recorded one did."""
-        self._question = Question(options, watch, reporter)
+        self._question = Question(options, watch, self._reporter)
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
         self._watch.catch_signals()
-        self._reporter.deadline = self._deadline
+        self._stderr.deadline = self._deadline
         try:
             verdict = self._answer()
         except Failure as failed:
@@ -85,7 +88,7 @@ class Run:
         check_files(self._options)
         self._output = self._open_output()
         if self._output.shares(STDERR):
-            self._reporter.answer = self._output
+            self._stderr.answer = self._output
         if self._options.misconfigured is not None:
             raise Failure(self._options.misconfigured)
         body = self._body()
@@ -101,9 +104,9 @@ class Run:
     def _show_waits(self) -> None:
         """From here on the terminal is ours: until now stdin and the command that tells the key may have used it."""
         options = self._options
-        if wanted(self._environ, options.quiet, options.verbose):
-            self._reporter.status = StatusLine(self._watch.now, self._reporter.offer)
-            self._watch.on_tick, self._watch.tick_interval = self._reporter.tick, TICK
+        if is_wanted(self._environ, options.quiet, options.verbose):
+            self._status_line.start()
+            self._watch.on_tick, self._watch.tick_interval = self._status_line.tick, TICK
 
     # The parts ---------------------------------------------------------------------------------------------------
 
@@ -125,16 +128,16 @@ class Run:
         if options.replay is None and (options.record is None or options.dry_run):
             yield self._live, lambda: True
             return
-        from oastream.http.recording import Player, Recorder
+        from oastream.http.recording import Recorder, Replay
 
         if options.replay is not None:
-            player = Player(options.replay, options.realtime, self._watch, self._deadline)
+            player = Replay(options.replay, options.realtime, self._watch, self._deadline)
             self._choices = player.choices
             yield player.open, player.can_reopen
             return
         assert options.record is not None
         recorder = Recorder(
-            options.record, self._live, lambda: self._reporter.secrets, self._watch, self._deadline, self._choices
+            options.record, self._live, lambda: self._stderr.secrets.texts, self._watch, self._deadline, self._choices
         )
         with recorder:
             yield recorder.open, lambda: True
@@ -145,11 +148,11 @@ class Run:
             from oastream.http.cloud import Cloud
 
             key = self._cloud_key()
-            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._reporter, key)
+            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._stderr.secrets, key)
             request = cloud.request(body)
             return cloud.signed(request, math.inf) if options.dry_run else request
         request = build_request(options, self._environ, base_url, body, self._key(base_url))
-        self._reporter.secrets = request.secrets
+        self._stderr.secrets.texts = request.secrets
         return request
 
     def _key(self, base_url: str) -> str | None:
@@ -164,7 +167,7 @@ class Run:
         options = self._options
         if options.dry_run:
             return REDACTED if options.api_key_file or options.api_key_cmd else None
-        return named_key(options, self._watch, self._deadline)
+        return key_from_options(options, self._watch, self._deadline)
 
     def _live(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         if self._cloud is not None:
@@ -183,6 +186,10 @@ class Run:
             options,
             self._output,
             self._reporter,
+            Trace(self._stderr, options.verbose),
+            self._reasoning,
+            self._status_line,
+            self._stderr.secrets,
             self._stats,
             deadlines,
             open_source,
@@ -211,8 +218,8 @@ class Run:
     def _show(self, request: Request, body: Body) -> Verdict:
 
         assert self._output is not None
-        shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
-        self._output.write(dumps({**shown, "body": shown_body(body) or None}) + b"\n", self._deadline)
+        shown = {"method": request.method, "url": request.masked_url, "headers": request.masked_headers()}
+        self._output.write(dumps({**shown, "body": mask_body(body) or None}) + b"\n", self._deadline)
         return Verdict(Outcome.STOP)
 
     def _new_format(self) -> Format:
@@ -239,7 +246,8 @@ class Run:
         """Complete the output, or take it back; write the end record; say on stderr how it ended."""
         verdict = self._interrupted(verdict)
         deadline = self._begin_last_words(verdict)
-        self._reporter.begin_text()
+        self._reasoning.end()
+        self._status_line.stop()
         try:
             verdict = self._completed(verdict)
             self._write_end(verdict, deadline)
@@ -247,7 +255,7 @@ class Run:
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
-            verdict = self._late() if verdict.answered else verdict
+            verdict = self._late() if verdict.has_answer else verdict
         if self._output is not None:
             self._output.discard()
         self._question.close()
@@ -260,9 +268,9 @@ class Run:
         """The end by a signal also where it came after the last wait, or where what was waited for was stderr."""
         if verdict.signal is not None or verdict.outcome is Outcome.OUTPUT:
             return verdict
-        if self._watch.caught:
-            return signal_failure(self._watch.caught).verdict
-        return self._reporter.interrupted or verdict
+        if self._watch.pending_signal:
+            return signal_failure(self._watch.pending_signal).verdict
+        return self._stderr.interrupted or verdict
 
     def _late(self) -> Verdict:
         """--max-time has passed, in a wait that has no limit of its own: somebody does not read."""
@@ -281,22 +289,22 @@ class Run:
             self._watch.acknowledge_signal()
         soon = self._watch.now() + FINAL_WRITE_TIMEOUT
         until = soon if verdict.signal is not None else max(soon, self._deadline)
-        self._last_words_end = self._reporter.deadline = min(until, self._last_words_end)
+        self._last_words_end = self._stderr.deadline = min(until, self._last_words_end)
         return self._last_words_end
 
-    def _delivers(self, verdict: Verdict) -> bool:
+    def _publishes_output(self, verdict: Verdict) -> bool:
         """Whether -o renames and --hold lets out, and nothing is said of how it ended."""
         return exit_status(verdict, self._options.ok) == 0
 
     def _say(self, verdict: Verdict) -> None:
-        self._reporter.end_reasoning()
-        if self._reporter.verbose or not self._delivers(verdict):
+        self._reasoning.end()
+        if self._options.verbose or not self._publishes_output(verdict):
             self._reporter.verdict(verdict)
         self._show_stats(verdict)
 
     def _completed(self, verdict: Verdict) -> Verdict:
         """What the format prints once the answer is complete; that may show that it is not, or that it is wrong."""
-        if self._attempts is None or not verdict.answered:
+        if self._attempts is None or not verdict.has_answer:
             return verdict
         reply = self._attempts.reply
         try:
@@ -312,11 +320,11 @@ class Run:
         if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
             return
         output_format = self._attempts.format if self._attempts is not None else self._new_format()
-        delivers = self._delivers(verdict)
+        delivers = self._publishes_output(verdict)
         if isinstance(output, Held) and not delivers:
             output.reset()
             output_format.take()
-        output_format.record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
+        output_format.add_record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
         if data := output_format.take():
             output.write(data, deadline)
         output.finish(delivers, deadline)
@@ -343,7 +351,7 @@ class Run:
             return
         figures = self._stats_fields() | {"request_id": verdict.request_id}
         if self._options.stats == "json":
-            self._reporter.raw(dumps(figures).decode())
+            self._stderr.write_line(dumps(figures).decode())
         else:
             self._reporter.line(stats_line(figures))
 
@@ -374,9 +382,9 @@ def check_files(options: Options) -> None:
     given = (("-o", options.output), ("--history", options.history), ("--record", options.record))
     named = [(option, path) for option, path in given if path is not None]
     for (one, first), (other, second) in itertools.combinations(named, 2):
-        from oastream.files import is_same  # one file is not the same as another
+        from oastream.files import is_same_file  # one file is not the same as another
 
-        if is_same(first, second) and not is_special(first):
+        if is_same_file(first, second) and not is_special(first):
             raise failure_of(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from oastream.events.decode import Chat, Decoded, Decoder, Responses
+from oastream.events.decode import ChatDialect, DecodedEvent, Decoder, ResponsesDialect
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome
 from oastream.output.formats import FORMATS
@@ -27,10 +27,10 @@ Answer = tuple[Outcome, bytes]
 
 
 def decoder(api: str) -> Decoder:
-    return Decoder(Chat() if api == "chat" else Responses(), LIMIT)
+    return Decoder(ChatDialect() if api == "chat" else ResponsesDialect(), LIMIT)
 
 
-def decoded(api: str, *pieces: bytes) -> list[Decoded]:
+def decoded(api: str, *pieces: bytes) -> list[DecodedEvent]:
     made = decoder(api)
     events = [event for piece in pieces for event in made.feed(piece)]
     return [*events, *made.close()]
@@ -43,13 +43,13 @@ def answer(api: str, format: str, *pieces: bytes) -> Answer:
     out = []
     for piece in (*pieces, None):
         if piece is not None:
-            output_format.chunk(piece)
+            output_format.add_chunk(piece)
         for event, raw in made.close() if piece is None else made.feed(piece):
-            if not reply.ended:
-                output_format.event(event, raw, reply.feed(event), reply)
+            if not reply.has_ended:
+                output_format.add_event(event, raw, reply.feed(event), reply)
         out.append(output_format.take())
     verdict = reply.verdict(format == "tools")
-    if verdict.answered:
+    if verdict.has_answer:
         try:
             output_format.complete(reply)
         except Failure as failed:

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oastream.http.http1 import MAX_HEAD_BYTES, PIECE, Cut, Http1Response, Inflater, NoReply, NotHttp, UnreadableBody
+from oastream.http.http1 import (
+    MAX_HEAD_BYTES,
+    PIECE,
+    Http1Response,
+    Inflater,
+    NoReply,
+    NotHttp,
+    TruncatedBody,
+    UnreadableBody,
+)
 from tests.support.wire import chunk
 
 calmly = settings(deadline=None)
@@ -30,7 +39,7 @@ class Seen:
 
 
 def pieces_of(response: Http1Response) -> Iterator[bytes]:
-    """All there is for now. Raises how the body ended: `Ended`, `Cut`, `UnreadableBody`."""
+    """All there is for now. Raises how the body ended: `Ended`, `TruncatedBody`, `UnreadableBody`."""
     while piece := response.next_piece():
         assert len(piece) <= PIECE or response.headers.get("content-encoding") is None
         yield piece
@@ -50,7 +59,7 @@ def seen(parts: list[bytes], closes: bool = True) -> Seen:
             if response.head_ended:
                 for piece in pieces_of(response):
                     body += piece
-    except (Ended, Cut, NoReply, NotHttp, UnreadableBody) as error:
+    except (Ended, TruncatedBody, NoReply, NotHttp, UnreadableBody) as error:
         ending = type(error).__name__
     return Seen(response.status, body, ending)
 
@@ -173,7 +182,7 @@ def test_a_connection_that_fails_within_the_body_says_why_once_the_rest_is_taken
     one.feed(response("Content-Length: 9", b"hello"))
     one.break_off("connection reset")
     assert one.next_piece() == b"hello"
-    with pytest.raises(Cut, match="connection reset"):
+    with pytest.raises(TruncatedBody, match="connection reset"):
         one.next_piece()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oastream.exits import Failure, Outcome
-from oastream.http.proxy import Connect, Proxy, Socks5, is_excepted, parse_proxy, proxy_for
+from oastream.http.proxy import Connect, Proxy, Socks5, is_exempt, parse_proxy, proxy_for
 
 HTTPS = "https://api.example.test/v1"
 HTTP = "http://api.example.test/v1"
@@ -150,7 +150,7 @@ def test_any_value_is_a_proxy_or_bad(value: str, before: str) -> None:
     ],
 )
 def test_a_host_is_excepted_by_name_suffix_network_or_star(entry: str, host: str, expected: bool) -> None:
-    assert is_excepted(host, 443, entry) is expected
+    assert is_exempt(host, 443, entry) is expected
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_a_host_is_excepted_by_name_suffix_network_or_star(entry: str, host: str
     ],
 )
 def test_a_port_in_no_proxy_is_for_that_port_alone(entry: str, host: str) -> None:
-    assert is_excepted(host, 8443, entry)
-    assert not is_excepted(host, 443, entry)
+    assert is_exempt(host, 8443, entry)
+    assert not is_exempt(host, 443, entry)
 
 
 @given(st.text(max_size=40), st.sampled_from(["a.example.com", "10.1.2.3", "fd00::1", "fe80::1%25eth0"]))
 def test_any_no_proxy_is_read(exceptions: str, host: str) -> None:
-    assert is_excepted(host, 443, exceptions) in (True, False)
+    assert is_exempt(host, 443, exceptions) in (True, False)
 
 
 def test_the_lower_case_no_proxy_counts() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from oastream.cli.parse import FORMATS
 from oastream.exits import TABLE
 from oastream.mock.endings import ENDS
+from oastream.output.formats import FORMATS
 from tests.docs import COMMAND
 from tests.readme import README, sessions, with_statuses
 from tests.support.program import ROOT, program_path, run

@@ -547,6 +547,16 @@ def test_a_wait_is_shown_on_a_terminal_and_gone_when_text_comes(terminal: Termin
     assert b"\n" not in screen
 
 
+def test_a_wait_is_not_shown_in_place_of_reasoning_that_goes_on(terminal: Terminal) -> None:
+    events = responses_events(reasoning("Hm, let me"), piece=20)
+    begun = sse([event for event in events if not event["type"].endswith(("done", "completed"))])
+    with serve(stalled(begun)) as server:
+        args = ("--base-url", server.url, "--reasoning", "--idle-timeout", "1.6", "--retry", "0", "hi")
+        with start(*args, stderr=terminal.theirs, env={"TERM": "xterm"}) as process:
+            assert finish(process).status == 41
+    assert b"\x1b[K" not in terminal.read_rest().partition(b"Hm, let me")[2]
+
+
 # stdout and stderr are one file
 
 

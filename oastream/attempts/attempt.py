@@ -1,4 +1,4 @@
-"""One attempt: a request is sent, and what comes of it goes its way: bytes → events → reply and output_format → output.
+"""One attempt: a request is sent, and what comes of it goes its way: bytes → events → reply and format → output.
 
 In: a request. Out: the verdict; what came of the answer is in the reply and has gone to the output. Whether another
 attempt follows is not decided here. Of the formats it knows only whether calls are what is wanted.
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from oastream.attempts.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.attempts.http_error import http_error_verdict
-from oastream.events.decode import Chat, Decoded, Decoder, Responses, parse_document
+from oastream.display import one_line
+from oastream.events.decode import ChatDialect, DecodedEvent, Decoder, ResponsesDialect, parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
-from oastream.http.http1 import Cut
+from oastream.http.http1 import TruncatedBody
 from oastream.http.request import Request
 from oastream.options import Options
 from oastream.output.destination import Output
 from oastream.output.formats import Format
-from oastream.output.stderr import Reporter
-from oastream.redaction import redacted, shown_reply_header
-from oastream.text import one_line
+from oastream.output.status_line import StatusLine
+from oastream.output.stderr import Reasoning, Reporter, Trace
+from oastream.redaction import KnownSecrets, mask_reply_header
 from oastream.watch import Watch
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ class Session(NamedTuple):
     options: Options
     output: Output
     reporter: Reporter
+    trace: Trace
+    reasoning: Reasoning
+    status_line: StatusLine
+    secrets: KnownSecrets
     stats: RunStats
     deadlines: Deadlines
     open: OpenSource
@@ -131,31 +136,31 @@ class Attempt:
             verdict = self._deadline_verdict() if connecting and self._session.deadlines.run_passed else failed.verdict
         except TimeoutError:
             verdict = self._deadline_verdict() if not self._must_leave else self._leave_queued()
-        secrets = self._session.reporter.secrets  # servers repeat the key that they reject
-        code, request_id = (text and redacted(text, secrets) for text in (verdict.code, self._request_id))
-        return verdict._replace(detail=redacted(verdict.detail, secrets), code=code, request_id=request_id)
+        mask = self._session.secrets.mask  # servers repeat the key that they reject
+        code, request_id = (text and mask(text) for text in (verdict.code, self._request_id))
+        return verdict._replace(detail=mask(verdict.detail), code=code, request_id=request_id)
 
     # Streaming ---------------------------------------------------------------------------------------------------
 
     def _new_decoder(self) -> Decoder:
         options = self._session.options
-        dialect: Chat | Responses = Responses()
+        dialect: ChatDialect | ResponsesDialect = ResponsesDialect()
         if options.api == "chat":
             keep_text = self._format.repeats_text or self._session.keep_text
-            dialect = Chat(self._session.choices, keep_text, self._session.asked)
+            dialect = ChatDialect(self._session.choices, keep_text, self._session.asked)
         return Decoder(dialect, options.max_event_bytes)
 
     def _open(self, request: Request) -> Source:
-        deadlines, reporter = self._session.deadlines, self._session.reporter
+        deadlines, trace = self._session.deadlines, self._session.trace
         leave_by = math.inf if self._job is None else self._job.leave_by
         self._first_event_deadline = min(deadlines.first_event(), leave_by)
         began = deadlines.now()
-        _trace_request(reporter, request)
+        _trace_request(trace, request)
         source = self._session.open(request, min(deadlines.connect(), leave_by), self._first_event_deadline)
         headers = source.headers
         found = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
         self._request_id = found and one_line(found, 100)
-        _trace_reply(reporter, source, deadlines.now() - began)
+        _trace_reply(trace, source, deadlines.now() - began)
         return source
 
     def _stream(self, request: Request) -> Verdict | None:
@@ -165,7 +170,7 @@ class Attempt:
             why = self._read_stream(source)
             if self._may_leave:
                 return Verdict(Outcome.STOP)
-            if not self._reply.ended:
+            if not self._reply.has_ended:
                 raise self._truncation_failure(why)
             if self._format.wants_rest_of_body and not why:
                 self._drain_body(source)
@@ -180,10 +185,10 @@ class Attempt:
             before = decoder.payloads, decoder.comments, self._lingers
             try:
                 chunk = source.read(deadline if self._job is None else min(deadline, self._job.leave_by))
-            except Cut as cut:
+            except TruncatedBody as cut:
                 chunk, why = None, str(cut)
             except TimeoutError:
-                if not decoder.is_complete and not self._reply.ended:
+                if not decoder.is_complete and not self._reply.has_ended:
                     raise
                 chunk = None
             except Failure as failed:
@@ -192,10 +197,10 @@ class Attempt:
                     raise
                 chunk = None
             if chunk is None:
-                self._deliver(decoder.close(torn=bool(why)))
+                self._deliver(decoder.close(truncated=bool(why)))
                 why = why or "it ended without a terminal event"
             else:
-                self._format.chunk(chunk)
+                self._format.add_chunk(chunk)
                 self._deliver(decoder.feed(chunk))
             deadline = self._next_deadline(deadline, *before)
         return why
@@ -203,7 +208,7 @@ class Attempt:
     @property
     def _is_done(self) -> bool:
         """Whether nothing more needs to be read: the terminal event has come, or the job runs and is left alone."""
-        return (self._reply.ended and not self._outlives_error) or self._may_leave
+        return (self._reply.has_ended and not self._outlives_error) or self._may_leave
 
     @property
     def _outlives_error(self) -> bool:
@@ -213,7 +218,7 @@ class Attempt:
     @property
     def _lingers(self) -> bool:
         """Whether only what may follow the end of the answer is waited for."""
-        return self._decoder.is_settled or self._reply.ended
+        return self._decoder.is_settled or self._reply.has_ended
 
     @property
     def _may_leave(self) -> bool:
@@ -240,8 +245,8 @@ class Attempt:
         alive = decoder.payloads > payloads or (payloads and decoder.comments > comments)
         return self._session.deadlines.idle() if alive else deadline
 
-    def _deliver(self, decoded: Iterable[Decoded]) -> None:
-        """Events to the reply and the output_format; what they bring is written before anything else is read."""
+    def _deliver(self, decoded: Iterable[DecodedEvent]) -> None:
+        """Events to the reply and the format; what they bring is written before anything else is read."""
         stats, now = self._session.stats, self._session.deadlines.now
         job, reply, output_format, attentive = self._job, self._reply, self._format, self._watches_events
         try:
@@ -258,13 +263,13 @@ class Attempt:
                     raise
                 if text and stats.first_text is None:
                     stats.first_text = now()
-                    self._session.reporter.begin_text()
-                output_format.event(event, raw, text, reply)
+                    self._begin_answer()
+                output_format.add_event(event, raw, text, reply)
                 if output_format.is_full:
                     self._write()
                 if attentive:
                     self._trace_event(event)
-                if (reply.ended or job is not None) and self._is_done:
+                if (reply.has_ended or job is not None) and self._is_done:
                     return
         finally:
             self._write()
@@ -285,31 +290,37 @@ class Attempt:
             why = "its answer would end with the connection, so it was not waited for"
             raise failure_of(Outcome.NOT_API, "the server ignores background", why, "ask without --detach")
         if job.is_ignored:
-            self._session.reporter.once("the server ignores background: a stream that breaks off cannot be resumed")
+            ignores = "the server ignores background: a stream that breaks off cannot be resumed"
+            self._session.reporter.line_once(ignores)
         return is_new
 
     @property
     def _watches_events(self) -> bool:
         """Whether stderr has anything to say of single events."""
-        reporter = self._session.reporter
-        return self._session.options.reasoning or reporter.verbose > 1 or reporter.status is not None
+        session = self._session
+        return session.options.reasoning or session.trace.shows_events or session.status_line.is_on
 
     def _trace_event(self, event: dict[str, Any]) -> None:
-        reporter = self._session.reporter
-        reporter.trace("*", event["type"], level=2)
+        session = self._session
+        session.trace.event(event["type"])
         if event["type"] in _REASONING:
-            reporter.phase("thinking")
-            if self._session.options.reasoning:
+            session.status_line.show_phase("thinking")
+            if session.options.reasoning:
                 self._write()  # stdout and stderr may be one terminal or file: in the order in which they came
-                reporter.reasoning(str(event.get("delta") or ""))
+                session.reasoning.write(str(event.get("delta") or ""))
 
     def _write(self) -> None:
         data = self._format.take()
         if data:
             self.committed = True
-            self._session.reporter.begin_text()
+            self._begin_answer()
             self._session.output.write(data, self._session.deadlines.run)
             self._begin_leave()
+
+    def _begin_answer(self) -> None:
+        """Whoever watches has something better to look at than a status line; reasoning ends above the answer."""
+        self._session.reasoning.end()
+        self._session.status_line.stop()
 
     def _begin_leave(self) -> None:
         """--detach may leave its job once the id is written: without it nobody could take the response up again."""
@@ -321,9 +332,9 @@ class Attempt:
         deadline = self._session.deadlines.after(LINGER)
         try:
             while (chunk := source.read(deadline)) is not None:
-                self._format.chunk(chunk)
+                self._format.add_chunk(chunk)
                 self._write()
-        except (Cut, TimeoutError):
+        except (TruncatedBody, TimeoutError):
             return  # the answer is complete, whatever happens on the wire after it
 
     # Polling -----------------------------------------------------------------------------------------------------
@@ -369,7 +380,7 @@ class Attempt:
                 body += chunk
                 if len(body) > self._session.options.max_event_bytes:
                     raise failure_of(Outcome.MALFORMED, "the response is too large", "over --max-event-bytes")
-        except Cut as cut:
+        except TruncatedBody as cut:
             raise failure_of(Outcome.UNREACHABLE, "no answer", str(cut)) from cut
         return bytes(body)
 
@@ -405,7 +416,7 @@ class Attempt:
         try:
             while len(body) < ERROR_BODY_BYTES and (chunk := source.read(deadline)) is not None:
                 body += chunk
-        except (Cut, TimeoutError):
+        except (TruncatedBody, TimeoutError):
             pass  # what has come is enough to say what it is about
         except Failure as failed:
             if failed.verdict.outcome is Outcome.SIGNAL:
@@ -413,17 +424,17 @@ class Attempt:
         return http_error_verdict(source.status, source.headers, bytes(body), request)
 
 
-def _trace_request(reporter: Reporter, request: Request) -> None:
+def _trace_request(trace: Trace, request: Request) -> None:
     """What -v shows of a request; secrets are masked."""
-    if reporter.verbose:
-        reporter.trace(">", f"{request.method} {request.shown_url}")
-        for name, value in request.shown_headers().items():
-            reporter.trace(">", f"{name}: {value}")
-        reporter.trace("*", f"{len(request.body)} bytes of body")
+    if trace.is_on:
+        trace.sent(f"{request.method} {request.masked_url}")
+        for name, value in request.masked_headers().items():
+            trace.sent(f"{name}: {value}")
+        trace.note(f"{len(request.body)} bytes of body")
 
 
-def _trace_reply(reporter: Reporter, source: Source, seconds: float) -> None:
-    if reporter.verbose:
-        reporter.trace("<", f"HTTP {source.status}, after {seconds * 1000:.0f} ms")
+def _trace_reply(trace: Trace, source: Source, seconds: float) -> None:
+    if trace.is_on:
+        trace.received(f"HTTP {source.status}, after {seconds * 1000:.0f} ms")
         for name, value in source.headers.items():
-            reporter.trace("<", f"{name}: {shown_reply_header(name, value)}")
+            trace.received(f"{name}: {mask_reply_header(name, value)}")

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from oastream.attempts.attempt import Attempt, Session
 from oastream.events.reply import Reply
-from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict
+from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict, error_fields
 from oastream.http.request import Request
-from oastream.output.formats import Format, error_fields
+from oastream.output.formats import Format
 
 if TYPE_CHECKING:
     from oastream.attempts.background import Job
@@ -61,7 +61,7 @@ class Attempts:
     def run(self) -> Verdict:
         """Attempt until there is an answer, or no reason to try again."""
         verdict = self._ask() if self._job is None else self._resume(self._job)
-        if verdict.answered:
+        if verdict.has_answer:
             return verdict  # as most runs end; what decides on another attempt takes 2 % of one, and is not loaded
         from oastream.attempts.retry import Step, next_step
 
@@ -163,7 +163,7 @@ class Attempts:
 
     def _go_on(self, decision: Decision, verdict: Verdict) -> None:
         """Say what follows, and wait for it. Raises `Failure` with outcome signal or output."""
-        if self.reply.ended and self._can_be_taken_up:
+        if self.reply.has_ended and self._can_be_taken_up:
             self._reported = verdict
             self.reply.reopen()
         if self._job is not None and self._job.is_garbled:
@@ -177,19 +177,19 @@ class Attempts:
         self._failures += 1
         self._report(decision, verdict, decision.delay)
         until = self._session.deadlines.now() + decision.delay
-        self._session.reporter.phase(f"{verdict.summary}; trying again in", until)
+        self._session.status_line.show_phase(f"{verdict.summary}; trying again in", until)
         self._session.watch.sleep(until)
-        self._session.reporter.phase("waiting")
+        self._session.status_line.show_phase("waiting")
 
     def _report(self, decision: Decision, verdict: Verdict, delay: float) -> None:
         what = verdict.summary or verdict.outcome.value
         count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
         if decision.step.resumes:
             self._session.stats.resumes += 1
-            self._session.reporter.progress(f"{what}; resuming {count}")
+            self._session.reporter.line_if_watched(f"{what}; resuming {count}")
             self._write_record(self._resume_record(verdict, delay))
             return
-        self._session.reporter.progress(f"{what}; retrying {count}")
+        self._session.reporter.line_if_watched(f"{what}; retrying {count}")
         if self._session.output.held:
             self._take_back()
         attempt = self._session.stats.attempts
@@ -202,7 +202,7 @@ class Attempts:
         if self._session.output.held:
             self._session.output.reset()
             for record in self._records:
-                self.format.record(record)
+                self.format.add_record(record)
 
     def _resume_record(self, verdict: Verdict, delay: float) -> dict[str, Any]:
         job = self._job
@@ -216,7 +216,7 @@ class Attempts:
 
     def _write_record(self, record: dict[str, Any]) -> None:
         self._records.append(record)
-        self.format.record(record)
+        self.format.add_record(record)
         if data := self.format.take():
             self._session.output.write(data, self._session.deadlines.run)
 
@@ -224,9 +224,9 @@ class Attempts:
 
     def _give_up(self, step: Step, verdict: Verdict, decision: Decision) -> Verdict:
         """A job outlives the run: cancel it when the user gives up, else say how to get it."""
-        if verdict.answered:
+        if verdict.has_answer:
             return verdict
-        self._session.reporter.trace("*", f"the last attempt: {decision.reason or 'stopped'}")
+        self._session.trace.note(f"the last attempt: {decision.reason or 'stopped'}")
         is_gone = step.resumes and verdict.http_status in _GONE
         verdict = self._as_reported(verdict)
         verdict = self._as_broken_off(verdict._replace(hint=_joined(verdict.hint, decision.hint)))
@@ -249,7 +249,7 @@ class Attempts:
             self._session.reporter.line(still)
             return verdict
         may_leave = job.leave_by < math.inf  # its id is written
-        if may_leave and self._reported is None and not self.reply.ended:
+        if may_leave and self._reported is None and not self.reply.has_ended:
             self._session.reporter.line(f"response {job.shown_id} may still be queued: {verdict.message}")
             return Verdict(Outcome.STOP)
         return verdict._replace(hint=_joined(verdict.hint, still))

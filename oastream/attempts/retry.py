@@ -87,7 +87,7 @@ def next_step(s: Situation) -> Decision:
     """What follows an attempt. Each line is a rule of its own; the first that applies decides."""
     if s.verdict.signal is not None:
         return _end("a signal came")
-    if s.verdict.answered:
+    if s.verdict.has_answer:
         return _end("the answer is complete")
     if not s.can_open:
         return _end("the recording ends here")

@@ -13,8 +13,9 @@ from typing import Any
 import orjson
 
 from oastream.events.finish_reason import outcome_of_reason, outranks
+from oastream.events.text_buffer import TextBuffer
 from oastream.exits import Outcome
-from oastream.text import Gathered, Joiner
+from oastream.surrogates import SurrogateJoiner
 
 Event = dict[str, Any]
 Fragment = dict[str, Any]
@@ -30,24 +31,24 @@ class _Item:
         self.choice = choice
         self.done = False
 
-    def place(self) -> Event:
+    def location(self) -> Event:
         """The fields that tie an event to this item."""
         return {"item_id": self.id, "output_index": self.index}
 
-    def marked(self, item: Event) -> Event:
+    def with_choice_index(self, item: Event) -> Event:
         """Items of a further choice say so: their text is not the answer's."""
         return item if self.choice == 0 else {**item, "choice_index": self.choice}
 
 
-class _Part:
+class _TextRun:
     """A run of text inside an item: output text, a refusal or reasoning."""
 
     def __init__(self, kind: str, index: int) -> None:
         self.kind = kind
         self.index = index
         self.delta_type = f"response.{kind}.delta"
-        self.joiner = Joiner()
-        self.kept = Gathered()
+        self.joiner = SurrogateJoiner()
+        self.kept = TextBuffer()
 
     def content(self) -> Event:
         text = self.kept.text()
@@ -61,13 +62,13 @@ class _Part:
 class _Message(_Item):
     def __init__(self, kind: str, prefix: str, index: int, choice: int) -> None:
         super().__init__(kind, prefix, index, choice)
-        self.parts: list[_Part] = []
+        self.parts: list[_TextRun] = []
 
     def item(self, status: str) -> Event:
         content = [part.content() for part in self.parts]
         if self.kind == "reasoning":
             return {"id": self.id, "type": "reasoning", "summary": [], "content": content, "status": status}
-        return self.marked(
+        return self.with_choice_index(
             {"id": self.id, "type": "message", "role": "assistant", "status": status, "content": content}
         )
 
@@ -89,7 +90,7 @@ class _Call(_Item):
     def item(self, status: str) -> Event:
         call_id = self.call_id or f"call_{self.index}"
         item = {"id": self.id, "type": self.kind, "status": status, "call_id": call_id, "name": self.name}
-        return self.marked({**item, self.payload_field: self.payload()})
+        return self.with_choice_index({**item, self.payload_field: self.payload()})
 
 
 class _Choice:
@@ -180,7 +181,7 @@ class Translator:
         identity = {"id": "", "object": "response", "created_at": 0, "model": ""}
         self._response: Event = {**(asked or {}), **identity}
         self._usage: Event | None = None
-        self._going_on: tuple[_Choice, _Message, _Part] | None = None
+        self._current_text: tuple[_Choice, _Message, _TextRun] | None = None
         """The choice, the item and the part that text belongs to when a chunk says nothing else."""
         self._named = False
         self._started = False
@@ -202,7 +203,7 @@ class Translator:
 
     def feed(self, chunk: Event) -> list[Event]:
         """The events of one chunk. A chunk without choices (keep-alives, filter results) may have none."""
-        self._note(chunk)
+        self._read_metadata(chunk)
         choices = chunk.get("choices")
         events: list[Event] = []
         if not self._started and (choices or self._response["id"]):
@@ -212,11 +213,11 @@ class Translator:
                 self._choice(choice, position, events)
         return events
 
-    def go_on(self, chunk: Event) -> list[Event] | None:
+    def text_only_events(self, chunk: Event) -> list[Event] | None:
         """The events of a chunk that goes on with a text and says nothing else, as nearly all do; None for others."""
-        if self._going_on is None:
+        if self._current_text is None:
             return None
-        choice, item, part = self._going_on
+        choice, item, part = self._current_text
         text = _nothing_but_text(chunk, choice.number if self._expected > 1 else None)
         if not text:
             return None
@@ -236,7 +237,7 @@ class Translator:
         status, details = _ENDINGS[finish or Outcome.STOP]  # none: [DONE] without any, a weaker proof
         for item in self._output:
             if not isinstance(item, dict):
-                self._end(item, events, status != "completed")
+                self._close_item(item, events, status != "completed")
         ending = self._event(f"response.{status}", response=self._snapshot(status) | details)
         if finish in (Outcome.OTHER, Outcome.FAILED) and first is not None:
             # The API's own types have no place for the word.
@@ -256,13 +257,13 @@ class Translator:
 
     # What a chunk says about the whole response ------------------------------------------------------------------
 
-    def _note(self, chunk: Event) -> None:
+    def _read_metadata(self, chunk: Event) -> None:
         if "usage" in chunk or "x_groq" in chunk:
-            self._note_usage(chunk)
+            self._read_usage(chunk)
         if not self._named:
-            self._note_name(chunk)
+            self._read_identity(chunk)
 
-    def _note_name(self, chunk: Event) -> None:
+    def _read_identity(self, chunk: Event) -> None:
         response = self._response
         if not response["id"] and chunk.get("id"):
             response["id"] = str(chunk["id"])
@@ -272,7 +273,7 @@ class Translator:
             response["created_at"] = chunk["created"]
         self._named = bool(response["id"] and response["model"] and response["created_at"])
 
-    def _note_usage(self, chunk: Event) -> None:
+    def _read_usage(self, chunk: Event) -> None:
         groq = chunk.get("x_groq")
         usage = chunk.get("usage") or (groq.get("usage") if isinstance(groq, dict) else None)
         if isinstance(usage, dict) and usage:
@@ -305,7 +306,7 @@ class Translator:
         if isinstance(delta, dict):
             self._delta(choice, delta, given.get("logprobs"), events)
         if isinstance(given.get("usage"), dict):
-            self._note_usage(given)  # Kimi
+            self._read_usage(given)  # Kimi
         words = _finish_words(given)
         if was_finished and len(events) > before:
             self._content_followed = True
@@ -345,10 +346,10 @@ class Translator:
         item = self._message(choice, kind, events)
         part = item.parts[-1] if item.parts and item.parts[-1].kind == kind else self._part(item, kind, events)
         if kind == "output_text" and self._named:
-            self._going_on = choice, item, part
+            self._current_text = choice, item, part
         self._text_delta(item, part, part.joiner.feed(text), logprobs, events)
 
-    def _text_delta(self, item: _Message, part: _Part, text: str, logprobs: Any, events: list[Event]) -> None:
+    def _text_delta(self, item: _Message, part: _TextRun, text: str, logprobs: Any, events: list[Event]) -> None:
         if not text:
             return
         if self._keep_text:
@@ -381,12 +382,12 @@ class Translator:
         self._output.append(item)
         events.append(self._event("response.output_item.added", output_index=item.index, item=item.item("in_progress")))
 
-    def _part(self, item: _Message, kind: str, events: list[Event]) -> _Part:
-        part = _Part(kind, len(item.parts))
+    def _part(self, item: _Message, kind: str, events: list[Event]) -> _TextRun:
+        part = _TextRun(kind, len(item.parts))
         item.parts.append(part)
-        self._going_on = None
-        place = {**item.place(), "content_index": part.index}
-        events.append(self._event("response.content_part.added", **place, part=part.content()))
+        self._current_text = None
+        location = {**item.location(), "content_index": part.index}
+        events.append(self._event("response.content_part.added", **location, part=part.content()))
         return part
 
     # Tool calls --------------------------------------------------------------------------------------------------
@@ -401,7 +402,7 @@ class Translator:
         call = choice.find_call(index, call_id, name)
         if call is None:
             call = self._new_call(choice, custom, index, call_id, name, events)
-        elif _complete(call, call_id, name):
+        elif _merge_call_head(call, call_id, name):
             choice.register_id(call, index)
         self._arguments(call, function.get(call.payload_field), events)
 
@@ -409,7 +410,7 @@ class Translator:
         self, choice: _Choice, custom: bool, index: int | None, call_id: str, name: str, events: list[Event]
     ) -> _Call:
         if choice.last_call is not None and _is_whole(choice.last_call):
-            self._end(choice.last_call, events, False)
+            self._close_item(choice.last_call, events, False)
         kind, prefix = ("custom_tool_call", "ctc") if custom else ("function_call", "fc")
         call = _Call(kind, prefix, len(self._output), choice.number)
         call.call_id, call.name = call_id, name
@@ -425,7 +426,7 @@ class Translator:
         call.arguments.append(piece)
         call.done = False
         kind = "function_call_arguments" if call.kind == "function_call" else "custom_tool_call_input"
-        events.append(self._event(f"response.{kind}.delta", **call.place(), delta=piece))
+        events.append(self._event(f"response.{kind}.delta", **call.location(), delta=piece))
 
     def _image(self, image: Any, events: list[Event]) -> None:
         index = len(self._output)
@@ -439,7 +440,7 @@ class Translator:
 
     # Endings -----------------------------------------------------------------------------------------------------
 
-    def _end(self, item: _Message | _Call, events: list[Event], cut: bool) -> None:
+    def _close_item(self, item: _Message | _Call, events: list[Event], cut: bool) -> None:
         if item.done:
             return
         if isinstance(item, _Call):
@@ -456,16 +457,16 @@ class Translator:
     def _call_done(self, call: _Call, events: list[Event]) -> None:
         kind = "function_call_arguments" if call.kind == "function_call" else "custom_tool_call_input"
         done = {call.payload_field: call.payload(), "name": call.name}
-        events.append(self._event(f"response.{kind}.done", **call.place(), **done))
+        events.append(self._event(f"response.{kind}.done", **call.location(), **done))
 
-    def _part_done(self, item: _Message, part: _Part, events: list[Event]) -> None:
+    def _part_done(self, item: _Message, part: _TextRun, events: list[Event]) -> None:
         self._text_delta(item, part, part.joiner.close(), None, events)
-        place = {**item.place(), "content_index": part.index}
+        location = {**item.location(), "content_index": part.index}
         content = part.content()
         field = "refusal" if part.kind == "refusal" else "text"
         logprobs: Event = {"logprobs": []} if part.kind == "output_text" else {}
-        events.append(self._event(f"response.{part.kind}.done", **place, **{field: content[field]}, **logprobs))
-        events.append(self._event("response.content_part.done", **place, part=content))
+        events.append(self._event(f"response.{part.kind}.done", **location, **{field: content[field]}, **logprobs))
+        events.append(self._event("response.content_part.done", **location, part=content))
 
 
 def _is_whole(call: _Call) -> bool:
@@ -476,7 +477,7 @@ def _is_whole(call: _Call) -> bool:
     return call.kind == "function_call" and bool(_parsed_object(call.payload()))
 
 
-def _complete(call: _Call, call_id: str, name: str) -> bool:
+def _merge_call_head(call: _Call, call_id: str, name: str) -> bool:
     """Take what a later fragment adds to a call's head, and tell whether that is an id.
 
     Repeated ids and names add nothing; an id that changes on the way stays the first.

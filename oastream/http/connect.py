@@ -7,29 +7,26 @@ a reader that goes away. Its exceptions become ours in one table. Knows nothing 
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult
 
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.http.authority import origin, port_of, public_host
-from oastream.http.dial import addresses_of, dial, seconds_left
-from oastream.http.request import is_loopback
+from oastream.http.authority import host_label, is_loopback, port_of, public_host
+from oastream.http.dial import dial, resolve, seconds_left
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 
 if TYPE_CHECKING:
     from oastream.http.proxy import Connect, Proxy, Socks5
 
-__all__ = ["Line", "connect", "origin", "translated"]
+__all__ = ["Connection", "as_failure", "connect", "host_label"]
 
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
-class Line(NamedTuple):
+class Connection(NamedTuple):
     """A connection. `through_proxy` holds the headers that a proxy for plain http wants, else None.
 
     `socket` is one of the socket module, of ssl, or `tls.StackedTls`, which has what is used of those.
@@ -39,7 +36,7 @@ class Line(NamedTuple):
     through_proxy: tuple[tuple[str, str], ...] | None = None
 
 
-def connect(url: SplitResult, environ: Mapping[str, str], watch: Watch, deadline: float) -> Line:
+def connect(url: SplitResult, environ: Mapping[str, str], watch: Watch, deadline: float) -> Connection:
     """A line to the URL's host. Raises `Failure`: unreachable, timeout, tls, config, or the signal that came."""
     way = _Way(url, _proxy_for(url, environ), deadline)
     try:
@@ -53,7 +50,7 @@ def connect(url: SplitResult, environ: Mapping[str, str], watch: Watch, deadline
     except Failure:
         raise
     except Exception as error:
-        raise translated(error, way.where) from error
+        raise as_failure(error, way.where) from error
     line.socket.setblocking(False)
     return line
 
@@ -77,7 +74,7 @@ class _Way:
         self._proxy = proxy
         self._deadline = deadline
         self._is_secure = url.scheme == "https"
-        self.where = origin(url)
+        self.where = host_label(url)
         """How messages name what it is on the way to at the moment."""
 
     def load_tls(self) -> None:
@@ -88,27 +85,27 @@ class _Way:
             if not tls.may_block():
                 tls.shared_context()
 
-    def open(self) -> Line:
+    def open(self) -> Connection:
         """Raises `Failure`, `OSError`, `UnicodeError`."""
         if self._proxy is None:
-            return Line(self._secured(dial(self._host, self._port, self._deadline)))
+            return Connection(self._secured(dial(self._host, self._port, self._deadline)))
         line = self._to_proxy(self._proxy)
         if self._url.scheme == "http" and not self._proxy.is_socks:
-            return Line(line, through_proxy=self._proxy.headers())
+            return Connection(line, through_proxy=self._proxy.headers())
         try:
             self._shake_hands(line, self._handshake(self._proxy))
         except BaseException:
             line.close()
             raise
-        self.where = origin(self._url)
-        return Line(self._secured(line))
+        self.where = host_label(self._url)
+        return Connection(self._secured(line))
 
     def _secured(self, line: Any) -> Any:
         if not self._is_secure:
             return line
-        from oastream.http.tls import secure
+        from oastream.http.tls import start_tls
 
-        return secure(line, self._host, self._deadline)
+        return start_tls(line, self._host, self._deadline)
 
     def _to_proxy(self, proxy: Proxy) -> Any:
         """A connection to the proxy itself."""
@@ -116,9 +113,9 @@ class _Way:
         line = dial(proxy.host, proxy.port, self._deadline)
         if proxy.scheme != "https":
             return line
-        from oastream.http.tls import secure
+        from oastream.http.tls import start_tls
 
-        return secure(line, proxy.host, self._deadline)
+        return start_tls(line, proxy.host, self._deadline)
 
     def _handshake(self, proxy: Proxy) -> Connect | Socks5:
         from oastream.http.proxy import Connect, Socks5
@@ -131,8 +128,8 @@ class _Way:
 
     def _address(self) -> str:
         """The address of the host that the system likes best: socks5 leaves the name to us."""
-        self.where, before = origin(self._url), self.where
-        address: str = addresses_of(self._host, self._port)[0][4][0]
+        self.where, before = host_label(self._url), self.where
+        address: str = resolve(self._host, self._port)[0][4][0]
         self.where = before
         return address.partition("%")[0]
 
@@ -153,21 +150,13 @@ class _Way:
 
 # Errors ----------------------------------------------------------------------------------------------------------
 
-_WORDS = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.ECONNRESET: "connection reset",
-    errno.EPIPE: "connection reset",
-    errno.EHOSTUNREACH: "no route to host",
-    errno.ENETUNREACH: "network is unreachable",
-    errno.EMFILE: "too many open files",
-    errno.ETIMEDOUT: "connection timed out",
-}
 
-
-def translated(error: BaseException, where: str) -> BaseException:
+def as_failure(error: BaseException, where: str) -> BaseException:
     """What went wrong on the way to `where`, as a `Failure`; a bug stays what it is."""
     if isinstance(error, Failure) or not isinstance(error, (OSError, UnicodeError)):
         return error
+    from oastream.system_errors import describe_connection_error  # only to say what went wrong
+
     what = f"cannot reach {where}"
     if isinstance(error, UnicodeError):
         return failure_of(Outcome.UNREACHABLE, what, "its name is not a host name")
@@ -177,9 +166,7 @@ def translated(error: BaseException, where: str) -> BaseException:
         return failure_of(Outcome.UNREACHABLE, what, f"DNS: {(error.strerror or 'no such host').lower()}")
     if type(error).__module__ == "ssl":
         return _tls(error, where)
-    code = error.errno or 0
-    why = _WORDS.get(code) or (os.strerror(code) if code else str(error)).lower()
-    return failure_of(Outcome.UNREACHABLE, what, why)
+    return failure_of(Outcome.UNREACHABLE, what, describe_connection_error(error))
 
 
 def _tls(error: OSError, where: str) -> Failure:

@@ -29,7 +29,7 @@ _LENIENCIES = {
 }
 
 
-class Cut(Exception):
+class TruncatedBody(Exception):
     """The body ended before its framing, or its compression, said so."""
 
 
@@ -110,17 +110,17 @@ class Http1Response:
     def next_piece(self) -> bytes | None:
         """The next bytes of the body; nothing when more must be fed first, None when the body has ended.
 
-        Raises `Cut` once the pieces that came before are taken, and `UnreadableBody`.
+        Raises `TruncatedBody` once the pieces that came before are taken, and `UnreadableBody`.
         """
         piece = self._next_plain() if self._inflater is None else self._next_inflated(self._inflater)
         if piece:
             return piece
         if self._broken:
-            raise Cut(self._broken)
+            raise TruncatedBody(self._broken)
         if not self._has_ended:
             return b""
         if self._inflater is not None and not self._inflater.is_whole:
-            raise Cut("truncated compressed body")
+            raise TruncatedBody("truncated compressed body")
         return None
 
     def _next_plain(self) -> bytes:

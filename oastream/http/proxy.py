@@ -17,9 +17,9 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 import httptools
 
 from oastream import __version__
+from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import bracketed, port_of
-from oastream.text import one_line
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 MAX_HEAD_BYTES = 64 * 1024
@@ -65,7 +65,7 @@ def proxy_for(url: SplitResult, environ: Mapping[str, str]) -> Proxy | None:
 
     Raises `Failure` with outcome config for a value that is no proxy's URL.
     """
-    if is_excepted(url.hostname or "", port_of(url), environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
+    if is_exempt(url.hostname or "", port_of(url), environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
         return None
     for variable in variables(url.scheme, environ):
         if value := environ.get(variable, "").strip():
@@ -108,7 +108,7 @@ def _bad(variable: str, why: str, hint: str = "") -> Failure:
     return failure_of(Outcome.CONFIG, "bad proxy", f"{variable} {why}", hint)
 
 
-def is_excepted(host: str, port: int, exceptions: str) -> bool:
+def is_exempt(host: str, port: int, exceptions: str) -> bool:
     """Whether NO_PROXY names the host: a name stands for its subdomains too, `*` for all, CIDR for a network.
 
     Any of them may be for one port, as in `example.com:8443`.

@@ -27,7 +27,7 @@ _lock = threading.Lock()
 _contexts: list[Any] = []
 
 
-def secure(line: Any, host: str, deadline: float) -> Any:
+def start_tls(line: Any, host: str, deadline: float) -> Any:
     """TLS over `line`, a socket or TLS itself, with the server of that name. What fails closes the line.
 
     Raises `ssl.SSLError`, `OSError` (`TimeoutError` without errno at the deadline), `Failure` for bad SSL_CERT_FILE.

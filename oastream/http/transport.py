@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlunsplit
 
 from oastream.exits import Outcome, failure_of
-from oastream.http.connect import Line, connect, origin, translated
+from oastream.http.connect import Connection, as_failure, connect, host_label
 from oastream.http.http1 import Http1Response, NoReply, NotHttp, UnreadableBody
 from oastream.http.request import Request
 from oastream.watch import READ, WRITE, Watch
@@ -28,7 +28,7 @@ class Response:
     more.
     """
 
-    def __init__(self, line: Line, url: SplitResult, watch: Watch, request: bytes) -> None:
+    def __init__(self, line: Connection, url: SplitResult, watch: Watch, request: bytes) -> None:
         self._line = line
         self._socket = line.socket
         self._url = url
@@ -63,8 +63,8 @@ class Response:
     def read(self, deadline: float) -> bytes | None:
         """The next bytes of the body, None at its end.
 
-        Raises `TimeoutError` when the deadline passes first, `Cut` when the connection ends within the body, `Failure`
-        when its compression cannot be read.
+        Raises `TimeoutError` when the deadline passes first, `TruncatedBody` when the connection ends within the body,
+        `Failure` when its compression cannot be read.
         """
         message = self._message
         if message.has_more:  # of what was read before: small bodies inflate to large ones, without another wait
@@ -89,9 +89,9 @@ class Response:
         try:
             self._message.feed(data) if data else self._message.feed_eof()
         except NoReply as error:
-            raise failure_of(Outcome.UNREACHABLE, f"no reply from {origin(self._url)}", error) from error
+            raise failure_of(Outcome.UNREACHABLE, f"no reply from {host_label(self._url)}", error) from error
         except NotHttp as error:
-            raise failure_of(Outcome.NOT_API, f"{origin(self._url)} {error.what}", error) from error
+            raise failure_of(Outcome.NOT_API, f"{host_label(self._url)} {error.what}", error) from error
 
     # The socket --------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Response:
         """
         overdue = self._watch.now() >= deadline
         events = READ | WRITE if self._unsent else READ
-        if (overdue and self._overdue) or not self._watch.ready(self._socket.fileno(), events, deadline):
+        if (overdue and self._overdue) or not self._watch.wait_for(self._socket.fileno(), events, deadline):
             raise TimeoutError
         self._overdue = overdue
 
@@ -129,7 +129,7 @@ class Response:
         if overdue and self._overdue:
             raise TimeoutError
         self._overdue = overdue
-        self._watch.ready(self._socket.fileno(), READ, 0.0)
+        self._watch.wait_for(self._socket.fileno(), READ, 0.0)
 
     def _send_more(self) -> None:
         """As much of the request as the connection takes. One that fails may have brought an answer before."""
@@ -169,7 +169,7 @@ def open_response(
     Raises `Failure` (unreachable, timeout, tls, config, not_api, signal) and `TimeoutError` for `deadline`.
     """
     line = connect(request.url, environ, watch, connect_deadline)
-    response = Response(line, request.url, watch, serialised(request, line.through_proxy))
+    response = Response(line, request.url, watch, serialize_request(request, line.through_proxy))
     try:
         response.read_head(deadline)
     except TimeoutError:
@@ -177,14 +177,14 @@ def open_response(
         raise
     except OSError as error:
         response.__exit__()
-        raise translated(error, origin(request.url)) from error
+        raise as_failure(error, host_label(request.url)) from error
     except BaseException:
         response.__exit__()
         raise
     return response
 
 
-def serialised(request: Request, through_proxy: tuple[tuple[str, str], ...] | None) -> bytes:
+def serialize_request(request: Request, through_proxy: tuple[tuple[str, str], ...] | None) -> bytes:
     """The request as it goes over the wire; a plain-http proxy gets the whole URL and its own headers."""
     url = request.url
     target = urlunsplit(("", "", url.path or "/", url.query, "")) if through_proxy is None else urlunsplit(url)

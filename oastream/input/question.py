@@ -64,7 +64,11 @@ class Question:
 
         The schema is about an answer in text; a call has a schema of its own.
         """
-        if self._schema is None or reply.waits or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA)):
+        if (
+            self._schema is None
+            or reply.awaits_client
+            or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA))
+        ):
             return verdict
         found = self._schema.verdict(reply.text, self._hint_at_chat(reply))
         return verdict if found is None else found._replace(request_id=verdict.request_id)
@@ -102,7 +106,7 @@ class Question:
         """Once stdin is at its end: until then others use the terminal."""
         if notes := self._schema.notes() if self._schema is not None else []:
             more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
-            self._reporter.progress(f"--schema breaks the rules of OpenAI's strict mode: {notes[0]}{more}")
+            self._reporter.line_if_watched(f"--schema breaks the rules of OpenAI's strict mode: {notes[0]}{more}")
 
     def _attached(self, reader: InputReader) -> list[Item]:
         if not self._options.attach:
@@ -122,7 +126,7 @@ class Question:
         if options.dry_run:
             history.read_only()
         else:
-            history.open(self._watch, deadline, not options.no_wait, self._reporter.progress)
+            history.open(self._watch, deadline, not options.no_wait, self._reporter.line_if_watched)
         return history.items
 
     def _answered_calls(self, outputs: list[tuple[str, str]], earlier: list[Item]) -> list[Item]:

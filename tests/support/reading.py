@@ -6,7 +6,7 @@ means; whether the program reads it so over a socket is for other tests to show.
 
 from __future__ import annotations
 
-from oastream.events.decode import Chat, Decoder, Responses
+from oastream.events.decode import ChatDialect, Decoder, ResponsesDialect
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome
 from oastream.output.formats import Format, ToolsFormat
@@ -18,21 +18,21 @@ LIMIT = 1 << 20
 def read(
     body: bytes,
     output_format: Format,
-    dialect: Chat | Responses,
+    dialect: ChatDialect | ResponsesDialect,
     limit: int | None = None,
     offered: frozenset[str] | None = None,
 ) -> tuple[Outcome, list[bytes]]:
-    """The outcome of a body, and what the output_format has printed after each event, and at the end."""
+    """The outcome of a body, and what the format has printed after each event, and at the end."""
     decoder = Decoder(dialect, LIMIT)
     reply = Reply(limit, output_format.prints_deltas, offered=offered)
     printed = []
     try:
         for event, raw in [*decoder.feed(body), *decoder.close()]:
-            if not reply.ended:
-                output_format.event(event, raw, reply.feed(event), reply)
+            if not reply.has_ended:
+                output_format.add_event(event, raw, reply.feed(event), reply)
                 printed.append(output_format.take())
         verdict = reply.verdict(isinstance(output_format, ToolsFormat))
-        if verdict.answered:
+        if verdict.has_answer:
             output_format.complete(reply)
             printed.append(output_format.take())
     except Failure as failed:
