@@ -84,7 +84,9 @@ def _guess_content_type(body: str) -> str:
         return JSON
     if first == "<":
         return "text/html; charset=utf-8"
-    return EVENT_STREAM if _LOOKS_LIKE_EVENTS.match(body) else "text/plain; charset=utf-8"
+    if _LOOKS_LIKE_EVENTS.match(body):
+        return EVENT_STREAM
+    return "text/plain; charset=utf-8"
 
 
 def _one_body(status: int, headers: Mapping[str, str], body: str, fault: Fault) -> Reply:

@@ -101,7 +101,9 @@ class _Connection(BaseHTTPRequestHandler):
     def _read_request(self) -> Request:
         headers = {name.lower(): value for name, value in self.headers.items()}
         length = headers.get("content-length", "0")
-        body = self.rfile.read(int(length)) if length.isdigit() else b""
+        body = b""
+        if length.isdigit():
+            body = self.rfile.read(int(length))
         request = Request(self.command, self.path, headers, _parse_body(body))
         self.server.requests.append(request)
         del self.server.requests[:-RECORDED]
@@ -206,9 +208,10 @@ class Server:
 
     def __init__(self, http: _Http) -> None:
         self._http = http
-        host, port = http.server_address[:2]
-        name = f"[{host!s}]" if ":" in str(host) else str(host)
-        self.url = f"http://{name}:{port}/v1"
+        host, port = str(http.server_address[0]), http.server_address[1]
+        if ":" in host:
+            host = f"[{host}]"
+        self.url = f"http://{host}:{port}/v1"
         self.requests = http.requests
 
     def close(self) -> None:
