@@ -19,7 +19,7 @@ from typing import Any
 
 from oastream import __version__
 from oastream.mock.events import Cut, CutKind, Pause
-from oastream.mock.exchange import Reply, Request
+from oastream.mock.exchange import Reply, Request, merge_headers
 from oastream.mock.faults import Framing
 from oastream.mock.routes import Routes
 from oastream.mock.script import Plan
@@ -121,11 +121,8 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _send_head(self, reply: Reply) -> None:
         self.send_response(reply.status, _reason_phrase(reply.status))
-        # A reply's own headers win over those of the framing, in whatever case they are written, so that a script can
-        # send a wrong Content-Length.
-        own = {name.lower() for name in reply.headers}
-        framing = {name: value for name, value in reply.framing_headers().items() if name.lower() not in own}
-        for name, value in {**reply.headers, **framing}.items():
+        # A script may send a wrong Content-Length: what it says wins over what is true.
+        for name, value in merge_headers(reply.framing_headers(), reply.headers).items():
             self.send_header(name, value)
         if reply.framing is Framing.CLOSE:
             self.close_connection = True
