@@ -660,6 +660,14 @@ def test_a_header_replaces_the_usual_one(start: Start) -> None:
     assert got.text == TEXT
 
 
+@pytest.mark.parametrize("name", ["Content-Type", "content-type", "Content-Length", "content-length"])
+def test_a_header_is_sent_once_and_as_the_script_says(start: Start, name: str) -> None:
+    """In any case, and also where it is wrong."""
+    head, _, _ = raw_reply(start(f"status=500,headers={name}: 7"), b"{}").partition(b"\r\n\r\n")
+    lines = [line for line in head.decode().split("\r\n") if line.lower().startswith(name.lower())]
+    assert lines == [f"{name}: 7"]
+
+
 @pytest.mark.parametrize("status", [204, 304])
 def test_a_status_without_body_has_none(start: Start, status: int) -> None:
     got = respond(start(f"status={status}"))

@@ -100,7 +100,9 @@ def count_tokens(answer: Answer) -> int:
 def describe_logprob(piece: str, alternatives: object) -> Json:
     """The entry of a token for a client that asked for logprobs; `alternatives` is the request's top_logprobs."""
     entry: Json = {"token": piece, "logprob": TOKEN_LOGPROB, "bytes": list(piece.encode("utf-8", "replace"))}
-    return {**entry, "top_logprobs": [entry] if alternatives else []}
+    # The token itself is its own only alternative, however many were asked for.
+    top = [entry] if alternatives else []
+    return {**entry, "top_logprobs": top}
 
 
 # --- the answer

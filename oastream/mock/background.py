@@ -55,7 +55,9 @@ class Job:
             return JobState.CANCELLED
         if not self.sequence.endless and self.count_events() >= len(self.sequence.events):
             return JobState.FINISHED
-        return JobState.QUEUED if self.count_events() <= QUEUED_EVENTS else JobState.IN_PROGRESS
+        if self.count_events() <= QUEUED_EVENTS:
+            return JobState.QUEUED
+        return JobState.IN_PROGRESS
 
     def count_events(self) -> int:
         """How many events exist."""
@@ -63,13 +65,14 @@ class Job:
             return self.cancelled_at
         if not self.pace:
             return len(self.sequence.events)
-        return 1 + int((self.clock() - self.started) / self.pace)
+        return 1 + int((self.clock() - self.started) / self.pace)  # the first is there at once
 
     def follow(self, after: int) -> Iterator[Item]:
         """The events beyond number `after`, each when it exists; ends with the last, or where the job was cancelled."""
         number = after + 1
         while event := self.sequence.at(number):
             while number >= self.count_events():
+                # Looked at again after every pause: another connection may have cancelled it meanwhile.
                 if self.state is JobState.CANCELLED:
                     return
                 yield Pause(self._seconds_until(number))

@@ -14,6 +14,13 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 _LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 
+def _object(value: object) -> Json:
+    """An object as it is, an empty one for all else: not every field that is read here is in the tables of `checks`."""
+    if isinstance(value, dict):
+        return value
+    return {}
+
+
 # --- the conversation
 
 
@@ -87,19 +94,19 @@ def stop_sequences(body: Json) -> list[str]:
     """Chat's stop sequences; Responses has none, and passes over the field."""
     if "input" in body:
         return []
-    given = body.get("stop") or []
-    sequences = [given] if isinstance(given, str) else given
+    sequences = body.get("stop") or []
+    if isinstance(sequences, str):
+        sequences = [sequences]
     return [sequence for sequence in sequences if sequence]
 
 
 def output_schema(body: Json) -> Json | None:
     """The JSON schema that the answer must have: in Chat's `response_format` or in Responses' `text.format`."""
-    text = body.get("text")
-    in_text = text.get("format") if isinstance(text, dict) else None
-    form = body.get("response_format") or in_text
-    if not isinstance(form, dict) or form.get("type") != "json_schema":
+    form = _object(body.get("response_format")) or _object(_object(body.get("text")).get("format"))
+    if form.get("type") != "json_schema":
         return None
-    schema = (form.get("json_schema") or form).get("schema")
+    holder = _object(form.get("json_schema")) or form  # Chat has one more level
+    schema = holder.get("schema")
     return schema if isinstance(schema, dict) else None
 
 
@@ -113,24 +120,25 @@ def demands_call(body: Json) -> bool:
 
 def named_tool(choice: object) -> str | None:
     """The name of the tool that a `tool_choice` asks for; None for `auto`, `required` and the like."""
-    if not isinstance(choice, dict):
-        return None
-    inner = choice.get("function") or choice.get("custom") or choice
-    name = inner.get("name") if isinstance(inner, dict) else None
+    tool = _unnest(_object(choice))
+    name = tool.get("name")
     return name if isinstance(name, str) else None
 
 
 def chosen_tool(body: Json) -> Json | None:
     """The tool that `tool_choice` names, or the first that has a name, in the shape of Responses."""
     tools = [_unnest(tool) for tool in body.get("tools") or () if isinstance(tool, dict)]
-    callable_tools = [tool for tool in tools if isinstance(tool.get("name"), str)]
     wanted = named_tool(body.get("tool_choice"))
-    for tool in callable_tools:
-        if tool["name"] == wanted:
-            return tool
-    return callable_tools[0] if callable_tools else None
+    callable_tools = [tool for tool in tools if isinstance(tool.get("name"), str)]  # others run on the server
+    candidates = [tool for tool in callable_tools if tool["name"] == wanted] or callable_tools
+    if not candidates:
+        return None
+    return candidates[0]
 
 
 def _unnest(tool: Json) -> Json:
+    """A tool, or the choice of one, in the shape of Responses."""
     inner = tool.get("function") or tool.get("custom")
-    return {"type": tool.get("type"), **inner} if isinstance(inner, dict) else tool
+    if isinstance(inner, dict):
+        return {"type": tool.get("type"), **inner}
+    return tool

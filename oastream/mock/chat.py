@@ -63,7 +63,9 @@ def _chunks(turn: Turn) -> Iterator[Event]:
     for index in choices:
         yield Event(_chunk(turn, [_choice(index, _first_delta(turn.answer))]))
     for delta, kind in _deltas(turn):
-        logprobs = _logprobs(turn, [delta["content"]]) if "content" in delta else None
+        logprobs = None
+        if "content" in delta:  # only text has them
+            logprobs = _logprobs(turn, [delta["content"]])
         for index in choices:
             yield Event(_chunk(turn, [{**_choice(index, delta), "logprobs": logprobs}]), kind=kind)
     for index in choices:
@@ -77,8 +79,10 @@ def _logprobs(turn: Turn, pieces: list[str]) -> Json | None:
 
 
 def _first_delta(answer: Answer) -> Json:
-    has_only_calls = answer.calls and not answer.text
-    return {"role": "assistant", "content": None if has_only_calls else "", "refusal": None}
+    content: str | None = ""
+    if answer.calls and not answer.text:
+        content = None  # no text follows
+    return {"role": "assistant", "content": content, "refusal": None}
 
 
 def _deltas(turn: Turn) -> Iterator[tuple[Json, EventKind]]:
@@ -124,12 +128,13 @@ def _finish_reason(turn: Turn) -> str:
     if turn.answer.end in _FINISH_REASONS:
         return _FINISH_REASONS[turn.answer.end]
     was_named = named_tool(turn.body.get("tool_choice")) is not None
-    return "tool_calls" if turn.answer.calls and not was_named else "stop"
+    if turn.answer.calls and not was_named:
+        return "tool_calls"
+    return "stop"
 
 
 def _choice_count(turn: Turn) -> int:
-    wanted = turn.body.get("n")
-    return wanted if isinstance(wanted, int) and wanted > 0 else 1
+    return int(turn.body.get("n") or 1)
 
 
 def _choice(index: int, delta: Json, finish_reason: str | None = None) -> Json:

@@ -98,7 +98,9 @@ def _parse_options() -> dict[str, Any] | None:
         _fail(failed.verdict.outcome, failed.verdict.message)
     except OSError as error:
         _fail(Outcome.OUTPUT, f"cannot write to stdout: {error.strerror}")
-    return parsed if isinstance(parsed, dict) else None  # an exit that Click wants is a number here
+    if isinstance(parsed, dict):
+        return parsed
+    return None  # Click wants to exit, and returns the status that it would exit with
 
 
 def _serve(options: dict[str, Any]) -> None:
@@ -111,8 +113,9 @@ def _serve(options: dict[str, Any]) -> None:
     _die_of_signals()
     from oastream.mock.server import serve  # http.server costs more than --help may
 
+    log = _log if verbose else None
     try:
-        server = serve(plan, host, port, log=_log if verbose else None)
+        server = serve(plan, host, port, log)
     except OSError as error:
         _fail(Outcome.CONFIG, f"cannot listen on {host}, port {port}: {error.strerror or error}")
     _print_url(server.url)
@@ -150,7 +153,7 @@ def _leave(outcome: Outcome) -> NoReturn:
         sys.stdout.flush()
     except (OSError, AttributeError):  # a stdout that was closed at the start is None
         status = status or TABLE[Outcome.OUTPUT][0]
-    os._exit(status)
+    os._exit(status)  # Python's own end would flush again, and complain on stderr with status 120
 
 
 if __name__ == "__main__":

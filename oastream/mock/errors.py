@@ -46,4 +46,6 @@ def error_object(status: int, message: str, **fields: str | None) -> Json:
 def _error_type(status: int) -> str:
     if status == 429:
         return "requests"
-    return "invalid_request_error" if status < 500 else "server_error"
+    if status < 500:
+        return "invalid_request_error"
+    return "server_error"

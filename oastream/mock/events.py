@@ -55,7 +55,9 @@ class Event:
     @property
     def text(self) -> str:
         """The data as it is sent."""
-        return self.data if isinstance(self.data, str) else json_text(self.data)
+        if isinstance(self.data, str):
+            return self.data
+        return json_text(self.data)
 
     def encode(self) -> bytes:
         """The event's bytes, its blank line included."""
@@ -117,10 +119,12 @@ class EventSequence:
         A job in the background is read by number from anywhere, so the events of an endless sequence are computed.
         """
         if self.endless:
-            return self._repeated(number)
-        return self.events[number] if number < len(self.events) else None
+            return self._repeated_event(number)
+        if number < len(self.events):
+            return self.events[number]
+        return None
 
-    def _repeated(self, number: int) -> Event:
+    def _repeated_event(self, number: int) -> Event:
         """An event of an endless sequence: after its last delta comes its first one again, with the next number."""
         deltas = [place for place, event in enumerate(self.events) if event.kind is EventKind.DELTA] or [0]
         last = deltas[-1]
@@ -132,7 +136,7 @@ class EventSequence:
     def play(self, pace: float) -> Iterator[Item]:
         """All events, `pace` seconds apart."""
         if self.endless:
-            return _spread(map(self._repeated, itertools.count()), pace)
+            return _spread(map(self._repeated_event, itertools.count()), pace)
         return _spread(self.events, pace)
 
 

@@ -15,6 +15,12 @@ from oastream.mock.faults import Framing
 _WITHOUT_BODY = (204, 304)  # RFC 9110 15.3.5 and 15.4.5
 
 
+def merge_headers(usual: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Headers of which the reply's own win; a name is the same in any case (RFC 9110 5.1)."""
+    replaced = {name.lower() for name in own}
+    return {name: value for name, value in usual.items() if name.lower() not in replaced} | dict(own)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request as it came. Header names are in lower case; `body` is the parsed JSON, or the text if it is none."""

@@ -126,7 +126,7 @@ def apply_faults(items: Iterable[Item], fault: Fault, error_events: ErrorEvents)
         items = end_in_error(items, fault.after, error_events)
     if fault.stall_after is not None and fault.drip is None:  # a drip begins there instead
         items = _stall(items, fault.stall_after, fault.stall)
-    wire: Iterable[Wire] = (item.encode() if isinstance(item, Event) else item for item in items)
+    wire: Iterable[Wire] = _encode(items)
     for name, wire_stage in _WIRE_STAGES.items():
         if _is_wanted(fault, name):
             wire = wire_stage(wire, fault)
@@ -258,13 +258,23 @@ _EVENT_STAGES: dict[tuple[str, ...], Callable[[Iterable[Item], Fault], Iterator[
 # --- changes of bytes; until `drip`, one item is one event
 
 
+def _encode(items: Iterable[Item]) -> Iterator[Wire]:
+    for item in items:
+        if isinstance(item, Event):
+            yield item.encode()
+        else:
+            yield item
+
+
 def _cut_after_events(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
     left = cast(int, fault.cut_events)
     for item in wire:
         if isinstance(item, bytes):
             if not left:
                 # Half of the next event is inside the chunk that breaks off; the other ways end between events.
-                begun = len(item) // 2 if fault.cut is CutKind.CHUNK else 0
+                begun = 0
+                if fault.cut is CutKind.CHUNK:
+                    begun = len(item) // 2
                 yield Cut(fault.cut, item[:begun], len(item))
                 return
             left -= 1

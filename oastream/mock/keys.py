@@ -1,16 +1,8 @@
 """The keys of an attempt: how the value of each is read, and what it does.
 
 In: keys and values that a user wrote. Out: the fields of a `Fault`, or a ValueError of one clear line.
-A new key is a field of `faults.Fault`, a line here, and the stage in `faults` that does it. By subject:
-
-    on, end, reply, pace, delay                                   which attempt, what is said, how fast
-    status, headers, body, raw                                    another reply than the answer
-    stall_after, stall, comments, drip                            silence, keep-alive comments, single bytes
-    cut_events, cut_bytes, cut, framing, keep_open                the connection's end
-    duplicate, skip, reorder, malformed, huge, sequence           wrong events
-    error, after, code, type, message                             an error event, or the words of an error body
-    no_done, no_finish, endless                                   wrong ends of the stream
-    replay, background                                            what becomes of a background response
+A new key is a field of `faults.Fault`, a line here, and the stage in `faults` that does it. Help and man page show the
+keys in the order of the table.
 """
 
 from __future__ import annotations
@@ -49,19 +41,23 @@ class Key:
 
 
 KEYS: dict[str, Key] = {
+    # Which attempt, what is said, how fast.
     "on": Key(member_of(AttemptKind), "stream | poll | cancel: which requests this applies to (stream)"),
     "end": Key(parse_end, "how the answer ends, like --end"),
     "reply": Key(parse_reply, "what the answer says, like --reply"),
     "pace": Key(parse_seconds, "seconds between events"),
     "delay": Key(parse_seconds, "seconds before the head of the reply (inf: it never comes)"),
+    # Another reply than the answer.
     "status": Key(parse_status, "HTTP status of a reply without an answer, with `body` or an error in OpenAI's words"),
     "headers": Key(parse_headers, "headers of the reply, replacing the usual ones: Name: value (repeatable)"),
     "body": Key(parse_text, "the reply's body, verbatim, or @FILE"),
     "raw": Key(parse_text, "text or @FILE sent instead of any HTTP, then the end (empty: closes without a reply)"),
+    # Silence, keep-alive comments, single bytes.
     "stall_after": Key(parse_place, "go silent after this many events"),
     "stall": Key(parse_seconds, "for this many seconds (inf)"),
     "comments": Key(parse_interval, "a `: keep-alive` comment every so many seconds, whenever the body waits"),
     "drip": Key(parse_seconds, "from `stall_after` on (0), one byte every so many seconds"),
+    # The connection's end.
     "cut_events": Key(parse_place, "end the connection after this many events"),
     "cut_bytes": Key(parse_count, "end the connection after this many bytes of the body"),
     "cut": Key(
@@ -70,12 +66,14 @@ KEYS: dict[str, Key] = {
     ),
     "framing": Key(member_of(Framing), "how the end of the body is signalled: chunked, length, close"),
     "keep_open": Key(parse_flag, "do not end the body after its last event"),
+    # Wrong events.
     "duplicate": Key(parse_places, "numbers of events to send twice: 3 or 3+5"),
     "skip": Key(parse_places, "numbers of events to leave out"),
     "reorder": Key(parse_places, "numbers of events to send after the one that follows them"),
     "malformed": Key(parse_place, "number of an event whose data is broken JSON"),
     "huge": Key(parse_count, "bytes of data in the first delta, by padding"),
     "sequence": Key(member_of(Numbering), "none (no sequence numbers) or constant (all 0)"),
+    # An error event, or the words of an error body.
     "error": Key(
         member_of(ErrorShape),
         "an error event, then the end: nested ({error: {...}}), flat, string ({error: text}), event (event: error),"
@@ -85,9 +83,11 @@ KEYS: dict[str, Key] = {
     "code": Key(parse_text, "the error's code, in an event or in the body of a `status`"),
     "type": Key(parse_text, "the error's type"),
     "message": Key(parse_text, "the error's message"),
+    # Wrong ends of the stream.
     "no_done": Key(parse_flag, "no [DONE] (Chat)"),
     "no_finish": Key(parse_flag, "no terminal event (Chat: no chunk with a finish_reason)"),
     "endless": Key(parse_flag, "repeat the text forever"),
+    # What becomes of a background response.
     "replay": Key(parse_flag, "false: a background response of this attempt can be polled, but not streamed again"),
     "background": Key(
         member_of(BackgroundReply),
@@ -118,7 +118,9 @@ def read_fields(table: Mapping[str, object], where: str) -> dict[str, Any]:
 
 def _quote(value: object) -> str:
     """The value as a message shows it: on one line, and not a whole file."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = value
+    if not isinstance(text, str):
+        text = json.dumps(text, default=str)  # as it stands in TOML, more or less; a date becomes text
     text = text.replace("\n", " ")
     if len(text) > 40:
         text = text[:37] + "..."

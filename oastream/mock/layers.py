@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from oastream.mock.endpoints import Call
 from oastream.mock.errors import ApiError
-from oastream.mock.exchange import Reply
+from oastream.mock.exchange import Reply, merge_headers
 from oastream.mock.replies import json_reply
 
 Handler = Callable[[Call], Reply]
@@ -27,7 +27,7 @@ def add_usual_headers(go_on: Handler, call: Call) -> Reply:
         "openai-version": "2020-10-01",
         "openai-organization": "oastream-mock",
     }
-    return replace(reply, headers={**usual, **reply.headers})
+    return replace(reply, headers=merge_headers(usual, reply.headers))
 
 
 def turn_errors_into_replies(go_on: Handler, call: Call) -> Reply:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from oastream.mock.errors import error_object
 from oastream.mock.events import Event, EventSequence, Item, Json, json_text
-from oastream.mock.exchange import Reply
+from oastream.mock.exchange import Reply, merge_headers
 from oastream.mock.faults import ErrorEvents, Fault, Framing, apply_faults, body_length, resolve_half
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
@@ -27,7 +27,7 @@ def json_reply(body: Json, status: int = 200) -> Reply:
 
 def plain_reply(status: int, body: str, fault: Fault) -> Reply:
     """A reply that is no answer: an error, a page, a list."""
-    head = {"Content-Type": _guess_content_type(body), **fault.headers}
+    head = merge_headers({"Content-Type": _guess_content_type(body)}, fault.headers)
     return _one_body(status, head, body, replace(fault, error=None, malformed=None))
 
 
@@ -45,7 +45,7 @@ def early_reply(fault: Fault) -> Reply | None:
 
 def object_reply(body: Json, fault: Fault) -> Reply:
     """The answer as one JSON object. What happens to events needs another meaning here, as there are none."""
-    head = {"Content-Type": JSON, **fault.headers}
+    head = merge_headers({"Content-Type": JSON}, fault.headers)
     if fault.error is not None:  # an error event has no place in it, and becomes a status
         error = json_text({"error": _error_of(fault, 500)})
         return _one_body(500, head, error, replace(fault, error=None))
@@ -58,7 +58,7 @@ def object_reply(body: Json, fault: Fault) -> Reply:
 
 def stream_reply(sequence: EventSequence, items: Iterator[Item], fault: Fault, error_events: ErrorEvents) -> Reply:
     """The answer as events. `items` are those of the sequence, with pauses, as far as they are still to be sent."""
-    head = {"Content-Type": EVENT_STREAM, "Cache-Control": "no-cache", **fault.headers}
+    head = merge_headers({"Content-Type": EVENT_STREAM, "Cache-Control": "no-cache"}, fault.headers)
     fault = resolve_half(fault, sequence.events)
     return _reply(200, head, sequence, items, fault, fault.framing or Framing.CHUNKED, error_events)
 
@@ -84,7 +84,9 @@ def _guess_content_type(body: str) -> str:
         return JSON
     if first == "<":
         return "text/html; charset=utf-8"
-    return EVENT_STREAM if _LOOKS_LIKE_EVENTS.match(body) else "text/plain; charset=utf-8"
+    if _LOOKS_LIKE_EVENTS.match(body):
+        return EVENT_STREAM
+    return "text/plain; charset=utf-8"
 
 
 def _one_body(status: int, headers: Mapping[str, str], body: str, fault: Fault) -> Reply:

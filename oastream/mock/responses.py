@@ -120,8 +120,9 @@ def _repeat_tool(tool: Json) -> Json:
 
 def input_items(turn: Turn) -> list[Json]:
     """What the response was asked for, as items with ids."""
-    source = turn.body.get("input", [])
-    items = [{"role": "user", "content": source}] if isinstance(source, str) else source
+    items = turn.body.get("input", [])
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
     return [_input_item(turn.make_id("msg_in_", number), item) for number, item in enumerate(items)]
 
 
@@ -175,20 +176,23 @@ def _usage(turn: Turn) -> Json:
 # --- output items: the finished item beside the pieces that it is sent in
 
 
-def _items(turn: Turn) -> Iterator[tuple[list[str], Json]]:
+def _items(turn: Turn) -> list[tuple[list[str], Json]]:
+    items = [*_complete_items(turn)]
+    _, last = items[-1]
+    # Only the last can be the one that was cut. Reasoning has no status, so nothing says it of that.
+    if turn.answer.end in _INCOMPLETE and "status" in last:
+        last["status"] = "incomplete"
+    return items
+
+
+def _complete_items(turn: Turn) -> Iterator[tuple[list[str], Json]]:
     answer = turn.answer
-    # Only the last item can be the one that was cut.
-    last_status = "incomplete" if answer.end in _INCOMPLETE else "completed"
     if answer.reasoning:
         yield split_words(answer.reasoning), _reasoning_item(turn)
     if answer.text or answer.refusal or not (answer.calls or answer.reasoning):  # an empty answer is a message too
-        pieces = split_words(answer.text or answer.refusal)
-        status = "completed" if answer.calls else last_status
-        yield pieces, _message_item(turn, status)
+        yield split_words(answer.text or answer.refusal), _message_item(turn)
     for number, call in enumerate(answer.calls):
-        is_last = number + 1 == len(answer.calls)
-        status = last_status if is_last else "completed"
-        yield argument_pieces(call), _call_item(turn, number, call, status)
+        yield argument_pieces(call), _call_item(turn, number, call)
 
 
 def _reasoning_item(turn: Turn) -> Json:
@@ -196,9 +200,15 @@ def _reasoning_item(turn: Turn) -> Json:
     return {"id": turn.make_id("rs_"), "type": "reasoning", "summary": summary}
 
 
-def _message_item(turn: Turn, status: str) -> Json:
+def _message_item(turn: Turn) -> Json:
     content = [_content_part(turn.answer, _logprobs(turn))]
-    return {"id": turn.make_id("msg_"), "type": "message", "status": status, "content": content, "role": "assistant"}
+    return {
+        "id": turn.make_id("msg_"),
+        "type": "message",
+        "status": "completed",
+        "content": content,
+        "role": "assistant",
+    }
 
 
 def _logprobs(turn: Turn) -> list[Json]:
@@ -213,11 +223,11 @@ def _content_part(answer: Answer, logprobs: list[Json]) -> Json:
     return {"type": "output_text", "annotations": [], "logprobs": logprobs, "text": answer.text}
 
 
-def _call_item(turn: Turn, number: int, call: ToolCall, status: str) -> Json:
+def _call_item(turn: Turn, number: int, call: ToolCall) -> Json:
     kind, prefix, payload_key = "function_call", "fc_", "arguments"
     if call.custom:
         kind, prefix, payload_key = "custom_tool_call", "ctc_", "input"
-    item = {"id": turn.make_id(prefix, number), "type": kind, "status": status, payload_key: call.payload}
+    item = {"id": turn.make_id(prefix, number), "type": kind, "status": "completed", payload_key: call.payload}
     return {**item, "call_id": turn.make_id("call_", number), "name": call.name}
 
 

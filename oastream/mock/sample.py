@@ -61,8 +61,10 @@ def _sample_of_type(schema: Json, root: Json, levels: int) -> Any:
     kind = _main_type(schema)
     if kind == "object":
         return _sample_object(schema, root, levels)
+    if kind == "array" and "items" not in schema:
+        return []
     if kind == "array":
-        return [_sample(schema["items"], root, levels - 1)] if "items" in schema else []
+        return [_sample(schema["items"], root, levels - 1)]
     if kind in ("integer", "number") and "minimum" in schema:
         return schema["minimum"]
     return _SCALARS.get(str(kind))

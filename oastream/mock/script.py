@@ -80,7 +80,10 @@ def plan(
     cycle: object = None,
 ) -> Plan:
     """The plan of a command line. A text of `faults` is one attempt; `script` is the path of a TOML file."""
-    top, tables = _read_script(script) if script is not None else ({}, [])
+    top: dict[str, Any] = {}
+    tables: list[dict[str, Any]] = []
+    if script is not None:
+        top, tables = _read_script(script)
     texts = list(faults)
     if texts and tables:
         raise ValueError("--fault and the attempts of --script: give one of them")
@@ -122,6 +125,7 @@ def _read_script(path: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 _FLAGS = "|".join(name for name, key in KEYS.items() if key.parse is parse_flag)
+# A key is recognised by its form and not by its name, so that a misspelt one is told, and not part of a value.
 _NEXT_KEY = re.compile(rf",(?=\s*(?:[a-z_]+=|(?:{_FLAGS})\s*(?:,|$)))")
 
 

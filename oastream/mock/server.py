@@ -19,7 +19,7 @@ from typing import Any
 
 from oastream import __version__
 from oastream.mock.events import Cut, CutKind, Pause
-from oastream.mock.exchange import Reply, Request
+from oastream.mock.exchange import Reply, Request, merge_headers
 from oastream.mock.faults import Framing
 from oastream.mock.routes import Routes
 from oastream.mock.script import Plan
@@ -101,7 +101,9 @@ class _Connection(BaseHTTPRequestHandler):
     def _read_request(self) -> Request:
         headers = {name.lower(): value for name, value in self.headers.items()}
         length = headers.get("content-length", "0")
-        body = self.rfile.read(int(length)) if length.isdigit() else b""
+        body = b""
+        if length.isdigit():
+            body = self.rfile.read(int(length))
         request = Request(self.command, self.path, headers, _parse_body(body))
         self.server.requests.append(request)
         del self.server.requests[:-RECORDED]
@@ -119,11 +121,8 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _send_head(self, reply: Reply) -> None:
         self.send_response(reply.status, _reason_phrase(reply.status))
-        # A reply's own headers win over those of the framing, in whatever case they are written, so that a script can
-        # send a wrong Content-Length.
-        own = {name.lower() for name in reply.headers}
-        framing = {name: value for name, value in reply.framing_headers().items() if name.lower() not in own}
-        for name, value in {**reply.headers, **framing}.items():
+        # A script may send a wrong Content-Length: what it says wins over what is true.
+        for name, value in merge_headers(reply.framing_headers(), reply.headers).items():
             self.send_header(name, value)
         if reply.framing is Framing.CLOSE:
             self.close_connection = True
@@ -206,9 +205,10 @@ class Server:
 
     def __init__(self, http: _Http) -> None:
         self._http = http
-        host, port = http.server_address[:2]
-        name = f"[{host!s}]" if ":" in str(host) else str(host)
-        self.url = f"http://{name}:{port}/v1"
+        host, port = str(http.server_address[0]), http.server_address[1]
+        if ":" in host:
+            host = f"[{host}]"
+        self.url = f"http://{host}:{port}/v1"
         self.requests = http.requests
 
     def close(self) -> None:

@@ -136,7 +136,9 @@ def parse_text(value: object) -> str:
     """A text, or with @FILE that of a file."""
     if not isinstance(value, str):
         raise ValueError("a text")
-    return read_file(value[1:]) if value.startswith("@") else value
+    if value.startswith("@"):
+        return read_file(value[1:])
+    return value
 
 
 def read_file(path: str) -> str:

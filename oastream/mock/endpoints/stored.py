@@ -24,8 +24,9 @@ def retrieve(call: Call, response_id: str) -> Reply:
     response = call.state.responses.find(response_id).response
     if early := early_reply(fault):
         return early
-    body = response.response() if isinstance(response, Job) else response
-    return object_reply(body, fault)
+    if isinstance(response, Job):
+        response = response.response()
+    return object_reply(response, fault)
 
 
 def _resume(call: Call, response_id: str) -> Reply:
@@ -69,5 +70,7 @@ def list_input_items(call: Call, response_id: str) -> Reply:
     items = responses.input_items(call.state.responses.find(response_id).turn)
     if call.parameter("order", "desc") != "asc":  # the newest first, unless asked otherwise
         items.reverse()
-    ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {}
-    return json_reply({"object": "list", "data": items, "has_more": False, **ends})
+    page = {"object": "list", "data": items, "has_more": False}
+    if items:
+        page |= {"first_id": items[0]["id"], "last_id": items[-1]["id"]}
+    return json_reply(page)
