@@ -19,7 +19,8 @@ from oastream.threads import call_in_thread
 from oastream.watch import Watch
 
 if TYPE_CHECKING:
-    from oastream.http.proxy import Connect, Proxy, Socks5
+    from oastream.http.proxy import Proxy
+    from oastream.http.tunnel import Connect, Socks5
 
 __all__ = ["Connection", "as_failure", "connect", "host_label"]
 
@@ -118,7 +119,7 @@ class _Way:
         return start_tls(line, proxy.host, self._deadline)
 
     def _handshake(self, proxy: Proxy) -> Connect | Socks5:
-        from oastream.http.proxy import Connect, Socks5
+        from oastream.http.tunnel import Connect, Socks5
 
         if not proxy.is_socks:
             return Connect(proxy, public_host(self._host), self._port)
@@ -142,7 +143,7 @@ class _Way:
             if handshake.is_done:
                 return
             line.settimeout(seconds_left(self._deadline))
-            data = line.recv(handshake.most)
+            data = line.recv(handshake.max_read)
             if not data:
                 handshake.close()
             handshake.feed(data)

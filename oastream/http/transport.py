@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlunsplit
 
 from oastream.exits import Outcome, failure_of
 from oastream.http.connect import Connection, as_failure, connect, host_label
-from oastream.http.http1 import Http1Response, NoReply, NotHttp, UnreadableBody
+from oastream.http.http1 import Http1Response, NoReply, NotHttp, UnreadableBody, serialize_request
 from oastream.http.request import Request
 from oastream.watch import READ, WRITE, Watch
 
@@ -57,8 +57,8 @@ class Response:
         """Send the request, wait for the head. Raises `TimeoutError`, `OSError`, or `Failure`: unreachable, not_api."""
         while not self._message.head_ended:
             self._feed(self._received(deadline))
-        if self.status >= 300:
-            self._unsent = _NOTHING  # as curl does: what is refused need not be sent to its end
+        if self._message.refuses_request:
+            self._unsent = _NOTHING
 
     def read(self, deadline: float) -> bytes | None:
         """The next bytes of the body, None at its end.
@@ -169,7 +169,7 @@ def open_response(
     Raises `Failure` (unreachable, timeout, tls, config, not_api, signal) and `TimeoutError` for `deadline`.
     """
     line = connect(request.url, environ, watch, connect_deadline)
-    response = Response(line, request.url, watch, serialize_request(request, line.through_proxy))
+    response = Response(line, request.url, watch, request_bytes(request, line.through_proxy))
     try:
         response.read_head(deadline)
     except TimeoutError:
@@ -184,12 +184,11 @@ def open_response(
     return response
 
 
-def serialize_request(request: Request, through_proxy: tuple[tuple[str, str], ...] | None) -> bytes:
+def request_bytes(request: Request, through_proxy: tuple[tuple[str, str], ...] | None) -> bytes:
     """The request as it goes over the wire; a plain-http proxy gets the whole URL and its own headers."""
     url = request.url
-    target = urlunsplit(("", "", url.path or "/", url.query, "")) if through_proxy is None else urlunsplit(url)
-    lines = [f"{request.method} {target} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in (*request.headers, *(through_proxy or ()))]
-    if request.body or request.method == "POST":
-        lines.append(f"Content-Length: {len(request.body)}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body
+    if through_proxy is None:
+        target, headers = urlunsplit(("", "", url.path or "/", url.query, "")), request.headers
+    else:
+        target, headers = urlunsplit(url), (*request.headers, *through_proxy)
+    return serialize_request(request.method, target, headers, request.body)
