@@ -163,4 +163,4 @@ def test_faults_and_a_scripts_attempts_exclude_each_other(tmp_path: Path) -> Non
 
 
 def test_every_key_is_a_fault() -> None:
-    assert set(KEYS) == set(Fault.__dataclass_fields__)
+    assert set(KEYS) == set(Fault._fields)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from oastream.exits import Outcome
 from oastream.mock import body as request_body
@@ -28,8 +28,7 @@ _WORD = re.compile(r"\s*\S+|\s+")
 _ARGUMENT_PIECE = re.compile(r"\W*\w+|\W+")  # JSON often has no blanks, and as one word would be one delta
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(NamedTuple):
     """A call: `payload` is the arguments' JSON text, or a custom tool's free input."""
 
     name: str
@@ -37,8 +36,7 @@ class ToolCall:
     custom: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the model says. `end` is how it ends; `usage` replaces counted numbers (keys: USAGE_KEYS)."""
 
     text: str = ""
@@ -49,8 +47,7 @@ class Answer:
     end: Outcome = Outcome.STOP
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """One request and its answer. `number` counts the server's replies and makes the ids; `created` is Unix time."""
 
     body: Json
@@ -126,9 +123,9 @@ def shorten(answer: Answer, budget: int, end: Outcome = Outcome.LENGTH) -> Answe
     reasoning = _spend(split_words(answer.reasoning), tokens)
     text = _spend(split_words(answer.text), tokens)
     refusal = _spend(split_words(answer.refusal), tokens)
-    calls = [replace(call, payload=_spend(argument_pieces(call), tokens)) for call in answer.calls]
+    calls = [call._replace(payload=_spend(argument_pieces(call), tokens)) for call in answer.calls]
     begun_calls = tuple(call for call in calls if call.payload)
-    return replace(answer, reasoning=reasoning, text=text, refusal=refusal, calls=begun_calls, end=end)
+    return answer._replace(reasoning=reasoning, text=text, refusal=refusal, calls=begun_calls, end=end)
 
 
 def _spend(pieces: list[str], tokens: Iterator[int]) -> str:
@@ -144,27 +141,27 @@ def _with_ending(body: Json, answer: Answer, end: Outcome) -> Answer:
     if request_body.demands_call(body):
         return _call_tool(body, answer)
     if end is not Outcome.TOOL_CALLS:
-        return replace(answer, end=end)
+        return answer._replace(end=end)
     # An agent's loop must come to its end: once the tools have run, the answer is text.
     if request_body.ends_in_tool_output(body):
-        return replace(answer, text=answer.text or _default_text(body), calls=())
+        return answer._replace(text=answer.text or _default_text(body), calls=())
     return _call_tool(body, answer)
 
 
 def _refuse(answer: Answer) -> Answer:
-    return replace(answer, text="", refusal=answer.refusal or REFUSAL, calls=())
+    return answer._replace(text="", refusal=answer.refusal or REFUSAL, calls=())
 
 
 def _only_reason(answer: Answer) -> Answer:
-    return replace(answer, text="", refusal="", calls=(), reasoning=answer.reasoning or REASONING)
+    return answer._replace(text="", refusal="", calls=(), reasoning=answer.reasoning or REASONING)
 
 
 def _violate_schema(answer: Answer) -> Answer:
-    return replace(answer, text=NOT_JSON, calls=())
+    return answer._replace(text=NOT_JSON, calls=())
 
 
 def _call_nothing(answer: Answer) -> Answer:
-    return replace(answer, calls=())
+    return answer._replace(calls=())
 
 
 def _stop_halfway(answer: Answer, end: Outcome) -> Answer:
@@ -188,7 +185,7 @@ def _before_stop_sequence(body: Json, answer: Answer) -> Answer:
     found = [place for place in places if place >= 0]
     if not found:
         return answer
-    return replace(answer, text=answer.text[: min(found)])
+    return answer._replace(text=answer.text[: min(found)])
 
 
 def _default_text(body: Json) -> str:
@@ -203,7 +200,7 @@ def _call_tool(body: Json, answer: Answer) -> Answer:
     if answer.calls:
         return answer
     tool = request_body.chosen_tool(body) or {"name": "mock_tool"}
-    return replace(answer, text="", calls=(_sample_call(tool),))
+    return answer._replace(text="", calls=(_sample_call(tool),))
 
 
 def _sample_call(tool: Json) -> ToolCall:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from oastream.mock import responses
 from oastream.mock.answer import Turn
@@ -32,26 +31,34 @@ class JobState(enum.Enum):
     FINISHED = enum.auto()
 
 
-@dataclass(slots=True)
 class Job:
-    """One response that is made in the background, an event every `pace` seconds from `started` on.
+    """One response that is made in the background, an event every `pace` seconds from now on.
 
     `final` is its response once all events exist, `is_replayable` whether its stream can be taken up again.
     """
 
-    turn: Turn
-    sequence: EventSequence
-    final: Json
-    pace: float
-    is_replayable: bool
-    started: float
-    clock: Callable[[], float]
-    cancelled_at: int | None = None
-    """How many events existed when it was cancelled; no more come."""
+    def __init__(
+        self,
+        turn: Turn,
+        sequence: EventSequence,
+        final: Json,
+        pace: float,
+        is_replayable: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self.turn = turn
+        self.sequence = sequence
+        self.is_replayable = is_replayable
+        self._final = final
+        self._pace = pace
+        self._clock = clock
+        self._started = clock()
+        self._cancelled_at: int | None = None
+        """How many events existed when it was cancelled; no more come."""
 
     @property
     def state(self) -> JobState:
-        if self.cancelled_at is not None:
+        if self._cancelled_at is not None:
             return JobState.CANCELLED
         if not self.sequence.endless and self.count_events() >= len(self.sequence.events):
             return JobState.FINISHED
@@ -61,11 +68,11 @@ class Job:
 
     def count_events(self) -> int:
         """How many events exist."""
-        if self.cancelled_at is not None:
-            return self.cancelled_at
-        if not self.pace:
+        if self._cancelled_at is not None:
+            return self._cancelled_at
+        if not self._pace:
             return len(self.sequence.events)
-        return 1 + int((self.clock() - self.started) / self.pace)  # the first is there at once
+        return 1 + int((self._clock() - self._started) / self._pace)  # the first is there at once
 
     def follow(self, after: int) -> Iterator[Item]:
         """The events beyond number `after`, each when it exists; ends with the last, or where the job was cancelled."""
@@ -81,14 +88,14 @@ class Job:
 
     def _seconds_until(self, number: int) -> float:
         """How long to pause for an event, no longer than a cancel may go unnoticed."""
-        due = self.started + number * self.pace - self.clock()
+        due = self._started + number * self._pace - self._clock()
         return min(max(due, SHORTEST_PAUSE), CANCEL_CHECK)
 
     def response(self) -> Json:
         """The response as a poll sees it."""
         match self.state:
             case JobState.FINISHED:
-                return self.final
+                return self._final
             case JobState.CANCELLED:
                 return responses.empty_response(self.turn, "cancelled")
             case JobState.IN_PROGRESS:
@@ -99,4 +106,4 @@ class Job:
     def cancel(self) -> None:
         """Ends the job where it is, unless it has ended."""
         if self.state in (JobState.QUEUED, JobState.IN_PROGRESS):
-            self.cancelled_at = self.count_events()
+            self._cancelled_at = self.count_events()

@@ -8,15 +8,13 @@ not in the tables are for newer clients and pass. Knows nothing of replies or so
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oastream.mock.errors import BadRequest
 from oastream.mock.events import Json
 
 
-@dataclass(frozen=True, slots=True)
-class FieldType:
+class FieldType(NamedTuple):
     """What a value must be: its name in a message, whether a value is one, and a check of what is inside."""
 
     name: str

@@ -10,8 +10,7 @@ import enum
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
@@ -39,8 +38,7 @@ def json_text(value: object) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event: `data` is a JSON object, or text that is sent as it is.
 
     `name` is the `event:` line ("" for none), `field` the name of the line that carries the data. With field "" the
@@ -72,11 +70,10 @@ class Event:
         """The same event with another sequence number, if it has one; Chat's have none."""
         if isinstance(self.data, str) or "sequence_number" not in self.data:
             return self
-        return replace(self, data={**self.data, "sequence_number": number})
+        return self._replace(data={**self.data, "sequence_number": number})
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Nothing is sent for this many seconds (infinity: until the other side goes)."""
 
     seconds: float
@@ -91,8 +88,7 @@ class CutKind(enum.StrEnum):
     CHUNK = "chunk"  # FIN inside a chunk, whose head has promised more
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """The connection ends here, before its time; `part` is sent before it, as the beginning of `promised` bytes."""
 
     kind: CutKind
@@ -106,8 +102,7 @@ Wire = bytes | Pause | Cut
 """What the server is given to send."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventSequence:
+class EventSequence(NamedTuple):
     """The events of one answer, by number from 0. An endless one repeats its deltas forever."""
 
     events: tuple[Event, ...]

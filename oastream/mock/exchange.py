@@ -6,8 +6,8 @@ In and out: nothing; these are the words that `server` and the rest of the mock 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from oastream.mock.events import CutKind, Wire
 from oastream.mock.faults import Framing
@@ -21,8 +21,7 @@ def merge_headers(usual: Mapping[str, str], own: Mapping[str, str]) -> dict[str,
     return {name: value for name, value in usual.items() if name.lower() not in replaced} | dict(own)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request as it came. Header names are in lower case; `body` is the parsed JSON, or the text if it is none."""
 
     method: str
@@ -31,15 +30,14 @@ class Request:
     body: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A reply: head, then the wire's items. `length` is the Content-Length where the framing is by length.
 
     With `raw`, these bytes are sent instead of any HTTP, then the connection ends by `cut`.
     """
 
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     wire: Iterable[Wire] = ()
     framing: Framing = Framing.LENGTH
     length: int = 0

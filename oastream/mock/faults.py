@@ -10,8 +10,8 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 from oastream.exits import Outcome
 from oastream.mock.answer import Answer
@@ -59,8 +59,7 @@ class BackgroundReply(enum.StrEnum):
     IGNORED = "ignored"  # answered in the foreground
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """What happens to one attempt. Names and meanings as in `keys.KEYS`; every default is good behaviour."""
 
     on: AttemptKind = AttemptKind.STREAM
@@ -69,7 +68,7 @@ class Fault:
     pace: float = 0.0
     delay: float = 0.0
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: str | None = None
     raw: str | None = None
     framing: Framing | None = None
@@ -105,7 +104,7 @@ def resolve_half(fault: Fault, events: Iterable[Event]) -> Fault:
     if not wants_half:
         return fault
     places: dict[str, Any] = dict.fromkeys(wants_half, _place_after_middle(tuple(events)))
-    return replace(fault, **places)
+    return fault._replace(**places)
 
 
 def _place_after_middle(events: tuple[Event, ...]) -> int:
@@ -152,7 +151,7 @@ def end_in_error(items: Iterable[Item], after: int, error_events: ErrorEvents) -
 
 def body_length(sequence: EventSequence, fault: Fault, error_events: ErrorEvents) -> int:
     """Bytes that the whole body would have: what `framing = "length"` promises, whatever is cut later."""
-    uncut = replace(fault, cut_events=None, cut_bytes=None, comments=None, drip=None, stall_after=None, keep_open=False)
+    uncut = fault._replace(cut_events=None, cut_bytes=None, comments=None, drip=None, stall_after=None, keep_open=False)
     wire = apply_faults(sequence.events, uncut, error_events)
     return sum(len(item) for item in wire if isinstance(item, bytes))
 
@@ -171,7 +170,7 @@ def _with_numbers(items: Iterable[Item]) -> Iterator[tuple[int, Item]]:
 def _break_json(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
     for number, item in _with_numbers(items):
         if number == fault.malformed and isinstance(item, Event):
-            item = replace(item, data=BROKEN_JSON)
+            item = item._replace(data=BROKEN_JSON)
         yield item
 
 
@@ -187,8 +186,8 @@ def _pad_delta(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
 
 def _pad(event: Event, size: int) -> Event:
     bare = {**cast(Json, event.data), "obfuscation": ""}
-    room = size - len(replace(event, data=bare).text.encode())
-    return replace(event, data={**bare, "obfuscation": "x" * max(room, 0)})
+    room = size - len(event._replace(data=bare).text.encode())
+    return event._replace(data={**bare, "obfuscation": "x" * max(room, 0)})
 
 
 def _rearrange(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
@@ -216,7 +215,7 @@ def _renumber(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
             yield item.renumber(0)
         else:
             data = {key: value for key, value in item.data.items() if key != "sequence_number"}
-            yield replace(item, data=data)
+            yield item._replace(data=data)
 
 
 def _leave_out(kind: EventKind) -> Callable[[Iterable[Item], Fault], Iterator[Item]]:

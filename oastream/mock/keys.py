@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oastream.mock.errors import ErrorShape
 from oastream.mock.events import CutKind
@@ -32,8 +31,7 @@ from oastream.mock.values import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A key of an attempt: how its value is read, and what it does."""
 
     parse: Callable[[object], object]

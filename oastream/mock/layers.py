@@ -7,7 +7,6 @@ between requests is an object with `__call__`. Knows nothing of URLs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from oastream.mock.endpoints import Call
 from oastream.mock.errors import ApiError
@@ -27,7 +26,7 @@ def add_usual_headers(go_on: Handler, call: Call) -> Reply:
         "openai-version": "2020-10-01",
         "openai-organization": "oastream-mock",
     }
-    return replace(reply, headers=merge_headers(usual, reply.headers))
+    return reply._replace(headers=merge_headers(usual, reply.headers))
 
 
 def turn_errors_into_replies(go_on: Handler, call: Call) -> Reply:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from oastream.mock.errors import error_object
 from oastream.mock.events import Event, EventSequence, Item, Json, json_text
@@ -28,7 +27,7 @@ def json_reply(body: Json, status: int = 200) -> Reply:
 def plain_reply(status: int, body: str, fault: Fault) -> Reply:
     """A reply that is no answer: an error, a page, a list."""
     head = merge_headers({"Content-Type": _guess_content_type(body)}, fault.headers)
-    return _one_body(status, head, body, replace(fault, error=None, malformed=None))
+    return _one_body(status, head, body, fault._replace(error=None, malformed=None))
 
 
 def early_reply(fault: Fault) -> Reply | None:
@@ -48,11 +47,11 @@ def object_reply(body: Json, fault: Fault) -> Reply:
     head = merge_headers({"Content-Type": JSON}, fault.headers)
     if fault.error is not None:  # an error event has no place in it, and becomes a status
         error = json_text({"error": _error_of(fault, 500)})
-        return _one_body(500, head, error, replace(fault, error=None))
+        return _one_body(500, head, error, fault._replace(error=None))
     if fault.malformed is not None:  # whichever event it was: the object is broken
-        fault = replace(fault, malformed=0)
+        fault = fault._replace(malformed=0)
     if fault.endless:  # a model that never stops never finishes the object
-        fault = replace(fault, stall_after=0)
+        fault = fault._replace(stall_after=0)
     return _one_body(200, head, json_text(body), fault)
 
 
@@ -67,7 +66,7 @@ def error_in_events(fault: Fault) -> Json:
     """The error that a stream reports; a code is always there, as clients look for one."""
     code = fault.code or "server_error"
     message = fault.message or "The server had an error."
-    return _error_of(replace(fault, code=code, message=message), 500)
+    return _error_of(fault._replace(code=code, message=message), 500)
 
 
 def _error_of(fault: Fault, status: int) -> Json:

@@ -34,8 +34,7 @@ import functools
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from oastream.exits import Outcome
@@ -51,8 +50,7 @@ _URL_NAMES = (*COMMON_KEYS, "script", "cycle", "fault")
 _ENDS_BY_ITSELF = frozenset({"end", "status", "body", "raw", "error"})
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What the server does with each attempt, for each kind of request.
 
     The last attempt repeats; with `cycle` they start over.

@@ -10,8 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from oastream.mock.answer import Turn
 from oastream.mock.background import Job
@@ -56,8 +55,7 @@ class Store(Generic[Thing]):
         return thing_id in self._things
 
 
-@dataclass(frozen=True, slots=True)
-class StoredResponse:
+class StoredResponse(NamedTuple):
     """A response as it can be fetched, and what it was asked for; a job's state depends on when it is looked at."""
 
     turn: Turn

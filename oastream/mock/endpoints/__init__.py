@@ -7,14 +7,13 @@ A function here gets its line in `routes.ROUTES`; what it keeps between requests
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from oastream.mock.exchange import Request
 from oastream.mock.state import State
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request, beside what the server remembers. `number` counts the server's requests and makes the ids."""
 
     request: Request

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 from oastream.mock import chat, responses
@@ -106,10 +105,10 @@ def _begin_job(state: State, turn: Turn, fault: Fault) -> Reply:
         fault = resolve_half(fault, sequence.events)  # before those behind the error are gone
         sequence = _end_in_error(turn, sequence, fault)
         final = responses.failed_response(turn, error_in_events(fault))
-        fault = replace(fault, error=None)
+        fault = fault._replace(error=None)
     is_streamed = bool(turn.body.get("stream")) and fault.background is not BackgroundReply.QUEUED
     is_replayable = is_streamed and fault.replay
-    job = Job(turn, sequence, final, fault.pace, is_replayable, state.clock(), state.clock)
+    job = Job(turn, sequence, final, fault.pace, is_replayable, state.clock)
     _store(state, turn, job)
     if is_streamed:
         return stream_reply(job.sequence, job.follow(-1), fault, error_events_of(responses, turn, fault))
