@@ -18,9 +18,7 @@ from collections.abc import Iterator
 
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.threads import call_in_thread
-from oastream.watch import READ, Watch
-
-_PIECE = 1 << 16
+from oastream.watch import READ, READ_SIZE, Watch
 
 
 class TooLarge(Exception):
@@ -83,7 +81,7 @@ def _pieces(fd: int, name: str, watch: Watch, deadline: float) -> Iterator[bytes
         if not watch.wait_for(fd, READ, deadline):
             raise deadline_failure(name)
         try:
-            piece = os.read(fd, _PIECE)
+            piece = os.read(fd, READ_SIZE)
         except BlockingIOError:
             continue
         if not piece:

@@ -33,3 +33,10 @@ def describe_connection_error(error: OSError) -> str:
     if code:
         return os.strerror(code).lower()
     return str(error).lower()
+
+
+def describe_break(error: OSError) -> str:
+    """Why an open connection has failed: whatever the kernel or TLS calls it, the other end is gone."""
+    if error.errno == errno.ETIMEDOUT:
+        return _CONNECTION_WORDS[errno.ETIMEDOUT]
+    return _CONNECTION_WORDS[errno.ECONNRESET]

@@ -23,6 +23,8 @@ READ = select.POLLIN
 WRITE = select.POLLOUT
 _GONE = select.POLLERR | select.POLLHUP
 
+READ_SIZE = 1 << 16
+"""Bytes of one read, of whatever was waited for: what a pipe of Linux holds."""
 LONGEST_WAIT = 86400.0
 """Seconds of one wait, after which another begins: poll counts no more than 24 days."""
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from oastream.exits import Failure, Outcome
-from oastream.http.connect import as_failure
+from oastream.http.connection_errors import as_failure
 from oastream.http.dial import Address, connect_first, dial, interleave_families, resolve
 from tests.support.names import resolving
 from tests.support.program import finish, oastream, start
