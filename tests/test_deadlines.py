@@ -173,14 +173,14 @@ def test_each_deadline_counts_from_now_and_none_is_later_than_max_time() -> None
     for passed in (0, 7, 50, 58.5, 59.5, 61):
         clock.now = 1000.0 + passed
         expected = [min(clock.now + seconds, 1060.0) for seconds in (1, 20, 3)]
-        assert [made.connect(), made.first_event(), made.idle()] == expected
+        assert [made.connect(), made.first_event(), made.after(made.limits.idle)] == expected
         assert made.run_passed == (passed > 60)
 
 
 def test_a_limit_of_0_is_none() -> None:
     limits = ("--connect-timeout", "0", "--first-event-timeout", "0", "--idle-timeout", "0", "--retry-max-time", "0")
     made = deadlines(Clock(), *limits)
-    assert {made.connect(), made.first_event(), made.idle(), made.retries(), made.run} == {math.inf}
+    assert {made.connect(), made.first_event(), made.after(made.limits.idle), made.retries(), made.run} == {math.inf}
     assert not made.run_passed
 
 
@@ -195,7 +195,7 @@ def test_a_limit_beyond_what_the_system_counts_is_a_limit(seconds: str) -> None:
 
 def test_the_defaults_are_the_contracts() -> None:
     made = deadlines(Clock())
-    moments = (made.connect(), made.first_event(), made.idle(), made.retries(), made.run)
+    moments = (made.connect(), made.first_event(), made.after(made.limits.idle), made.retries(), made.run)
     assert moments == (1010.0, 1600.0, 1120.0, 1120.0, math.inf)
 
 
