@@ -18,9 +18,9 @@ import signal
 import time
 from typing import NamedTuple
 
-from oastream.reading import late, read_all
+from oastream.reading import deadline_failure, read_all
 from oastream.threads import call_in_thread
-from oastream.watch import Watch, signal_failure
+from oastream.watch import READ_SIZE, Watch, signal_failure
 
 GRACE = 0.5
 """Seconds that a command has between SIGTERM and SIGKILL: it may have switched off the terminal's echo."""
@@ -82,7 +82,7 @@ class _Running:
         try:
             status = call_in_thread(self._status, watch, deadline, meanwhile=read)
         except TimeoutError as error:
-            raise late(_NAME) from error
+            raise deadline_failure(_NAME) from error
         self._has_ended = True
         return Done(status, pieces[0])
 
@@ -169,7 +169,7 @@ def _closes(output: int) -> bool:
     poll.register(output, select.POLLIN)
     until = time.monotonic() + GRACE
     while poll.poll(max(0.0, until - time.monotonic()) * 1000):
-        if not os.read(output, 1 << 16):
+        if not os.read(output, READ_SIZE):
             return True
         if time.monotonic() > until:
             break

@@ -160,6 +160,19 @@ def internal_error(error: Exception) -> Failure:
     return failure_of(Outcome.INTERNAL, "internal error", detail, "this is a bug in oastream; please report it")
 
 
+def error_fields(verdict: Verdict) -> dict[str, str | int | float | bool | None]:
+    """What went wrong, for a program to read: `error` in the records of a run."""
+    return {
+        "kind": verdict.outcome.value,
+        "message": verdict.message,
+        "status": verdict.http_status,
+        "code": verdict.code,
+        "request_id": verdict.request_id,
+        "retryable": verdict.retryable,
+        "retry_after": verdict.retry_after,
+    }
+
+
 def exit_status(verdict: Verdict, accepted: Collection[Outcome] = ()) -> int:
     """The number that the shell shows; `accepted` are the outcomes named with --ok."""
     if verdict.signal is not None:

@@ -1,4 +1,4 @@
-"""A file replaced whole, and what to call an error of the system.
+"""A file replaced whole, and what else is known of names and files.
 
 In: a path, bytes. Out: the old file or the whole new one under that name, whatever happens in between; no left-overs of
 runs that were killed. Knows nothing of what is in the file, nor of how a run ends: it raises `OSError`.
@@ -163,20 +163,14 @@ def _reserve(fd: int, size: int) -> None:
             raise
 
 
-def reason(error: OSError | ValueError) -> str:
-    """Why the system refuses, as the end of a message. A path with a null byte is a ValueError of Python's."""
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return words[:1].lower() + words[1:]
-
-
-def is_same(one: str, other: str) -> bool:
+def is_same_file(one: str, other: str) -> bool:
     """Whether two paths name the same file, there already or not."""
     with contextlib.suppress(OSError):  # also of realpath, where the folder that the run began in is gone
         return os.path.realpath(one) == os.path.realpath(other) or os.path.samefile(one, other)
     return False
 
 
-def longest_name(folder: str) -> int:
+def max_name_bytes(folder: str) -> int:
     """How many bytes a name in the folder may have."""
     try:
         return os.pathconf(folder or ".", "PC_NAME_MAX")
@@ -186,7 +180,7 @@ def longest_name(folder: str) -> int:
 
 def _stem(folder: str, base: str) -> str:
     """What the names beside the file begin with: a dot, and as much of its own name as leaves room for the rest."""
-    room = longest_name(folder) - _SUFFIX_BYTES - 1
+    room = max_name_bytes(folder) - _SUFFIX_BYTES - 1
     while len(os.fsencode(base)) > room:
         base = base[:-1]
     return f".{base}{MARK}"

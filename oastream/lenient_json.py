@@ -15,13 +15,15 @@ from typing import Any
 
 import orjson
 
-from oastream.text import whole
+from oastream.surrogates import join_surrogates
 
 _LONG_NUMBER = re.compile(r"\d{16}")
 
 
 def parse_json(data: bytes) -> Any:
-    """JSON as any server may write it: bytes that are not UTF-8 become U+FFFD, lone surrogates stay for `text.Joiner`.
+    """JSON as any server may write it: bytes that are not UTF-8 become U+FFFD.
+
+    Lone surrogates stay: `SurrogateJoiner` may find the other half in the next text.
 
     Raises `ValueError` for what is not JSON; NaN and Infinity are not.
     """
@@ -49,7 +51,7 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        return whole(_dump_slowly(value)).encode()
+        return join_surrogates(_dump_slowly(value)).encode()
 
 
 def dumps_exactly(value: Any) -> bytes:

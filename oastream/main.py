@@ -23,7 +23,7 @@ from oastream.lazy_imports import defer
 defer("inspect", "ipaddress")
 
 from oastream.exits import Failure, Outcome, Verdict, exit_status, internal_error
-from oastream.watch import Watch, die_of, release_signals
+from oastream.watch import Watch, die_of_signal, release_signals
 
 
 def main() -> None:
@@ -78,9 +78,11 @@ def _show(text: str, stdout_open: bool, watch: Watch) -> Verdict:
 def _end(ending: tuple[Verdict, frozenset[Outcome]], watch: Watch) -> None:
     verdict, accepted = ending
     release_signals()
-    late = None if verdict.outcome is Outcome.OUTPUT else watch.caught  # one that came within the last fsync or rename
-    if number := verdict.signal or late:
-        die_of(number)
+    number = verdict.signal
+    if number is None and verdict.outcome is not Outcome.OUTPUT:
+        number = watch.pending_signal  # one that came within the last fsync or rename
+    if number is not None:
+        die_of_signal(number)
     # Not sys.exit: its last flush may turn 0 into 120, and threads that still connect would be waited for.
     os._exit(exit_status(verdict, accepted))
 

@@ -15,7 +15,7 @@ from oastream.attempts.attempt import OpenSource, RunStats, Session, Source
 from oastream.attempts.attempts import Attempts
 from oastream.attempts.deadlines import Deadlines
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
-from oastream.http.credentials import find_key, named_key
+from oastream.http.credentials import find_key, key_from_options
 from oastream.http.request import Request, build_request
 from oastream.input.body import Body, encoded, offered_tools
 from oastream.input.prompt import StdinKind
@@ -26,7 +26,7 @@ from oastream.output.destination import Held, Output, is_special, open_output
 from oastream.output.formats import FORMATS, EagerToolsFormat, Format, ResponseIdFormat, SseEventsFormat, end_record
 from oastream.output.status_line import TICK, StatusLine, is_wanted
 from oastream.output.stderr import STDERR, Reasoning, Reporter, Stderr, Trace
-from oastream.redaction import REDACTED, shown_body
+from oastream.redaction import REDACTED, mask_body
 from oastream.watch import Watch, signal_failure
 
 if TYPE_CHECKING:
@@ -128,10 +128,10 @@ class Run:
         if options.replay is None and (options.record is None or options.dry_run):
             yield self._live, lambda: True
             return
-        from oastream.http.recording import Player, Recorder
+        from oastream.http.recording import Recorder, Replay
 
         if options.replay is not None:
-            player = Player(options.replay, options.realtime, self._watch, self._deadline)
+            player = Replay(options.replay, options.realtime, self._watch, self._deadline)
             self._choices = player.choices
             yield player.open, player.can_reopen
             return
@@ -167,7 +167,7 @@ class Run:
         options = self._options
         if options.dry_run:
             return REDACTED if options.api_key_file or options.api_key_cmd else None
-        return named_key(options, self._watch, self._deadline)
+        return key_from_options(options, self._watch, self._deadline)
 
     def _live(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         if self._cloud is not None:
@@ -218,8 +218,8 @@ class Run:
     def _show(self, request: Request, body: Body) -> Verdict:
 
         assert self._output is not None
-        shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
-        self._output.write(dumps({**shown, "body": shown_body(body) or None}) + b"\n", self._deadline)
+        shown = {"method": request.method, "url": request.masked_url, "headers": request.masked_headers()}
+        self._output.write(dumps({**shown, "body": mask_body(body) or None}) + b"\n", self._deadline)
         return Verdict(Outcome.STOP)
 
     def _new_format(self) -> Format:
@@ -268,8 +268,8 @@ class Run:
         """The end by a signal also where it came after the last wait, or where what was waited for was stderr."""
         if verdict.signal is not None or verdict.outcome is Outcome.OUTPUT:
             return verdict
-        if self._watch.caught:
-            return signal_failure(self._watch.caught).verdict
+        if self._watch.pending_signal:
+            return signal_failure(self._watch.pending_signal).verdict
         return self._stderr.interrupted or verdict
 
     def _late(self) -> Verdict:
@@ -324,7 +324,7 @@ class Run:
         if isinstance(output, Held) and not delivers:
             output.reset()
             output_format.take()
-        output_format.record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
+        output_format.add_record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
         if data := output_format.take():
             output.write(data, deadline)
         output.finish(delivers, deadline)
@@ -382,9 +382,9 @@ def check_files(options: Options) -> None:
     given = (("-o", options.output), ("--history", options.history), ("--record", options.record))
     named = [(option, path) for option, path in given if path is not None]
     for (one, first), (other, second) in itertools.combinations(named, 2):
-        from oastream.files import is_same  # one file is not the same as another
+        from oastream.files import is_same_file  # one file is not the same as another
 
-        if is_same(first, second) and not is_special(first):
+        if is_same_file(first, second) and not is_special(first):
             raise failure_of(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
 
 

@@ -18,9 +18,7 @@ from collections.abc import Iterator
 
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.threads import call_in_thread
-from oastream.watch import READ, Watch
-
-_PIECE = 1 << 16
+from oastream.watch import READ, READ_SIZE, Watch
 
 
 class TooLarge(Exception):
@@ -41,7 +39,7 @@ def open_file(path: str, flags: int, watch: Watch, deadline: float = math.inf, m
     try:
         return call_in_thread(lambda: os.open(path, flags, mode), watch, deadline, release=os.close)
     except TimeoutError as error:
-        raise error if error.errno is not None else late(path) from error  # ETIMEDOUT is the system's own
+        raise error if error.errno is not None else deadline_failure(path) from error  # ETIMEDOUT is the system's own
 
 
 def read_file(path: str, watch: Watch, deadline: float = math.inf, limit: float = math.inf) -> bytes:
@@ -65,7 +63,7 @@ def read_all(fd: int, name: str, watch: Watch, deadline: float = math.inf, limit
     return bytes(data)
 
 
-def late(name: str) -> Failure:
+def deadline_failure(name: str) -> Failure:
     """--max-time passed in a wait for this file."""
     return failure_of(Outcome.TIMEOUT, "no answer in time", f"--max-time passed while waiting for {name}")
 
@@ -80,10 +78,10 @@ def _may_block(path: str) -> bool:
 
 def _pieces(fd: int, name: str, watch: Watch, deadline: float) -> Iterator[bytes]:
     while True:
-        if not watch.ready(fd, READ, deadline):
-            raise late(name)
+        if not watch.wait_for(fd, READ, deadline):
+            raise deadline_failure(name)
         try:
-            piece = os.read(fd, _PIECE)
+            piece = os.read(fd, READ_SIZE)
         except BlockingIOError:
             continue
         if not piece:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from oastream.text import CUT
+from oastream.display import CUT
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -24,7 +24,7 @@ that want none, are words of any text."""
 _SECRET_WORDS = ("key", "token", "secret", "auth", "password", "cookie", "credential", "sig")
 _COUNTS = ("ratelimit", "rate-limit", "token-count")
 """Reply headers that count tokens: what they say is what somebody asks -v for."""
-_TELLING = 4
+MIN_REVEALING = 4
 """This many characters of a secret are as good as none of it."""
 
 Headers = Iterable[tuple[str, str]]
@@ -43,13 +43,13 @@ class KnownSecrets:
         self.texts: tuple[str, ...] = ()
 
     def mask(self, text: str) -> str:
-        return redacted(text, self.texts)
+        return redact(text, self.texts)
 
 
 # Masking ---------------------------------------------------------------------------------------------------------
 
 
-def redacted(text: str, secrets: tuple[str, ...]) -> str:
+def redact(text: str, secrets: tuple[str, ...]) -> str:
     """`text` without any of the secrets, nor the beginning of one that `one_line` cut. Twice is the same as once."""
     if CUT not in text and not any(secret in text for secret in secrets):
         return text
@@ -60,7 +60,7 @@ def redacted(text: str, secrets: tuple[str, ...]) -> str:
 def _without_beginning(text: str, secrets: tuple[str, ...]) -> str:
     """`text` without the beginning of a secret at its end."""
     begun = max((_begun(text, secret) for secret in secrets), default=0)
-    return text[:-begun] + REDACTED if begun > _TELLING else text
+    return text[:-begun] + REDACTED if begun > MIN_REVEALING else text
 
 
 def _begun(text: Any, secret: Any, start: int = 0) -> int:
@@ -78,22 +78,22 @@ def _any_of(texts: Iterable[str]) -> str:
     return "|".join(map(re.escape, texts))
 
 
-def shown_header(name: str, value: str, secrets: tuple[str, ...] = ()) -> str:
+def mask_header(name: str, value: str, secrets: tuple[str, ...] = ()) -> str:
     """The value of a header with every secret masked."""
     if not is_secret(name):
-        return redacted(shown_url(value), secrets)
+        return redact(mask_url(value), secrets)
     scheme, _, credentials = value.partition(" ")
     return f"{scheme} {REDACTED}" if credentials and scheme.lower() in ("bearer", "basic") else REDACTED
 
 
-def shown_reply_header(name: str, value: str, secrets: tuple[str, ...] = ()) -> str:
+def mask_reply_header(name: str, value: str, secrets: tuple[str, ...] = ()) -> str:
     """The same for a header of a reply, which may also say how many tokens are left."""
     if any(word in name.lower() for word in _COUNTS):
-        return redacted(value, secrets)
-    return shown_header(name, value, secrets)
+        return redact(value, secrets)
+    return mask_header(name, value, secrets)
 
 
-def shown_url(text: str) -> str:
+def mask_url(text: str) -> str:
     """A URL, or a text with URLs in it, without credentials, and without the values of secret query fields."""
     if "@" in text:
         text = re.sub(r"(?<=://)[^\s/?#]*@", f"{REDACTED}@", text)
@@ -108,19 +108,19 @@ def _shown_field(match: re.Match[str]) -> str:
     return match[1] + (REDACTED if is_secret(unquote(match[2])) else match[3])
 
 
-def shown_text(text: str) -> str:
+def mask_text(text: str) -> str:
     """What a user gave for a URL and may be none: without what may be a password, or looks like a key."""
-    text = re.sub(r"(?<=//)\S*@", f"{REDACTED}@", shown_url(text))
+    text = re.sub(r"(?<=//)\S*@", f"{REDACTED}@", mask_url(text))
     return re.sub(r"\b(?:sk|pk|gsk|xai|AIza|hf|key|ghp)[-_]?[A-Za-z0-9_-]{12,}", REDACTED, text)
 
 
 _URL_FIELDS = ("url", "image_url", "file_url", "server_url")
 
 
-def shown_body(value: Any) -> Any:
+def mask_body(value: Any) -> Any:
     """A request's body as --dry-run shows it: tools on other servers (MCP) bring headers and keys of their own."""
     if isinstance(value, list):
-        return [shown_body(item) for item in value]
+        return [mask_body(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {name: _shown_member(name, member) for name, member in value.items()}
@@ -130,10 +130,10 @@ def _shown_member(name: str, member: Any) -> Any:
     if name == "authorization" and isinstance(member, str):
         return REDACTED
     if name == "headers" and isinstance(member, dict):
-        return {name: shown_header(name, text) if isinstance(text, str) else text for name, text in member.items()}
+        return {name: mask_header(name, text) if isinstance(text, str) else text for name, text in member.items()}
     if name in _URL_FIELDS and isinstance(member, str) and not member.startswith("data:"):
-        return shown_url(member)
-    return shown_body(member)
+        return mask_url(member)
+    return mask_body(member)
 
 
 class StreamMask:

@@ -37,7 +37,7 @@ def call_in_thread(
     try:
         if meanwhile is not None:
             meanwhile()
-        if not watch.ready(call.ended, READ, deadline):
+        if not watch.wait_for(call.ended, READ, deadline):
             raise TimeoutError
         return call.result()
     finally:

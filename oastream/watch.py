@@ -23,6 +23,8 @@ READ = select.POLLIN
 WRITE = select.POLLOUT
 _GONE = select.POLLERR | select.POLLHUP
 
+READ_SIZE = 1 << 16
+"""Bytes of one read, of whatever was waited for: what a pipe of Linux holds."""
 LONGEST_WAIT = 86400.0
 """Seconds of one wait, after which another begins: poll counts no more than 24 days."""
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -65,7 +67,7 @@ class Watch:
             self._reader = fd
             self._polls.clear()
 
-    def ready(self, fd: int, events: int, deadline: float = math.inf) -> bool:
+    def wait_for(self, fd: int, events: int, deadline: float = math.inf) -> bool:
         """Wait until `fd` is ready; False when the deadline has passed first.
 
         Raises `Failure` with outcome signal for a signal, and for a reader of stdout that has gone.
@@ -99,7 +101,7 @@ class Watch:
             self._polls.clear()
 
     @property
-    def caught(self) -> int | None:
+    def pending_signal(self) -> int | None:
         """The signal that has come and was not heeded yet."""
         return self._signal
 
@@ -113,7 +115,7 @@ class Watch:
     def sleep(self, deadline: float) -> None:
         """Wait for nothing but the deadline."""
         while self.now() < deadline:
-            if self.ready(self._wakeup, READ, deadline):
+            if self.wait_for(self._wakeup, READ, deadline):
                 self._on_wakeup()
 
     def _milliseconds(self, left: float) -> float:
@@ -151,7 +153,7 @@ def release_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def die_of(number: int) -> None:
+def die_of_signal(number: int) -> None:
     """Kill this process with the signal, as if it had never been caught."""
     signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})

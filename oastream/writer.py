@@ -60,7 +60,7 @@ class Writer:
         written = 0
         try:
             while written < len(data):
-                if not self._watch.ready(self._fd, WRITE, deadline):
+                if not self._watch.wait_for(self._fd, WRITE, deadline):
                     raise TimeoutError
                 put = self._put(data, written)
                 written += put
@@ -71,7 +71,7 @@ class Writer:
 
     def offer(self, data: bytes) -> None:
         """Write `data` if there is room for it now and nothing waits before it; else it is dropped."""
-        if self._left or not self._watch.ready(self._fd, WRITE, 0.0):
+        if self._left or not self._watch.wait_for(self._fd, WRITE, 0.0):
             return
         with contextlib.suppress(BlockingIOError):
             os.write(self._into, data)

@@ -827,11 +827,11 @@ watch = Watch()
 watch.catch_signals()
 os.kill(os.getpid(), signal.SIGTERM)
 try:
-    watch.ready(os.pipe()[0], READ)
+    watch.wait_for(os.pipe()[0], READ)
 except Failure:
     watch.acknowledge_signal()
 began = time.monotonic()
-watch.ready(os.pipe()[0], READ, began + 0.3)
+watch.wait_for(os.pipe()[0], READ, began + 0.3)
 assert time.monotonic() - began > 0.25, "the wait ended at once"
 """
 

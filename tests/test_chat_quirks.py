@@ -199,7 +199,7 @@ def printed_before(chunks: Sequence[Event], last: Event) -> list[str]:
     """The names of the calls that --eager has printed before the last chunk comes."""
     decoder, reply, output_format = Decoder(ChatDialect(), LIMIT), Reply(), EagerToolsFormat(False)
     for event, raw in decoder.feed(sse([*chunks, last])):
-        output_format.event(event, raw, reply.feed(event), reply)
+        output_format.add_event(event, raw, reply.feed(event), reply)
     return [json.loads(line)["name"] for line in output_format.take().splitlines()]
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from oastream.exits import Failure, Outcome
-from oastream.http.connect import translated
-from oastream.http.dial import Address, addresses_of, connect_first, dial, interleaved
+from oastream.http.connection_errors import as_failure
+from oastream.http.dial import Address, connect_first, dial, interleave_families, resolve
 from tests.support.names import resolving
 from tests.support.program import finish, oastream, start
 from tests.support.streams import message, responses_body
@@ -160,9 +160,9 @@ def test_families_take_turns_and_keep_their_order() -> None:
 
     v6, v4 = socket.AF_INET6, socket.AF_INET
     given = [of(v6, 1), of(v6, 2), of(v6, 3), of(v4, 4), of(v4, 5)]
-    assert [one[4][0] for one in interleaved(given)] == ["1", "4", "2", "5", "3"]
-    assert [one[4][0] for one in interleaved(given[::-1])] == ["5", "3", "4", "2", "1"]
-    assert interleaved([]) == []
+    assert [one[4][0] for one in interleave_families(given)] == ["1", "4", "2", "5", "3"]
+    assert [one[4][0] for one in interleave_families(given[::-1])] == ["5", "3", "4", "2", "1"]
+    assert interleave_families([]) == []
 
 
 def test_the_socket_blocks_and_sends_at_once() -> None:
@@ -174,18 +174,18 @@ def test_the_socket_blocks_and_sends_at_once() -> None:
 
 @pytest.mark.parametrize("zone", ["%25lo", "%lo"])
 def test_a_zone_of_a_url_is_an_interface(zone: str) -> None:
-    assert addresses_of(f"fe80::1{zone}", 80)[0][4][3] == socket.if_nametoindex("lo")
+    assert resolve(f"fe80::1{zone}", 80)[0][4][3] == socket.if_nametoindex("lo")
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\N{LATIN SMALL LETTER U WITH DIAERESIS}" * 70])
 def test_what_is_no_host_name_is_called_that(name: str) -> None:
     with pytest.raises(UnicodeError):
-        addresses_of(name, 80)
+        resolve(name, 80)
 
 
 def test_a_connection_that_the_kernel_gives_up_is_no_deadline_of_ours() -> None:
-    given_up = translated(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)), "h")
-    late = translated(TimeoutError(), "h")
+    given_up = as_failure(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)), "h")
+    late = as_failure(TimeoutError(), "h")
     assert isinstance(given_up, Failure)
     assert isinstance(late, Failure)
     assert (given_up.verdict.outcome, late.verdict.outcome) == (Outcome.UNREACHABLE, Outcome.TIMEOUT)

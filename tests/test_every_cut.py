@@ -43,10 +43,10 @@ def answer(api: str, format: str, *pieces: bytes) -> Answer:
     out = []
     for piece in (*pieces, None):
         if piece is not None:
-            output_format.chunk(piece)
+            output_format.add_chunk(piece)
         for event, raw in made.close() if piece is None else made.feed(piece):
             if not reply.has_ended:
-                output_format.event(event, raw, reply.feed(event), reply)
+                output_format.add_event(event, raw, reply.feed(event), reply)
         out.append(output_format.take())
     verdict = reply.verdict(format == "tools")
     if verdict.has_answer:

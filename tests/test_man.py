@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from oastream.cli.parse import FORMATS
 from oastream.exits import TABLE
 from oastream.input.body import DEFAULT_MODEL
 from oastream.mock.script import plan
 from oastream.mock.server import serve
+from oastream.output.formats import FORMATS
 from tests.docs import COMMAND
 from tests.docs.declared import PROGRAMS
 from tests.docs.generated import ROOT, generated

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from openai import OpenAI
 from pydantic import BaseModel
 
-from oastream.mock.routes import Request, Routes
-from oastream.mock.script import ENDS, plan_from_url
+from oastream.mock.endings import ENDS
+from oastream.mock.exchange import Request
+from oastream.mock.routes import Routes
+from oastream.mock.script import plan_from_url
 from oastream.mock.server import Server
 
 PATIENCE = 20.0
@@ -656,6 +658,14 @@ def test_a_header_replaces_the_usual_one(start: Start) -> None:
     got = respond(start("headers=content-type: text/plain,headers=X-Should-Retry: false"))
     assert (got.headers["content-type"], got.headers["x-should-retry"]) == ("text/plain", "false")
     assert got.text == TEXT
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "content-type", "Content-Length", "content-length"])
+def test_a_header_is_sent_once_and_as_the_script_says(start: Start, name: str) -> None:
+    """In any case, and also where it is wrong."""
+    head, _, _ = raw_reply(start(f"status=500,headers={name}: 7"), b"{}").partition(b"\r\n\r\n")
+    lines = [line for line in head.decode().split("\r\n") if line.lower().startswith(name.lower())]
+    assert lines == [f"{name}: 7"]
 
 
 @pytest.mark.parametrize("status", [204, 304])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from oastream.cli.parse import FORMATS
 from oastream.exits import TABLE
-from oastream.mock.script import ENDS
+from oastream.mock.endings import ENDS
+from oastream.output.formats import FORMATS
 from tests.docs import COMMAND
 from tests.readme import README, sessions, with_statuses
 from tests.support.program import ROOT, program_path, run
@@ -35,7 +35,7 @@ def test_a_terminal_session_prints_what_it_shows(session: list[tuple[str, str]],
 
 
 def test_every_end_that_the_readme_promises_is_one_of_the_mocks() -> None:
-    """An outcome that is new has an end in `mock/script.py`, or is named where the README says which have none."""
+    """An outcome that is new has an end in `mock/endings.py`, or is named where the README says which have none."""
     sentence = re.search(r"bring about: with each status above but (.*?)\.", TEXT, re.DOTALL)
     assert sentence
     named = set(re.findall(r"`(\w+)`", sentence[1]))

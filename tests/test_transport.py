@@ -9,13 +9,12 @@ import socket
 import threading
 import time
 import zlib
-from urllib.parse import urlsplit
 
 import pytest
 
 from oastream.exits import Failure, Outcome
-from oastream.http.connect import Line, translated
-from oastream.http.http1 import Cut
+from oastream.http.connection_errors import as_failure
+from oastream.http.http1 import TruncatedBody
 from oastream.http.transport import Response
 from oastream.watch import Watch
 from tests.support.program import Result, oastream, run_python
@@ -103,7 +102,7 @@ def test_a_reply_is_taken_from_a_connection_that_takes_nothing_more() -> None:
     theirs.sendall(http_response("{}", "413 Content Too Large"))
     theirs.close()
     watch = Watch()
-    with Response(Line(ours), urlsplit("http://host.example/"), watch, b"x") as response:
+    with Response(ours, "host.example", watch, b"x") as response:
         response.read_head(watch.now() + 20)
         assert (response.status, response.read(watch.now() + 20)) == (413, b"{}")
 
@@ -163,8 +162,6 @@ def test_what_inflates_without_end_meets_max_time() -> None:
 
 INFLATING = """
 import gzip, os, signal, socket, sys
-from urllib.parse import urlsplit
-from oastream.http.connect import Line
 from oastream.exits import Failure
 from oastream.http.transport import Response
 from oastream.watch import Watch
@@ -174,7 +171,7 @@ ours.setblocking(False)
 theirs.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Encoding: gzip\\r\\n\\r\\n" + gzip.compress(bytes(16 << 20)))
 watch = Watch()
 watch.catch_signals()
-response = Response(Line(ours), urlsplit("http://host.example/"), watch, b"")
+response = Response(ours, "host.example", watch, b"")
 response.read_head(watch.now() + 20)
 assert response.read(watch.now() + 20)  # from here on no byte is awaited: all of it is here
 try:
@@ -244,29 +241,27 @@ def dead_response() -> Response:
     ours, theirs = socket.socketpair()
     dead = Dead(fileno=ours.detach())
     theirs.close()  # readable at once
-    return Response(Line(dead), urlsplit("http://host.example/"), Watch(), b"")
+    return Response(dead, "host.example", Watch(), b"")
 
 
 def test_a_connection_that_the_kernel_gives_up_is_no_deadline_of_ours() -> None:
-    with dead_response() as response, pytest.raises(ConnectionError) as caught:
+    with dead_response() as response, pytest.raises(Failure) as caught:
         response.read_head(deadline=float("inf"))
-    failed = translated(caught.value, "host.example")
-    assert isinstance(failed, Failure)
-    assert failed.verdict.outcome is Outcome.UNREACHABLE
-    assert failed.verdict.detail == "connection timed out"
+    assert caught.value.verdict.outcome is Outcome.UNREACHABLE
+    assert caught.value.verdict.message == "cannot reach host.example: connection timed out"
 
 
 def test_a_connection_that_the_kernel_gives_up_cuts_the_body() -> None:
     with dead_response() as response:
         response._message.feed(head("chunked"))
-        with pytest.raises(Cut, match="timed out"):
+        with pytest.raises(TruncatedBody, match="timed out"):
             response.read(deadline=float("inf"))
 
 
 def test_connecting_that_the_kernel_gives_up_is_no_deadline_of_ours() -> None:
-    failed = translated(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)), "host.example")
+    failed = as_failure(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)), "host.example")
     assert isinstance(failed, Failure)
     assert (failed.verdict.outcome, failed.verdict.detail) == (Outcome.UNREACHABLE, "connection timed out")
-    ours = translated(TimeoutError("timed out"), "host.example")
+    ours = as_failure(TimeoutError("timed out"), "host.example")
     assert isinstance(ours, Failure)
     assert ours.verdict.outcome is Outcome.TIMEOUT

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from oastream.attempts.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
 from oastream.attempts.http_error import http_error_verdict
+from oastream.display import one_line
 from oastream.events.decode import ChatDialect, DecodedEvent, Decoder, ResponsesDialect, parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
-from oastream.http.http1 import Cut
+from oastream.http.http1 import TruncatedBody
 from oastream.http.request import Request
 from oastream.options import Options
 from oastream.output.destination import Output
 from oastream.output.formats import Format
 from oastream.output.status_line import StatusLine
 from oastream.output.stderr import Reasoning, Reporter, Trace
-from oastream.redaction import KnownSecrets, shown_reply_header
-from oastream.text import one_line
+from oastream.redaction import KnownSecrets, mask_reply_header
 from oastream.watch import Watch
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Attempt:
             before = decoder.payloads, decoder.comments, self._lingers
             try:
                 chunk = source.read(deadline if self._job is None else min(deadline, self._job.leave_by))
-            except Cut as cut:
+            except TruncatedBody as cut:
                 chunk, why = None, str(cut)
             except TimeoutError:
                 if not decoder.is_complete and not self._reply.has_ended:
@@ -200,7 +200,7 @@ class Attempt:
                 self._deliver(decoder.close(truncated=bool(why)))
                 why = why or "it ended without a terminal event"
             else:
-                self._format.chunk(chunk)
+                self._format.add_chunk(chunk)
                 self._deliver(decoder.feed(chunk))
             deadline = self._next_deadline(deadline, *before)
         return why
@@ -264,7 +264,7 @@ class Attempt:
                 if text and stats.first_text is None:
                     stats.first_text = now()
                     self._begin_answer()
-                output_format.event(event, raw, text, reply)
+                output_format.add_event(event, raw, text, reply)
                 if output_format.is_full:
                     self._write()
                 if attentive:
@@ -332,9 +332,9 @@ class Attempt:
         deadline = self._session.deadlines.after(LINGER)
         try:
             while (chunk := source.read(deadline)) is not None:
-                self._format.chunk(chunk)
+                self._format.add_chunk(chunk)
                 self._write()
-        except (Cut, TimeoutError):
+        except (TruncatedBody, TimeoutError):
             return  # the answer is complete, whatever happens on the wire after it
 
     # Polling -----------------------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ class Attempt:
                 body += chunk
                 if len(body) > self._session.options.max_event_bytes:
                     raise failure_of(Outcome.MALFORMED, "the response is too large", "over --max-event-bytes")
-        except Cut as cut:
+        except TruncatedBody as cut:
             raise failure_of(Outcome.UNREACHABLE, "no answer", str(cut)) from cut
         return bytes(body)
 
@@ -416,7 +416,7 @@ class Attempt:
         try:
             while len(body) < ERROR_BODY_BYTES and (chunk := source.read(deadline)) is not None:
                 body += chunk
-        except (Cut, TimeoutError):
+        except (TruncatedBody, TimeoutError):
             pass  # what has come is enough to say what it is about
         except Failure as failed:
             if failed.verdict.outcome is Outcome.SIGNAL:
@@ -427,8 +427,8 @@ class Attempt:
 def _trace_request(trace: Trace, request: Request) -> None:
     """What -v shows of a request; secrets are masked."""
     if trace.is_on:
-        trace.sent(f"{request.method} {request.shown_url}")
-        for name, value in request.shown_headers().items():
+        trace.sent(f"{request.method} {request.masked_url}")
+        for name, value in request.masked_headers().items():
             trace.sent(f"{name}: {value}")
         trace.note(f"{len(request.body)} bytes of body")
 
@@ -437,4 +437,4 @@ def _trace_reply(trace: Trace, source: Source, seconds: float) -> None:
     if trace.is_on:
         trace.received(f"HTTP {source.status}, after {seconds * 1000:.0f} ms")
         for name, value in source.headers.items():
-            trace.received(f"{name}: {shown_reply_header(name, value)}")
+            trace.received(f"{name}: {mask_reply_header(name, value)}")

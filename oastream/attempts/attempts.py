@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from oastream.attempts.attempt import Attempt, Session
 from oastream.events.reply import Reply
-from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict
+from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict, error_fields
 from oastream.http.request import Request
-from oastream.output.formats import Format, error_fields
+from oastream.output.formats import Format
 
 if TYPE_CHECKING:
     from oastream.attempts.background import Job
@@ -202,7 +202,7 @@ class Attempts:
         if self._session.output.held:
             self._session.output.reset()
             for record in self._records:
-                self.format.record(record)
+                self.format.add_record(record)
 
     def _resume_record(self, verdict: Verdict, delay: float) -> dict[str, Any]:
         job = self._job
@@ -216,7 +216,7 @@ class Attempts:
 
     def _write_record(self, record: dict[str, Any]) -> None:
         self._records.append(record)
-        self.format.record(record)
+        self.format.add_record(record)
         if data := self.format.take():
             self._session.output.write(data, self._session.deadlines.run)
 

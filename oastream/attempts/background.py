@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import SplitResult, quote
 
 from oastream.attempts.retry import Remains
+from oastream.display import one_line
 from oastream.events.api_error import event_error
 from oastream.events.decode import error_verdict
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
 from oastream.lenient_json import dumps
-from oastream.text import one_line
 
 _TERMINAL = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}
 """The status of a response that has ended -> the event that says so."""

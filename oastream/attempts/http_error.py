@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 import orjson
 
 from oastream.attempts.retry_after import read_retry_after
+from oastream.display import one_line
 from oastream.events.api_error import ApiError, read_error
 from oastream.events.decode import error_verdict, page_title
 from oastream.exits import Outcome, Verdict
-from oastream.http.request import Request, is_loopback
+from oastream.http.authority import is_loopback
+from oastream.http.request import Request
 from oastream.lenient_json import parse_json
 from oastream.redaction import credentials_in
-from oastream.text import one_line
 
 
 def http_error_verdict(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Verdict:

@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from oastream.text import Gathered, Joiner
+from oastream.events.text_buffer import TextBuffer
+from oastream.surrogates import SurrogateJoiner
 
 Fields = dict[str, Any]
 
@@ -25,8 +26,8 @@ class TextRun:
         self.index = index
         self.delta_type = f"response.{kind}.delta"
         self.text_field = "refusal" if kind == "refusal" else "text"
-        self.joiner = Joiner()
-        self.kept = Gathered() if keep_text else None
+        self.joiner = SurrogateJoiner()
+        self.kept = TextBuffer() if keep_text else None
 
     def content(self) -> Fields:
         """The part as the API has it."""

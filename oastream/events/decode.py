@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from oastream.display import one_line
 from oastream.events import sse
 from oastream.events.api_error import ApiError, event_error, read_error
 from oastream.events.chat import ChatTranslator
 from oastream.exits import TRANSIENT, Failure, Outcome, Verdict, failure_of
 from oastream.lenient_json import parse_json
-from oastream.text import one_line
 
 DecodedEvent = tuple[dict[str, Any], bytes | None]
 

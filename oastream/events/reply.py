@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from oastream.display import one_line
 from oastream.events.api_error import ApiError, event_error, read_error
 from oastream.events.decode import error_verdict
 from oastream.events.finish_reason import outcome_of_reason
@@ -29,7 +30,6 @@ from oastream.events.items import (
     text_parts,
 )
 from oastream.exits import Failure, Outcome, Verdict, failure_of
-from oastream.text import one_line
 
 _OUTPUTS = {
     **{kind: f"{kind}_output" for kind in CALLS},

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import orjson
 
+from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.request import (
     PATHS,
@@ -30,7 +31,6 @@ from oastream.http.request import (
 from oastream.http.transport import Response, open_response
 from oastream.options import Options
 from oastream.redaction import REDACTED, KnownSecrets, credentials_in, secrets_in
-from oastream.text import one_line
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 

@@ -19,14 +19,14 @@ MAX_KEY_BYTES = 1 << 16
 
 def find_key(options: Options, environ: Mapping[str, str], watch: Watch, deadline: float) -> str | None:
     """The key that the options name, else the one in the variable."""
-    named = named_key(options, watch, deadline)
+    named = key_from_options(options, watch, deadline)
     if named is not None:
         return named
     key = environ.get("OPENAI_API_KEY", "").strip()
     return _usable(key, "OPENAI_API_KEY") if key else None
 
 
-def named_key(options: Options, watch: Watch, deadline: float) -> str | None:
+def key_from_options(options: Options, watch: Watch, deadline: float) -> str | None:
     """The key that the options name: in a file, else from a command."""
     if options.api_key_file is not None:
         data = _read_key_file(options.api_key_file, watch, deadline)
@@ -84,7 +84,7 @@ def _ask_command(command: str, watch: Watch, deadline: float) -> bytes:
 
 
 def _unreadable(what: str, error: Exception) -> Failure:
-    from oastream.files import reason  # only to say what went wrong
+    from oastream.system_errors import describe_error  # only to say what went wrong
 
-    why = reason(error) if isinstance(error, OSError | ValueError) else str(error)
+    why = describe_error(error) if isinstance(error, OSError | ValueError) else str(error)
     return failure_of(Outcome.CONFIG, f"cannot read {what}", why)

@@ -33,7 +33,7 @@ _NO_ROUTE = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 def dial(host: str, port: int, deadline: float) -> socket.socket:
     """Look the host up and connect. Raises `OSError` (`TimeoutError` without errno at the deadline), `UnicodeError`."""
-    return connect_first(interleaved(addresses_of(host, port)), deadline)
+    return connect_first(interleave_families(resolve(host, port)), deadline)
 
 
 def seconds_left(deadline: float) -> float:
@@ -41,7 +41,7 @@ def seconds_left(deadline: float) -> float:
     return min(max(0.001, deadline - time.monotonic()), LONGEST_WAIT)
 
 
-def addresses_of(host: str, port: int) -> Sequence[Address]:
+def resolve(host: str, port: int) -> Sequence[Address]:
     """What the system's resolver says, in its order of preference (RFC 6724)."""
     if ":" in host:
         host = host.replace("%25", "%", 1)  # RFC 6874: a zone in a URL is percent-encoded
@@ -49,7 +49,7 @@ def addresses_of(host: str, port: int) -> Sequence[Address]:
     return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
 
 
-def interleaved(addresses: Sequence[Address]) -> list[Address]:
+def interleave_families(addresses: Sequence[Address]) -> list[Address]:
     """The same addresses, the two families in turn, beginning with that of the first (RFC 8305, section 4)."""
     first = [address for address in addresses if address[0] == addresses[0][0]]
     other = [address for address in addresses if address[0] != addresses[0][0]]

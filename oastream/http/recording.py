@@ -25,13 +25,13 @@ import orjson
 from oastream.attempts.attempt import OpenSource, Source
 from oastream.events.decode import is_answer
 from oastream.exits import ANSWERED, TABLE, Failure, Outcome, Verdict, failure_of
-from oastream.http.http1 import Cut
+from oastream.http.http1 import TruncatedBody
 from oastream.http.request import Request
 from oastream.input.prompt import InputReader
 from oastream.lenient_json import dumps
 from oastream.output.destination import output_failure
 from oastream.reading import open_file
-from oastream.redaction import StreamMask, redacted, shown_url
+from oastream.redaction import StreamMask, mask_url, redact
 from oastream.watch import Watch
 from oastream.writer import Writer
 
@@ -43,7 +43,7 @@ _WORDS = ("what", "why", "hint")
 """What a recording calls a verdict's summary, detail and hint."""
 _PIECE = 1 << 16
 
-Line = dict[str, Any]
+Record = dict[str, Any]
 
 
 class Recorder:
@@ -65,7 +65,7 @@ class Recorder:
     ) -> None:
         self._path = path
         self._live = live
-        self._asked: Line = {"choices": choices} if choices > 1 else {}
+        self._asked: Record = {"choices": choices} if choices > 1 else {}
         self._known_secrets = secrets
         self._now = watch.now
         self._deadline = deadline
@@ -103,9 +103,9 @@ class Recorder:
         secrets = self._known_secrets()  # a sign-in may bring new ones
         self._mask = StreamMask(secrets)
         found = source.headers
-        headers = {name: redacted(shown_url(found[name]), secrets) for name in _KEPT_HEADERS if name in found}
+        headers = {name: redact(mask_url(found[name]), secrets) for name in _KEPT_HEADERS if name in found}
         self.write(status=source.status, headers=headers, **self._asked)
-        return Recorded(source, self)
+        return RecordingSource(source, self)
 
     def _drop_older(self) -> None:
         if self._has_older:
@@ -123,7 +123,7 @@ class Recorder:
             verdict = failed.verdict
             if verdict.outcome is not Outcome.SIGNAL:
                 parts = (verdict.summary, verdict.detail, verdict.hint)
-                words = {name: redacted(part, self._known_secrets()) for name, part in zip(_WORDS, parts, strict=True)}
+                words = {name: redact(part, self._known_secrets()) for name, part in zip(_WORDS, parts, strict=True)}
                 self.write(failed={"outcome": verdict.outcome.value, **words})
             raise
 
@@ -145,7 +145,7 @@ class Recorder:
             self._writer.write(line, self._deadline)
 
 
-class Recorded:
+class RecordingSource:
     """A live source that is being recorded."""
 
     def __init__(self, source: Source, recorder: Recorder) -> None:
@@ -154,7 +154,7 @@ class Recorded:
         self.status = source.status
         self.headers = source.headers
 
-    def __enter__(self) -> Recorded:
+    def __enter__(self) -> RecordingSource:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -163,7 +163,7 @@ class Recorded:
     def read(self, deadline: float) -> bytes | None:
         try:
             piece = self._source.read(deadline)
-        except Cut as cut:
+        except TruncatedBody as cut:
             self._recorder.end(end=str(cut))
             raise
         except TimeoutError:
@@ -176,18 +176,18 @@ class Recorded:
         return piece
 
 
-def _written(piece: bytes) -> Line:
+def _written(piece: bytes) -> Record:
     try:
         return {"data": piece.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(piece).decode()}
 
 
-def _read(line: Line) -> bytes:
+def _read(line: Record) -> bytes:
     return base64.b64decode(line["base64"]) if "base64" in line else str(line["data"]).encode()
 
 
-class Player:
+class Replay:
     """Opens the attempts of a recording, one after the other."""
 
     def __init__(self, path: str, realtime: bool, watch: Watch, deadline: float = math.inf) -> None:
@@ -203,16 +203,16 @@ class Player:
         return bool(self._attempts)
 
     def open(self, _request: Request, _connect_deadline: float, deadline: float) -> Source:
-        played = Played(self._attempts.pop(0), self._watch, self._realtime)
+        played = ReplayedSource(self._attempts.pop(0), self._watch, self._realtime)
         played.wait_for_head(deadline)
         played.check_head()
         return played
 
 
-class Played:
+class ReplayedSource:
     """One recorded attempt."""
 
-    def __init__(self, lines: list[Line], watch: Watch, realtime: bool) -> None:
+    def __init__(self, lines: list[Record], watch: Watch, realtime: bool) -> None:
         head, *self._lines = lines
         self.status: int = head.get("status", 0)
         self.headers: dict[str, str] = head.get("headers", {})
@@ -221,7 +221,7 @@ class Played:
         self._realtime = realtime
         self._began = watch.now()
 
-    def __enter__(self) -> Played:
+    def __enter__(self) -> ReplayedSource:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -242,7 +242,7 @@ class Played:
 
     def read(self, deadline: float) -> bytes | None:
         if not self._lines:
-            raise Cut("the recording ends here")
+            raise TruncatedBody("the recording ends here")
         self._wait(self._lines[0], deadline)
         line = self._lines.pop(0)
         if "silence" in line:
@@ -250,10 +250,10 @@ class Played:
         if "end" not in line:
             return _read(line)
         if line["end"]:
-            raise Cut(str(line["end"]))
+            raise TruncatedBody(str(line["end"]))
         return None
 
-    def _wait(self, line: Line, deadline: float) -> None:
+    def _wait(self, line: Record, deadline: float) -> None:
         if not self._realtime:
             return
         moment = self._began + line["ms"] / 1000
@@ -262,7 +262,7 @@ class Played:
             raise TimeoutError
 
 
-def _attempts(path: str, data: bytes) -> list[list[Line]]:
+def _attempts(path: str, data: bytes) -> list[list[Record]]:
     """The attempts in a recording; of the body of an answer, one that sends it with a 200. Raises `Failure`: input."""
     texts = data.splitlines()
     if not texts or "ms" not in _parsed(texts[0]):
@@ -271,7 +271,7 @@ def _attempts(path: str, data: bytes) -> list[list[Line]]:
         return [_as_body(data)]
     if not data.endswith(b"\n") and not _parsed(texts[-1]):
         texts.pop()  # the run was killed while it wrote it
-    attempts: list[list[Line]] = []
+    attempts: list[list[Record]] = []
     for number, text in enumerate(texts, 1):
         line = _parsed(text)
         if _is_head(line):
@@ -283,7 +283,7 @@ def _attempts(path: str, data: bytes) -> list[list[Line]]:
     return attempts
 
 
-def _is_head(line: Line) -> bool:
+def _is_head(line: Record) -> bool:
     """Whether it begins an attempt, and nothing in it is of another kind than we write."""
     if "failed" in line:
         return _is_failed(line["failed"])
@@ -302,7 +302,7 @@ def _is_failed(failed: Any) -> bool:
     return failed["outcome"] in _OUTCOMES and isinstance(failed.get("what"), str)
 
 
-def _is_piece(line: Line) -> bool:
+def _is_piece(line: Record) -> bool:
     """Whether it goes on with an attempt: bytes, or how it ended."""
     if "base64" in line:
         with contextlib.suppress(ValueError, TypeError):
@@ -312,7 +312,7 @@ def _is_piece(line: Line) -> bool:
     return isinstance(line.get("data"), str) or isinstance(line.get("end"), str) or line.get("silence") is True
 
 
-def _parsed(text: bytes) -> Line:
+def _parsed(text: bytes) -> Record:
     """The line as an object with a moment, else an empty one."""
     with contextlib.suppress(orjson.JSONDecodeError):
         line = orjson.loads(text)
@@ -321,7 +321,7 @@ def _parsed(text: bytes) -> Line:
     return {}
 
 
-def _as_body(data: bytes) -> list[Line]:
+def _as_body(data: bytes) -> list[Record]:
     pieces = [data[at : at + _PIECE] for at in range(0, len(data), _PIECE)]
     lines = [{"ms": 0, "base64": base64.b64encode(piece).decode()} for piece in pieces]
     return [{"ms": 0, "status": 200}, *lines, {"ms": 0, "end": ""}]

@@ -19,11 +19,11 @@ from typing import Any
 
 import orjson
 
+from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.files import Replacement, reason
+from oastream.files import Replacement
 from oastream.lenient_json import dumps, parse_exactly
 from oastream.output.destination import output_failure
-from oastream.text import one_line
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 
@@ -194,7 +194,9 @@ class History:
 
 
 def _unusable(name: str, error: OSError | ValueError) -> Failure:
-    return failure_of(Outcome.INPUT, f"cannot use {name} as a history", reason(error))
+    from oastream.system_errors import describe_error  # only to say what went wrong
+
+    return failure_of(Outcome.INPUT, f"cannot use {name} as a history", describe_error(error))
 
 
 def _lock_in_time(fd: int, watch: Watch, deadline: float) -> bool:

@@ -75,7 +75,7 @@ class InputReader:
 
     def _stdin(self, limit: int) -> bytes:
         until = min(self._deadline, self._watch.now() + NOTICE_AFTER)
-        if not self._watch.ready(STDIN, READ, until) and until < self._deadline:
+        if not self._watch.wait_for(STDIN, READ, until) and until < self._deadline:
             self._notice()
         with _as_input_error("stdin"):
             return read_all(STDIN, "stdin", self._watch, self._deadline, limit)
@@ -102,8 +102,9 @@ def waiting_notice(options: Options, kind: StdinKind) -> str:
 
 def unreadable(name: str, error: OSError | ValueError) -> Failure:
     """An input that cannot be read at all."""
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return failure_of(Outcome.INPUT, f"cannot read {name}", why.lower())
+    from oastream.system_errors import describe_error  # only to say what went wrong
+
+    return failure_of(Outcome.INPUT, f"cannot read {name}", describe_error(error))
 
 
 def decode_text(data: bytes, encoding: str, name: str) -> str:

@@ -15,9 +15,10 @@ import math
 import os
 from typing import Protocol
 
+from oastream.display import escape_controls
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.redaction import KnownSecrets
-from oastream.text import Joiner, visible, whole
+from oastream.surrogates import SurrogateJoiner, join_surrogates
 from oastream.watch import Watch
 from oastream.writer import Writer
 
@@ -99,9 +100,9 @@ class Stderr:
         """Write all of the text, with every secret masked: the last thing that happens to it but for escaping."""
         self.erase_status()
         self._cursor = _Cursor.NOTHING
-        text = self.secrets.mask(whole(_reveal_bytes(text)))
+        text = self.secrets.mask(join_surrogates(_reveal_bytes(text)))
         try:
-            self._open_writer().write(visible(text).encode(), self.deadline)
+            self._open_writer().write(escape_controls(text).encode(), self.deadline)
         except Failure as failed:
             self.interrupted = failed.verdict
         except OSError:
@@ -172,7 +173,7 @@ class Reasoning:
 
     def __init__(self, stderr: Stderr) -> None:
         self._stderr = stderr
-        self._joiner = Joiner()
+        self._joiner = SurrogateJoiner()
 
     def write(self, delta: str) -> None:
         """Print a piece of it; half a character waits for its other half."""

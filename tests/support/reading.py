@@ -29,7 +29,7 @@ def read(
     try:
         for event, raw in [*decoder.feed(body), *decoder.close()]:
             if not reply.has_ended:
-                output_format.event(event, raw, reply.feed(event), reply)
+                output_format.add_event(event, raw, reply.feed(event), reply)
                 printed.append(output_format.take())
         verdict = reply.verdict(isinstance(output_format, ToolsFormat))
         if verdict.has_answer:
