@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from oastream.events.chat import Translator
+from oastream.events.chat import ChatTranslator
 from oastream.events.decode import ChatDialect, Decoder
 from oastream.events.reply import Reply
 from oastream.exits import Outcome
@@ -678,7 +678,7 @@ def test_a_message_beside_deltas_is_not_said_again() -> None:
 
 
 def test_text_that_nobody_repeats_is_not_kept() -> None:
-    translator = Translator(keep_text=False)
+    translator = ChatTranslator(keep_text=False)
     translator.feed(BOTH)
     assert translator.close()[-1]["response"]["output"][0]["content"][0]["text"] == ""
 
@@ -740,8 +740,8 @@ SAYS_MORE = [
 ]  # fmt: skip
 
 
-def begun(choices: int = 1) -> Translator:
-    translator = Translator(choices)
+def begun(choices: int = 1) -> ChatTranslator:
+    translator = ChatTranslator(choices)
     translator.feed(TEXT)
     return translator
 
@@ -749,7 +749,7 @@ def begun(choices: int = 1) -> Translator:
 def test_only_text_that_goes_on_goes_the_short_way() -> None:
     assert all(begun().text_only_events(each) for each in GOES_ON)
     assert [each for each in [*SAYS_MORE, *ERRORS] if begun().text_only_events(each) is not None] == []
-    assert Translator().text_only_events(TEXT) is None
+    assert ChatTranslator().text_only_events(TEXT) is None
     assert begun(2).text_only_events(TEXT) is not None
     assert begun(2).text_only_events(of(1, {"content": "x"})) is None
 
@@ -762,7 +762,7 @@ def test_an_error_beside_text_is_an_error(error: int) -> None:
 @hypothesis.settings(max_examples=300, deadline=None)
 @hypothesis.given(st.lists(st.sampled_from([*GOES_ON * 4, *SAYS_MORE]), max_size=12), st.integers(1, 2))
 def test_the_short_way_says_what_the_long_one_says(chunks: list[Event], choices: int) -> None:
-    short, long = Translator(choices), Translator(choices)
+    short, long = ChatTranslator(choices), ChatTranslator(choices)
     for each in chunks:
         went = short.text_only_events(each)
         assert (short.feed(each) if went is None else went) == long.feed(each)
