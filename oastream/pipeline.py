@@ -11,9 +11,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from oastream.attempts.attempt import OpenSource, RunStats, Session, Source
-from oastream.attempts.attempts import Attempts
+from oastream.attempts.answer_settings import AnswerSettings
+from oastream.attempts.attempt import AttemptContext
+from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettings
 from oastream.attempts.deadlines import Deadlines
+from oastream.attempts.delivery import Delivery, RunStats
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
 from oastream.http.credentials import find_key, key_from_options
 from oastream.http.request import Request, build_request
@@ -31,6 +33,7 @@ from oastream.watch import Watch, signal_failure
 
 if TYPE_CHECKING:
     from oastream.http.cloud import Cloud
+    from oastream.http.source import OpenSource, Source
 
 FINAL_WRITE_TIMEOUT = 1.0
 """Seconds that the end record, or the message, may take when a signal or --max-time ends the run and nobody reads."""
@@ -63,7 +66,7 @@ class Run:
         self._deadline = self._stats.started + options.max_time if options.max_time else math.inf
         self._last_words_end = math.inf
         self._output: Output | None = None
-        self._attempts: Attempts | None = None
+        self._delivery: Delivery | None = None
         self._cloud: Cloud | None = None
         self._choices = 1
         """How many answers the request asks for, or the recorded one did."""
@@ -98,8 +101,7 @@ class Run:
             if self._options.dry_run:
                 return self._show(request, body)
             self._show_waits()
-            self._attempts = self._new_attempts(request, body, open_source, can_reopen)
-            return self._attempts.run()
+            return self._new_attempts(request, body, open_source, can_reopen).run()
 
     def _show_waits(self) -> None:
         """From here on the terminal is ours: until now stdin and the command that tells the key may have used it."""
@@ -182,30 +184,47 @@ class Run:
         assert self._output is not None
         options = self._options
         deadlines = Deadlines(options, self._watch.now, self._stats.started)
-        session = Session(
-            options,
-            self._output,
+        trace = Trace(self._stderr, options.verbose)
+        context = AttemptContext(
+            open_source,
+            deadlines,
+            self._watch,
             self._reporter,
-            Trace(self._stderr, options.verbose),
+            trace,
+            self._stderr.secrets,
+            options.max_event_bytes,
+            tools_wanted=options.format == "tools",
+        )
+        settings = AnswerSettings(
+            options.api,
+            options.max_event_bytes,
+            self._choices,
+            options.max_output_tokens,
+            keep_text=options.history is not None or options.schema is not None,
+            request_fields=self._asked(body),
+            tool_names=offered_tools(body) if body else None,  # nothing is known of what a recording was asked for
+        )
+        output_format = self._new_format()
+        delivery = self._delivery = Delivery(
+            self._output,
             self._reasoning,
             self._status_line,
-            self._stderr.secrets,
+            trace,
             self._stats,
             deadlines,
-            open_source,
-            self._watch,
-            can_reopen,
-            self._choices,
-            keep_text=options.history is not None or options.schema is not None,
-            asked=self._asked(body),
-            offered=offered_tools(body) if body else None,  # nothing is known of what a recording was asked for
+            options.reasoning,
+            output_format,
+            settings.new_reply(output_format),
         )
+        retry = RetrySettings(options.retry, options.retry_delay, options.replay is not None, can_reopen)
         if options.list_models:
-            from oastream.list_models import Listing
+            from oastream.list_models import FetchModels, cache_file
 
-            return Listing(session, request, self._new_format, environ=self._environ)
-        in_background = options.background or options.detach
-        return Attempts(session, request, self._new_format, in_background, options.resume)
+            is_mock = options.base_url.startswith("mock:")  # its models end with the run
+            cache = None if is_mock else cache_file(self._environ)
+            return FetchModels(request, context, settings, retry, delivery, self._new_format, cache)
+        background = BackgroundSettings(options.background or options.detach, options.detach, options.resume)
+        return Attempts(request, context, settings, retry, background, delivery, self._new_format)
 
     def _asked(self, body: Body) -> dict[str, Any] | None:
         """What a response repeats of the request, where somebody reads it and the API does not say it itself."""
@@ -274,7 +293,7 @@ class Run:
 
     def _late(self) -> Verdict:
         """--max-time has passed, in a wait that has no limit of its own: somebody does not read."""
-        began = self._attempts is not None and self._attempts.reply.output_began
+        began = self._delivery is not None and self._delivery.reply.output_began
         why = f"--max-time {self._options.max_time:g} s passed"
         if began:
             return Verdict(Outcome.DEADLINE, "the answer broke off", why)
@@ -304,11 +323,11 @@ class Run:
 
     def _completed(self, verdict: Verdict) -> Verdict:
         """What the format prints once the answer is complete; that may show that it is not, or that it is wrong."""
-        if self._attempts is None or not verdict.has_answer:
+        if self._delivery is None or not verdict.has_answer:
             return verdict
-        reply = self._attempts.reply
+        reply = self._delivery.reply
         try:
-            self._attempts.format.complete(reply)
+            self._delivery.format.complete(reply)
             verdict = self._question.checked(verdict, reply)
             self._question.keep(reply)
         except Failure as failed:
@@ -319,7 +338,7 @@ class Run:
         output = self._output
         if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
             return
-        output_format = self._attempts.format if self._attempts is not None else self._new_format()
+        output_format = self._delivery.format if self._delivery is not None else self._new_format()
         delivers = self._publishes_output(verdict)
         if isinstance(output, Held) and not delivers:
             output.reset()
@@ -330,7 +349,7 @@ class Run:
         output.finish(delivers, deadline)
 
     def _stats_fields(self) -> dict[str, Any]:
-        reply = self._attempts.reply if self._attempts is not None else None
+        reply = self._delivery.reply if self._delivery is not None else None
         stats = self._stats
         return {
             "response_id": reply and reply.response_id,
@@ -347,7 +366,7 @@ class Run:
         return None if moment is None else round((moment - self._stats.started) * 1000)
 
     def _show_stats(self, verdict: Verdict) -> None:
-        if self._options.stats is None or self._attempts is None:
+        if self._options.stats is None or self._delivery is None:
             return
         figures = self._stats_fields() | {"request_id": verdict.request_id}
         if self._options.stats == "json":

@@ -19,7 +19,7 @@ import pytest
 from oastream import __version__
 from oastream.cli.companions import PLACES
 from tests.support.program import ROOT
-from tests.support.versions import lowest
+from tests.support.versions import lowest_versions
 
 SHARED = {
     "share/man/man1/oastream.1": "man/oastream.1",
@@ -83,7 +83,7 @@ def test_an_installation_has_programs_pages_and_completions(
 def test_every_dependency_has_a_lower_bound() -> None:
     """`tests/elsewhere` installs them, and runs the core of the suite with them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = lowest((ROOT / "pyproject.toml").read_text())
+    pins = lowest_versions((ROOT / "pyproject.toml").read_text())
     assert [pin.replace("==", ">=") for pin in pins] == project["dependencies"]
 
 

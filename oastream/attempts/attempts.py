@@ -13,8 +13,10 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from oastream.attempts.attempt import Attempt, Session
-from oastream.events.reply import Reply
+from oastream.attempts.answer_settings import AnswerSettings
+from oastream.attempts.attempt import AttemptContext, StreamAttempt
+from oastream.attempts.delivery import Delivery
+from oastream.events.answer import Answer
 from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict, error_fields
 from oastream.http.request import Request
 from oastream.output.formats import Format
@@ -30,33 +32,60 @@ _GONE = (404, 410)
 _BROUGHT_NOTHING = (Outcome.INTERRUPTED, Outcome.MALFORMED, Outcome.NOT_API)
 
 
+class RetrySettings:
+    """What the user allows: --retry, --retry-delay. A replay waits for nobody, whatever the recorded server asked for.
+
+    `can_reopen` tells whether there is a source to open again: a recording ends.
+    """
+
+    def __init__(self, retries: int, delay: float, is_replay: bool, can_reopen: Callable[[], bool]) -> None:
+        self.retries = retries
+        self.delay = 0.0 if is_replay else delay
+        self.is_replay = is_replay
+        self.can_reopen = can_reopen
+
+
+class BackgroundSettings:
+    """--background, --detach, and the response that --resume takes up."""
+
+    def __init__(self, is_asked_for: bool = False, detaches: bool = False, response_id: str | None = None) -> None:
+        self.is_asked_for = is_asked_for
+        self.detaches = detaches
+        self.response_id = response_id
+
+
 class Attempts:
-    """Gets one answer. `in_background` asks the server to go on without us; `resume` is the id of such a response."""
+    """Gets one answer. `new_format` makes the format anew for an answer that begins anew."""
 
     def __init__(
         self,
-        session: Session,
         request: Request,
+        context: AttemptContext,
+        settings: AnswerSettings,
+        retry: RetrySettings,
+        background: BackgroundSettings,
+        delivery: Delivery,
         new_format: Callable[[], Format],
-        in_background: bool = False,
-        resume: str | None = None,
     ) -> None:
-        self._session = session
-        self._options = session.options
         self._request = request
+        self._context = context
+        self._deadlines = context.deadlines
+        self._reporter = context.reporter
+        self._settings = settings
+        self._retry = retry
+        self._background = background
+        self._delivery = delivery
+        self._output = delivery.output
+        self._stats = delivery.stats
         self._new_format = new_format
-        self._in_background = in_background
-        self._has_question = resume is None
-        self._job = None if resume is None else self._new_job(resume)
-        self._committed = False
+        self._has_question = background.response_id is None
+        self._job = None if background.response_id is None else self._new_job(background.response_id)
         self._failures = 0  # in a row
         self._last_break_off = Outcome.INTERRUPTED
         self._reported: Verdict | None = None
-        self._retry_until = session.deadlines.retries()
+        self._retry_deadline = context.deadlines.retries()
         self._records: list[dict[str, Any]] = []
         self._is_queued = False
-        self.format = new_format()
-        self.reply = self._new_reply()
 
     def run(self) -> Verdict:
         """Attempt until there is an answer, or no reason to try again."""
@@ -87,41 +116,52 @@ class Attempts:
     def _attempt(self, step: Step) -> Verdict:
         from oastream.attempts.retry import Step
 
-        job = self._job
-        if step is Step.RESUME and job is not None:
-            return self._resume(job)
-        if step is Step.POLL and job is not None:
-            return self._through(lambda attempt: attempt.poll(job))
+        if self._job is not None and step is Step.RESUME:
+            return self._resume(self._job)
+        if self._job is not None and step is Step.POLL:
+            return self._poll(self._job)
+        self._begin_answer()
         return self._ask()
 
-    def _resume(self, job: Job) -> Verdict:
-        return self._through(lambda attempt: attempt.stream(job.stream_request()))
-
     def _ask(self) -> Verdict:
-        self._session.stats.attempts += 1
-        self.format = self._new_format()
-        self.reply = self._new_reply()
-        self._job = self._new_job() if self._in_background else None
-        return self._through(lambda attempt: attempt.stream(self._request))
+        self._stats.attempts += 1
+        self._job = self._new_job() if self._background.is_asked_for else None
+        return self._stream(self._request)
+
+    def _resume(self, job: Job) -> Verdict:
+        return self._stream(job.stream_request())
+
+    def _stream(self, request: Request) -> Verdict:
+        answer = self._new_answer()
+        try:
+            return StreamAttempt(self._context, request, answer, self._delivery, self._job).run()
+        finally:
+            self._is_queued = answer.is_unfinished
+
+    def _poll(self, job: Job) -> Verdict:
+        from oastream.attempts.poll import PollAttempt
+
+        self._is_queued = False
+        return PollAttempt(self._context, job, self._delivery, self._retry.delay).run()
+
+    def _begin_answer(self) -> None:
+        output_format = self._new_format()
+        self._delivery.begin(output_format, self._settings.new_reply(output_format))
+
+    def _new_answer(self) -> Answer:
+        reply = self._delivery.reply
+        decoder = self._settings.new_decoder(self._delivery.format)
+        limits, now = self._deadlines.limits, self._deadlines.now()
+        if self._job is None:
+            return Answer(decoder, reply, limits, now)
+        from oastream.attempts.background_answer import BackgroundAnswer
+
+        return BackgroundAnswer(self._job, self._reporter.line_once, decoder, reply, limits, now)
 
     def _new_job(self, response_id: str | None = None) -> Job:
         from oastream.attempts.background import Job  # in the background only
 
-        return Job(self._request, response_id)
-
-    def _through(self, go: Callable[[Attempt], Verdict]) -> Verdict:
-        attempt = Attempt(self._session, self.format, self.reply, self._job)
-        try:
-            return go(attempt)
-        finally:
-            self._committed = self._committed or attempt.committed
-            self._is_queued = attempt.is_queued
-
-    def _new_reply(self) -> Reply:
-        keep_text = self.format.assembles or self._session.keep_text
-        # Of several choices nobody knows which one used the tokens up.
-        limit = self._options.max_output_tokens if self._session.choices == 1 else None
-        return Reply(limit, self.format.prints_deltas, keep_text, self._session.offered)
+        return Job(self._request, response_id, self._background.detaches)
 
     # Another attempt ---------------------------------------------------------------------------------------------
 
@@ -129,86 +169,90 @@ class Attempts:
         """Failures count in a row, and an event of a response that can be taken up again ends the row."""
         self._failures = 0
         self._reported = None
-        self._retry_until = self._session.deadlines.retries()
+        self._retry_deadline = self._deadlines.retries()
 
     @property
     def _can_be_taken_up(self) -> bool:
         return self._job is not None and self._job.can_be_taken_up
 
+    @property
+    def _leave_by(self) -> float:
+        """The moment at which --detach leaves the job."""
+        return math.inf if self._job is None else self._job.leave_by
+
     def _situation(self, step: Step, verdict: Verdict, has_progress: bool) -> Situation:
         from oastream.attempts.retry import Remains, Situation, Step
 
-        session = self._session
         in_vain = step is Step.RESUME and not has_progress and _brought_nothing(verdict)
         if in_vain and self._job is not None:
             self._job.stop_replay()
-        replays = self._options.replay is not None
         return Situation(
-            verdict._replace(retry_after=None) if replays else verdict,
+            verdict._replace(retry_after=None) if self._retry.is_replay else verdict,
             failures=self._failures + 1,
-            retries=self._options.retry,
-            asked=session.stats.attempts,
+            retries=self._retry.retries,
+            asked=self._stats.attempts,
             remains=Remains.NOTHING if self._job is None else self._job.remains,
-            is_written=self._committed and not session.output.held,
+            is_written=self._delivery.has_written and not self._output.held,
             has_question=self._has_question,
-            can_open=session.can_reopen(),
+            can_open=self._retry.can_reopen(),
             is_queued=self._is_queued,
             in_vain=in_vain,
             is_garbled=self._job is not None and self._job.is_garbled,
-            now=session.deadlines.now(),
-            retry_until=min(self._retry_until, self._job.leave_by if self._job is not None else self._retry_until),
-            retry_delay=0.0 if replays else self._options.retry_delay,
+            now=self._deadlines.now(),
+            retry_until=min(
+                self._retry_deadline, self._job.leave_by if self._job is not None else self._retry_deadline
+            ),
+            retry_delay=self._retry.delay,
             luck=_random(),
         )
 
     def _go_on(self, decision: Decision, verdict: Verdict) -> None:
         """Say what follows, and wait for it. Raises `Failure` with outcome signal or output."""
-        if self.reply.has_ended and self._can_be_taken_up:
+        if self._delivery.reply.has_ended and self._can_be_taken_up:
             self._reported = verdict
-            self.reply.reopen()
+            self._delivery.reply.reopen()
         if self._job is not None and self._job.is_garbled:
             self._job.is_garbled = False
             self._take_back()
-            self.reply = self._new_reply()
+            self._delivery.reply = self._settings.new_reply(self._delivery.format)
         if verdict.outcome in BROKEN_OFF:
             self._last_break_off = verdict.outcome
         if decision.delay is None:
             return
         self._failures += 1
         self._report(decision, verdict, decision.delay)
-        until = self._session.deadlines.now() + decision.delay
-        self._session.status_line.show_phase(f"{verdict.summary}; trying again in", until)
-        self._session.watch.sleep(until)
-        self._session.status_line.show_phase("waiting")
+        until = self._deadlines.now() + decision.delay
+        self._delivery.status_line.show_phase(f"{verdict.summary}; trying again in", until)
+        self._context.watch.sleep(until)
+        self._delivery.status_line.show_phase("waiting")
 
     def _report(self, decision: Decision, verdict: Verdict, delay: float) -> None:
         what = verdict.summary or verdict.outcome.value
-        count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
+        count = f"in {delay:.1f} s ({self._failures} of {self._retry.retries})"
         if decision.step.resumes:
-            self._session.stats.resumes += 1
-            self._session.reporter.line_if_watched(f"{what}; resuming {count}")
+            self._stats.resumes += 1
+            self._reporter.line_if_watched(f"{what}; resuming {count}")
             self._write_record(self._resume_record(verdict, delay))
             return
-        self._session.reporter.line_if_watched(f"{what}; retrying {count}")
-        if self._session.output.held:
+        self._reporter.line_if_watched(f"{what}; retrying {count}")
+        if self._output.held:
             self._take_back()
-        attempt = self._session.stats.attempts
+        attempt = self._stats.attempts
         self._write_record({"type": "oastream:retry", "attempt": attempt, **_cause(verdict, delay)})
 
     def _take_back(self) -> None:
         """Forget what there was of the answer. Records of ours are no part of it."""
-        self._committed = False
-        self.format = self._new_format()
-        if self._session.output.held:
-            self._session.output.reset()
+        self._delivery.begin(self._new_format(), self._delivery.reply)
+        if self._output.held:
+            self._output.reset()
             for record in self._records:
-                self.format.add_record(record)
+                self._delivery.format.add_record(record)
 
     def _resume_record(self, verdict: Verdict, delay: float) -> dict[str, Any]:
         job = self._job
         return {
             "type": "oastream:resume",
-            "resume": self._session.stats.resumes,
+            "resume": self._stats.resumes,
             "response_id": job and job.id,
             "starting_after": job.last_number if job is not None and job.last_number >= 0 else None,
             **_cause(verdict, delay),
@@ -216,9 +260,9 @@ class Attempts:
 
     def _write_record(self, record: dict[str, Any]) -> None:
         self._records.append(record)
-        self.format.add_record(record)
-        if data := self.format.take():
-            self._session.output.write(data, self._session.deadlines.run)
+        self._delivery.format.add_record(record)
+        if data := self._delivery.format.take():
+            self._output.write(data, self._deadlines.run)
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -226,7 +270,7 @@ class Attempts:
         """A job outlives the run: cancel it when the user gives up, else say how to get it."""
         if verdict.has_answer:
             return verdict
-        self._session.trace.note(f"the last attempt: {decision.reason or 'stopped'}")
+        self._context.trace.note(f"the last attempt: {decision.reason or 'stopped'}")
         is_gone = step.resumes and verdict.http_status in _GONE
         verdict = self._as_reported(verdict)
         verdict = self._as_broken_off(verdict._replace(hint=_joined(verdict.hint, decision.hint)))
@@ -245,12 +289,11 @@ class Attempts:
             return verdict._replace(hint=f"the server has no response {job.shown_id}; {why}")
         still = f"response {job.shown_id} is still running; resume it with: {job.resume_command}"
         if verdict.signal is not None:
-            self._session.watch.acknowledge_signal()  # or the message would not wait for a stderr that is not ready
-            self._session.reporter.line(still)
+            self._context.watch.acknowledge_signal()  # or the message would not wait for a stderr that is not ready
+            self._reporter.line(still)
             return verdict
-        may_leave = job.leave_by < math.inf  # its id is written
-        if may_leave and self._reported is None and not self.reply.has_ended:
-            self._session.reporter.line(f"response {job.shown_id} may still be queued: {verdict.message}")
+        if job.is_id_written and self._reported is None and not self._delivery.reply.has_ended:
+            self._reporter.line(f"response {job.shown_id} may still be queued: {verdict.message}")
             return Verdict(Outcome.STOP)
         return verdict._replace(hint=_joined(verdict.hint, still))
 
@@ -266,22 +309,21 @@ class Attempts:
 
     def _as_broken_off(self, verdict: Verdict) -> Verdict:
         """Once output has begun, what keeps the rest away is the reason, not the status: 3x says there is none."""
-        if not self.reply.output_began or verdict.outcome in (*BROKEN_OFF, Outcome.SIGNAL, Outcome.OUTPUT):
+        if not self._delivery.reply.output_began or verdict.outcome in (*BROKEN_OFF, Outcome.SIGNAL, Outcome.OUTPUT):
             return verdict
         why = ": ".join(filter(None, (verdict.summary, verdict.detail)))
         return verdict._replace(outcome=self._last_break_off, summary="the answer broke off", detail=why)
 
     def _cancel(self, job: Job) -> None:
-        session = self._session
-        session.watch.acknowledge_signal()
-        deadline = session.deadlines.now() + CANCEL_TIME
+        self._context.watch.acknowledge_signal()
+        deadline = self._deadlines.now() + CANCEL_TIME
         try:
-            with session.open(job.cancel_request(), deadline, deadline) as source:
+            with self._context.open_source(job.cancel_request(), deadline, deadline) as source:
                 why = "" if source.status // 100 == 2 else f"HTTP {source.status}"
         except (Failure, TimeoutError):
             why = "no answer"
         if why:
-            session.reporter.line(f"response {job.shown_id} could not be cancelled: {why}")
+            self._reporter.line(f"response {job.shown_id} could not be cancelled: {why}")
 
 
 def _brought_nothing(verdict: Verdict) -> bool:

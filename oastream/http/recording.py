@@ -22,11 +22,11 @@ from typing import Any
 
 import orjson
 
-from oastream.attempts.attempt import OpenSource, Source
 from oastream.events.decode import is_answer
 from oastream.exits import ANSWERED, TABLE, Failure, Outcome, Verdict, failure_of
 from oastream.http.http1 import TruncatedBody
 from oastream.http.request import Request
+from oastream.http.source import OpenSource, Source
 from oastream.input.prompt import InputReader
 from oastream.lenient_json import dumps
 from oastream.output.destination import output_failure

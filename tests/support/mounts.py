@@ -13,7 +13,7 @@ import pytest
 
 
 @contextlib.contextmanager
-def mounted(*args: str) -> Iterator[None]:
+def mount(*args: str) -> Iterator[None]:
     """A file system for the length of a test; the last argument is where it is."""
     done = subprocess.run(["mount", *args], capture_output=True, check=False)
     if done.returncode:

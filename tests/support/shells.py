@@ -1,6 +1,6 @@
 """Real shells on a pseudo-terminal, where Tab is pressed.
 
-`offered` types a command line, lets the shell insert everything that it offers for the last word, and runs it. The
+`press_tab` types a command line, lets the shell insert everything that it offers for the last word, and runs it. The
 command is a function that prints its words: nothing but the shell runs. fish says itself what it would insert.
 """
 
@@ -34,19 +34,19 @@ for name in oastream oastream-mock; do eval "$name() { printf '<%s>\n' \"\$@\"; 
 """
 
 
-def offered(shell: str, line: str, cwd: Path, env: Mapping[str, str]) -> list[str]:
+def press_tab(shell: str, line: str, cwd: Path, env: Mapping[str, str]) -> list[str]:
     """What stands in place of the last word of `line` once the shell has completed it; nothing if it offers nothing."""
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     everything = {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(cwd), "LC_ALL": "C.UTF-8", **env}
     if shell == "fish":
-        return _asked(line, cwd, everything)
+        return _ask_fish(line, cwd, everything)
     *_, last = line.split(" ")
-    words = _typed(shell, line, cwd, everything)[line.count(" ") - 1 :]
+    words = _type_and_read(shell, line, cwd, everything)[line.count(" ") - 1 :]
     return [] if words in ([], [last]) else words
 
 
-def _asked(line: str, cwd: Path, env: Mapping[str, str]) -> list[str]:
+def _ask_fish(line: str, cwd: Path, env: Mapping[str, str]) -> list[str]:
     script = f"source {ROOT}/completions/{line.split()[0]}.fish; complete -C $argv[1]"
     command = ["fish", "--no-config", "-c", script, line]
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE, check=True)
@@ -54,7 +54,7 @@ def _asked(line: str, cwd: Path, env: Mapping[str, str]) -> list[str]:
     return [row.split("\t")[0] for row in done.stdout.splitlines()]
 
 
-def _typed(shell: str, line: str, cwd: Path, env: Mapping[str, str]) -> list[str]:
+def _type_and_read(shell: str, line: str, cwd: Path, env: Mapping[str, str]) -> list[str]:
     setup = {"bash": _BASH, "zsh": _ZSH}[shell].replace("{root}", str(ROOT))
     start = cwd / f"start.{shell}"
     start.write_text(setup)
