@@ -19,7 +19,7 @@ import pytest
 from oastream.events.decode import ChatDialect, Decoder, ResponsesDialect, page_title
 from oastream.output.formats import EagerToolsFormat, Format, JsonFormat, NdjsonFormat, TextFormat, ToolsFormat
 from tests.support.program import oastream
-from tests.support.reading import LIMIT, read
+from tests.support.reading import LIMIT, read_body
 from tests.support.streams import (
     Event,
     call,
@@ -65,7 +65,7 @@ def growth(work: Callable[[int], Callable[[], object]]) -> float:
 
 
 def reading(body: bytes, output_format: type[Format], dialect: ChatDialect | ResponsesDialect) -> Callable[[], object]:
-    return lambda: read(body, output_format(False), dialect)
+    return lambda: read_body(body, output_format(False), dialect)
 
 
 # What comes in any number ------------------------------------------------------------------------------------------

@@ -18,10 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oastream.http.tls import TlsEngine, certificate_name
-from tests.support.names import resolving
+from tests.support.name_service import use_names
 from tests.support.program import Result, imported_modules, oastream
 from tests.support.streams import message, responses_body, responses_start
-from tests.support.wire import Reply, Server, drop, head, http_response, listening, read_request, serve, sse_response
+from tests.support.wire import (
+    Reply,
+    Server,
+    drop,
+    head,
+    http_response,
+    read_request,
+    serve,
+    serve_connections,
+    sse_response,
+)
 
 HELLO = sse_response(responses_body(message("Hello")))
 AUTHORITY = trustme.CA()
@@ -70,7 +80,7 @@ def test_a_reply_may_come_while_the_body_goes_up(status: int, authority: trustme
             read_request(connection)
             connection.sendall(responses_body(message("Hello")))
 
-    with listening(play) as url:
+    with serve_connections(play) as url:
         env = {"SSL_CERT_FILE": bundle}
         where = ("--base-url", url.replace("http:", "https:"), "--first-event-timeout", "15", "--retry", "0")
         result = oastream(*where, stdin=b"x" * (12 << 20), env=env)
@@ -86,7 +96,7 @@ def test_a_name_in_ascii_loads_no_codec_for_others(server: Server, bundle: str) 
 
 
 def test_a_final_dot_is_no_part_of_the_certified_name(authority: trustme.CA, bundle: str, tmp_path: Path) -> None:
-    names = resolving(tmp_path, {"api.example.test.": ["127.0.0.1"]})
+    names = use_names(tmp_path, {"api.example.test.": ["127.0.0.1"]})
     with serve(HELLO, tls=context(authority.issue_cert("api.example.test"))) as server:
         url = f"https://api.example.test.:{server.port}/v1"
         result = oastream("--base-url", url, "hi", env={"SSL_CERT_FILE": bundle, **names})

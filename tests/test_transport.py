@@ -19,7 +19,18 @@ from oastream.http.transport import Response
 from oastream.watch import Watch
 from tests.support.program import Result, oastream, run_python
 from tests.support.streams import dumps, message, responses_body, responses_events, sse
-from tests.support.wire import chunk, fin, forever, head, http_response, listening, send, serve, sse_response, wait
+from tests.support.wire import (
+    chunk,
+    fin,
+    forever,
+    head,
+    http_response,
+    send,
+    serve,
+    serve_connections,
+    sse_response,
+    wait,
+)
 
 LARGE = b"x" * (24 << 20)
 """More than the buffers of both ends hold."""
@@ -53,7 +64,7 @@ def test_a_reply_that_comes_while_the_body_goes_up_is_taken(closes: bool) -> Non
             done.wait(20)
 
     done = threading.Event()
-    with listening(refuse) as url:
+    with serve_connections(refuse) as url:
         result = ask(url)
         done.set()
     assert (result.status, len(asked)) == (20, 1)
@@ -75,14 +86,14 @@ def test_an_answer_may_begin_before_the_whole_request_has_come() -> None:
         received.append(size - length)
         connection.sendall(ANSWER)
 
-    with listening(answer) as url:
+    with serve_connections(answer) as url:
         result = ask(url)
     assert (result.status, result.out, received) == (0, b"Hello\n", [0])
 
 
 def test_a_server_that_reads_nothing_and_says_nothing_meets_the_deadline() -> None:
     done = threading.Event()
-    with listening(wait(done)) as url:
+    with serve_connections(wait(done)) as url:
         result = ask(url, "--first-event-timeout", "1", "--retry", "0")
         done.set()
     assert result.status == 33
@@ -91,7 +102,7 @@ def test_a_server_that_reads_nothing_and_says_nothing_meets_the_deadline() -> No
 
 
 def test_a_server_that_closes_while_the_body_goes_up_is_unreachable() -> None:
-    with listening(read_head) as url:
+    with serve_connections(read_head) as url:
         result = ask(url, "--retry", "0")
     assert result.status == 32
 

@@ -12,7 +12,7 @@ from typing import Any
 from oastream.display import one_line
 from oastream.events import sse
 from oastream.events.api_error import ApiError, event_error, read_error
-from oastream.events.chat import Translator
+from oastream.events.chat import ChatTranslator
 from oastream.exits import TRANSIENT, Failure, Outcome, Verdict, failure_of
 from oastream.lenient_json import parse_json
 
@@ -328,7 +328,7 @@ class ChatDialect:
 
     def __init__(self, choices: int = 1, keep_text: bool = True, asked: dict[str, Any] | None = None) -> None:
         self._asked = asked
-        self._translator = Translator(choices, keep_text, asked)
+        self._translator = ChatTranslator(choices, keep_text, asked)
         self._ended = False
 
     @property
@@ -355,7 +355,7 @@ class ChatDialect:
             error = None if self.is_complete else event_error(chunk, name)
             if error is not None:
                 self._ended = True
-                return _without_raw(self._translator.failed(_error_fields(error, chunk)))
+                return _without_raw(self._translator.fail(_error_fields(error, chunk)))
             return self._translated(chunk)
         except Failure:
             if not self.is_complete:

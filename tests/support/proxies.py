@@ -98,7 +98,7 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def running(
+def run_proxy(
     conversation: Conversation, proxy: Proxy, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
 ) -> Iterator[Proxy]:
     """Hold the conversation with everyone who connects."""

@@ -15,7 +15,7 @@ LIMIT = 1 << 20
 """Bytes of the largest event."""
 
 
-def read(
+def read_body(
     body: bytes,
     output_format: Format,
     dialect: ChatDialect | ResponsesDialect,

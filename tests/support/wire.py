@@ -173,7 +173,7 @@ def sse_response(
     ]
 
 
-def stalled(body: bytes) -> list[Step]:
+def stall_after(body: bytes) -> list[Step]:
     """A stream that comes this far, and then no further; the connection stays open."""
     return sse_response(body, ending=[stall])
 
@@ -297,7 +297,7 @@ def serve(*replies: Reply, tls: ssl.SSLContext | None = None) -> Iterator[Server
 
 
 @contextlib.contextmanager
-def listening(play: Step) -> Iterator[str]:
+def serve_connections(play: Step) -> Iterator[str]:
     """The base URL of a server that does with each connection what `play` does, and reads nothing by itself."""
 
     def serve_one(connection: socket.socket) -> None:
