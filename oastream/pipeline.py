@@ -17,7 +17,7 @@ from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettin
 from oastream.attempts.deadlines import Deadlines
 from oastream.attempts.delivery import Delivery, RunStats
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
-from oastream.http.credentials import find_key, key_from_options
+from oastream.http.credentials import find_key, read_key
 from oastream.http.request import Request, build_request
 from oastream.input.body import Body, encoded, offered_tools
 from oastream.input.prompt import StdinKind
@@ -162,14 +162,14 @@ class Run:
         options = self._options
         if base_url != options.base_url or options.replay is not None:
             return None
-        return find_key(options, self._environ, self._watch, self._deadline)
+        return find_key(options.api_key_file, options.api_key_cmd, self._environ, self._watch, self._deadline)
 
     def _cloud_key(self) -> str | None:
         """Never OPENAI_API_KEY: it is not for another cloud. A dry run asks no command."""
         options = self._options
         if options.dry_run:
             return REDACTED if options.api_key_file or options.api_key_cmd else None
-        return key_from_options(options, self._watch, self._deadline)
+        return read_key(options.api_key_file, options.api_key_cmd, self._watch, self._deadline)
 
     def _live(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         if self._cloud is not None:
