@@ -31,8 +31,8 @@ function __oastream_mock_fault
         'raw=' 'text or @FILE sent instead of any HTTP, then the end (empty: closes without a reply)' \
         'stall_after=' 'go silent after this many events' \
         'stall=' 'for this many seconds (inf)' \
-        'comments=' 'a `: keep-alive` comment every so many seconds, whenever the body waits' \
-        'drip=' 'from `stall_after` on (0), one byte every so many seconds' \
+        'comments=' 'seconds between `: keep-alive` comments, in every pause of the body' \
+        'drip=' 'seconds between single bytes, from `stall_after` on (0)' \
         'cut_events=' 'end the connection after this many events' \
         'cut_bytes=' 'end the connection after this many bytes of the body' \
         'cut=' 'how: fin (the body ends properly), drop (FIN without the last chunk), rst, chunk (FIN inside a chunk)' \

@@ -140,6 +140,10 @@ class Verdict(NamedTuple):
         words = ": ".join(part for part in (self.summary, self.detail) if part)
         return f"{words} [{self.request_id}]" if self.request_id else words
 
+    def with_hint(self, hint: str) -> Verdict:
+        """The same, with a hint after the one it has."""
+        return self._replace(hint="; ".join(filter(None, (self.hint, hint))))
+
 
 class Failure(Exception):
     """Ends the run, or one attempt of it, with a verdict."""

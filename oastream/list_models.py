@@ -64,12 +64,12 @@ class FetchModels(Attempts):
         super().__init__(request, context, settings, retry, BackgroundSettings(), delivery, new_format)
         self._cache = cache
 
-    def _ask(self) -> Verdict:
-        self._stats.attempts += 1
+    def ask(self) -> Verdict:
+        self.delivery.stats.attempts += 1
         return FetchAttempt(self._context, self._request, self._take).run()
 
     def _take(self, body: bytes) -> Verdict:
-        output_format = self._delivery.format
+        output_format = self.delivery.format
         assert isinstance(output_format, ModelList)
         output_format.document = parse_document(body, "the list of models")
         output_format.models = _models(output_format.document)

@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from oastream.attempts.answer_settings import AnswerSettings
+from oastream.attempts.answer_settings import AnswerSettings, load_dialect
 from oastream.attempts.attempt import AttemptContext
 from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettings
 from oastream.attempts.deadlines import Deadlines
 from oastream.attempts.delivery import Delivery, RunStats
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
-from oastream.http.credentials import find_key, key_from_options
+from oastream.http.credentials import find_key, read_key
 from oastream.http.request import Request, build_request
 from oastream.input.body import Body, encoded, offered_tools
 from oastream.input.prompt import StdinKind
@@ -71,6 +71,7 @@ class Run:
         self._choices = 1
         """How many answers the request asks for, or the recorded one did."""
         self._question = Question(options, watch, self._reporter)
+        load_dialect(options.api)
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
@@ -162,14 +163,14 @@ class Run:
         options = self._options
         if base_url != options.base_url or options.replay is not None:
             return None
-        return find_key(options, self._environ, self._watch, self._deadline)
+        return find_key(options.api_key_file, options.api_key_cmd, self._environ, self._watch, self._deadline)
 
     def _cloud_key(self) -> str | None:
         """Never OPENAI_API_KEY: it is not for another cloud. A dry run asks no command."""
         options = self._options
         if options.dry_run:
             return REDACTED if options.api_key_file or options.api_key_cmd else None
-        return key_from_options(options, self._watch, self._deadline)
+        return read_key(options.api_key_file, options.api_key_cmd, self._watch, self._deadline)
 
     def _live(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         if self._cloud is not None:

@@ -11,7 +11,7 @@ import pytest
 
 from oastream.exits import TABLE
 from oastream.input.body import DEFAULT_MODEL
-from oastream.mock.script import plan
+from oastream.mock.script import plan_from_options
 from oastream.mock.server import serve
 from oastream.output.formats import FORMATS
 from tests.docs import COMMAND
@@ -68,7 +68,7 @@ def test_a_page_has_the_sections_that_readers_look_for(name: str) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The base URL of a server that outlives a run: one example goes on from the response of another."""
-    running = serve(plan())
+    running = serve(plan_from_options())
     yield running.url
     running.close()
 

@@ -13,7 +13,7 @@ from oastream.mock.answer import Answer, ToolCall
 from oastream.mock.endings import ENDS
 from oastream.mock.faults import DEADLINE_PACE, HALF, AttemptKind, Fault
 from oastream.mock.keys import KEYS
-from oastream.mock.script import plan, plan_from_url
+from oastream.mock.script import plan_from_options, plan_from_url
 
 STREAM, POLL, CANCEL = AttemptKind
 
@@ -36,17 +36,17 @@ def test_attempts_come_in_order_and_the_last_repeats() -> None:
 
 
 def test_cycle_starts_over() -> None:
-    made = plan(faults=["status=500", "ok"], cycle=True)
+    made = plan_from_options(faults=["status=500", "ok"], cycle=True)
     assert [made.attempt(STREAM, n).status for n in range(4)] == [500, None, 500, None]
 
 
 def test_an_attempt_ends_as_the_plan_says_unless_it_has_an_end_of_its_own() -> None:
-    made = plan(end="idle", faults=["status=429", "pace=0.1", "end=length"])
+    made = plan_from_options(end="idle", faults=["status=429", "pace=0.1", "end=length"])
     assert [made.attempt(STREAM, n).stall_after for n in range(3)] == [None, HALF, None]
 
 
 def test_polls_and_cancels_have_attempts_of_their_own() -> None:
-    made = plan(end="idle", faults=["on=poll,status=503", "on=poll"])
+    made = plan_from_options(end="idle", faults=["on=poll,status=503", "on=poll"])
     assert made.attempt(POLL, 0).status == 503
     assert made.attempt(POLL, 1) == Fault(POLL)
     assert made.attempt(CANCEL, 0) == Fault(CANCEL)
@@ -54,12 +54,14 @@ def test_polls_and_cancels_have_attempts_of_their_own() -> None:
 
 
 def test_a_value_may_hold_commas() -> None:
-    fault = plan(faults=['status=400,body={"error":{"code":"x","n":1}},message=well, no,keep_open']).attempt(STREAM, 0)
+    fault = plan_from_options(
+        faults=['status=400,body={"error":{"code":"x","n":1}},message=well, no,keep_open']
+    ).attempt(STREAM, 0)
     assert (fault.body, fault.message, fault.keep_open) == ('{"error":{"code":"x","n":1}}', "well, no", True)
 
 
 def test_headers_and_places_can_be_repeated() -> None:
-    fault = plan(faults=["headers=A: 1,headers=B: 2,skip=1+2,skip=5"]).attempt(STREAM, 0)
+    fault = plan_from_options(faults=["headers=A: 1,headers=B: 2,skip=1+2,skip=5"]).attempt(STREAM, 0)
     assert (fault.headers, fault.skip) == ({"A": "1", "B": "2"}, (1, 2, 5))
 
 
@@ -70,7 +72,7 @@ def test_a_script_holds_attempts_and_the_command_line_wins(tmp_path: Path) -> No
         "[[attempt]]\nstall_after = 2\ncomments = 0.1\nstall = inf\nskip = [1, 2]\n"
         'reply = { tool_calls = [{ name = "f" }] }\n'
     )
-    made = plan(script=str(file), pace="0")
+    made = plan_from_options(script=str(file), pace="0")
     first, second = made.attempt(STREAM, 0), made.attempt(STREAM, 1)
     assert (first.status, first.headers, first.pace, first.reply) == (429, {"Retry-After": "1"}, 0.0, Answer("hello"))
     assert (second.stall_after, second.stall, second.skip) == (2, math.inf, (1, 2))
@@ -86,19 +88,19 @@ def test_a_reply_can_be_a_text_file_or_an_answer_object(tmp_path: Path) -> None:
         "usage": {"input_tokens": 7},
     }
     (tmp_path / "a.json").write_text(json.dumps(answer))
-    assert plan(reply=f"@{tmp_path}/a.txt").attempt(STREAM, 0).reply == Answer("from a file\n")
-    assert plan(reply=f"@{tmp_path}/a.json").attempt(STREAM, 0).reply == Answer(
+    assert plan_from_options(reply=f"@{tmp_path}/a.txt").attempt(STREAM, 0).reply == Answer("from a file\n")
+    assert plan_from_options(reply=f"@{tmp_path}/a.json").attempt(STREAM, 0).reply == Answer(
         "t", "r", calls=(ToolCall("f", '{"city":"北京"}'), ToolCall("sql", "select 1", True)), usage={"input_tokens": 7}
     )
 
 
 def test_deadline_drips() -> None:
-    assert plan(end="deadline").attempt(STREAM, 0).pace == DEADLINE_PACE
+    assert plan_from_options(end="deadline").attempt(STREAM, 0).pace == DEADLINE_PACE
 
 
 def test_every_end_makes_a_plan() -> None:
     for outcome in ENDS:
-        assert plan(end=outcome.value).attempt(STREAM, 0).end is outcome
+        assert plan_from_options(end=outcome.value).attempt(STREAM, 0).end is outcome
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_mistake_in_a_script_names_the_file_and_the_attempt(tmp_path: Path, te
     file = tmp_path / "f.toml"
     file.write_text(text)
     with pytest.raises(ValueError, match=r".+") as error:
-        plan(script=str(file))
+        plan_from_options(script=str(file))
     assert message.format(file) in str(error.value)
 
 
@@ -159,7 +161,7 @@ def test_faults_and_a_scripts_attempts_exclude_each_other(tmp_path: Path) -> Non
     file = tmp_path / "f.toml"
     file.write_text("[[attempt]]\n")
     with pytest.raises(ValueError, match="give one of them"):
-        plan(script=str(file), faults=["ok"])
+        plan_from_options(script=str(file), faults=["ok"])
 
 
 def test_every_key_is_a_fault() -> None:

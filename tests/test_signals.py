@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.support.program import finish, start
+from tests.support.program import finish, run, start
 from tests.support.streams import message, responses_body, responses_events, responses_start, sse
 from tests.support.waiting import SOON
 from tests.support.wire import forever, http_response, mark, send, serve, sse_response, stall, stall_after, wait
@@ -119,7 +119,7 @@ def test_the_shell_shows_128_and_the_signal() -> None:
         start("--base-url", server.url, "hi", shell=shell, new_session=True) as process,
     ):
         assert read(process, 5) == b"Hello"
-        child = int(subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(process.pid)]).split()[0])
+        child = int(run(["ps", "-o", "pid=", "--ppid", str(process.pid)]).text.split()[0])
         os.kill(child, signal.SIGTERM)
         result = finish(process, SOON)
     assert "status 143" in result.err

@@ -12,6 +12,17 @@ from oastream.events.reply import Reply
 from oastream.output.formats import Format
 
 
+def load_dialect(api: str) -> None:
+    """Import what reads the events of an API: at the start, while nobody waits, and not what reads those of the other.
+
+    Chat's takes 4 million instructions, nearly 2 % of a whole 20-event answer over the Responses API.
+    """
+    if api == "chat":
+        import oastream.events.chat_dialect
+    else:
+        import oastream.events.responses_dialect  # noqa: F401  only to have it
+
+
 class AnswerSettings:
     """`choices` is how many answers the request asks for; `max_tokens` is its --max-output-tokens.
 
@@ -42,7 +53,6 @@ class AnswerSettings:
         return Decoder(self._new_dialect(output_format), self._max_event_bytes)
 
     def _new_dialect(self, output_format: Format) -> Dialect:
-        """How the API's events are read. Each is loaded where it is used: Chat's takes 4 M instructions of start-up."""
         if self._api != "chat":
             from oastream.events.responses_dialect import ResponsesDialect
 

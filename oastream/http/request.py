@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from oastream import __version__
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import bracketed, is_loopback, public_host
-from oastream.http.credentials import key_source
+from oastream.http.credentials import describe_key_source
 from oastream.options import Options
 from oastream.redaction import credentials_in, mask_header, mask_text, mask_url, secrets_in
 
@@ -117,7 +117,8 @@ def build_request(options: Options, environ: Mapping[str, str], base_url: str, b
     if not options.dry_run and options.replay is None:
         check_key(options, url, credentials_in(headers, url))
     method, body = ("GET", b"") if options.list_models else ("POST", body)
-    return Request(method, url, headers, body, secrets_in(headers, url, environ), key_source(options, environ))
+    source = describe_key_source(options.header, options.api_key_file, options.api_key_cmd, environ)
+    return Request(method, url, headers, body, secrets_in(headers, url, environ), source)
 
 
 def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) -> None:

@@ -34,7 +34,7 @@ class JobState(enum.Enum):
 class Job:
     """One response that is made in the background, an event every `pace` seconds from now on.
 
-    `final` is its response once all events exist, `is_replayable` whether its stream can be taken up again.
+    `final` is its response once all events exist, `is_replayable` whether its stream can be resumed.
     """
 
     def __init__(

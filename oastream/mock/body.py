@@ -14,7 +14,7 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 _LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 
-def _object(value: object) -> Json:
+def _as_object(value: object) -> Json:
     """An object as it is, an empty one for all else: not every field that is read here is in the tables of `checks`."""
     if isinstance(value, dict):
         return value
@@ -102,10 +102,10 @@ def stop_sequences(body: Json) -> list[str]:
 
 def output_schema(body: Json) -> Json | None:
     """The JSON schema that the answer must have: in Chat's `response_format` or in Responses' `text.format`."""
-    form = _object(body.get("response_format")) or _object(_object(body.get("text")).get("format"))
+    form = _as_object(body.get("response_format")) or _as_object(_as_object(body.get("text")).get("format"))
     if form.get("type") != "json_schema":
         return None
-    holder = _object(form.get("json_schema")) or form  # Chat has one more level
+    holder = _as_object(form.get("json_schema")) or form  # Chat has one more level
     schema = holder.get("schema")
     return schema if isinstance(schema, dict) else None
 
@@ -120,7 +120,7 @@ def demands_call(body: Json) -> bool:
 
 def named_tool(choice: object) -> str | None:
     """The name of the tool that a `tool_choice` asks for; None for `auto`, `required` and the like."""
-    tool = _unnest(_object(choice))
+    tool = _unnest(_as_object(choice))
     name = tool.get("name")
     return name if isinstance(name, str) else None
 

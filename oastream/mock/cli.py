@@ -107,7 +107,7 @@ def _serve(options: dict[str, Any]) -> None:
     host, port_text, verbose = (options.pop(name) for name in ("host", "port", "verbose"))
     try:
         port = parse_named(parse_port, port_text, "--port")
-        plan = script.plan(**options)
+        plan = script.plan_from_options(**options)
     except ValueError as error:
         _fail(Outcome.USAGE, str(error))
     _die_of_signals()

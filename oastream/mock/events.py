@@ -131,11 +131,11 @@ class EventSequence(NamedTuple):
     def play(self, pace: float) -> Iterator[Item]:
         """All events, `pace` seconds apart."""
         if self.endless:
-            return _spread(map(self._repeated_event, itertools.count()), pace)
-        return _spread(self.events, pace)
+            return _space_out(map(self._repeated_event, itertools.count()), pace)
+        return _space_out(self.events, pace)
 
 
-def _spread(events: Iterable[Event], pace: float) -> Iterator[Item]:
+def _space_out(events: Iterable[Event], pace: float) -> Iterator[Item]:
     for number, event in enumerate(events):
         if number and pace:  # no pause before the first: that is the key `delay`
             yield Pause(pace)

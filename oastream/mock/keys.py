@@ -53,8 +53,8 @@ KEYS: dict[str, Key] = {
     # Silence, keep-alive comments, single bytes.
     "stall_after": Key(parse_place, "go silent after this many events"),
     "stall": Key(parse_seconds, "for this many seconds (inf)"),
-    "comments": Key(parse_interval, "a `: keep-alive` comment every so many seconds, whenever the body waits"),
-    "drip": Key(parse_seconds, "from `stall_after` on (0), one byte every so many seconds"),
+    "comments": Key(parse_interval, "seconds between `: keep-alive` comments, in every pause of the body"),
+    "drip": Key(parse_seconds, "seconds between single bytes, from `stall_after` on (0)"),
     # The connection's end.
     "cut_events": Key(parse_place, "end the connection after this many events"),
     "cut_bytes": Key(parse_count, "end the connection after this many bytes of the body"),

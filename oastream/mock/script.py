@@ -67,7 +67,7 @@ class Plan(NamedTuple):
         return faults[min(number, len(faults) - 1)]
 
 
-def plan(
+def plan_from_options(
     *,
     reply: str | None = None,
     pace: object = None,
@@ -104,7 +104,7 @@ def plan_from_url(url: str) -> Plan:
     pairs = parse_qsl(query, keep_blank_values=True)
     check_names((name for name, _ in pairs), _URL_NAMES, "in a mock URL")
     given: dict[str, Any] = {name: value for name, value in pairs if name != "fault"}
-    return plan(**given, faults=[value for name, value in pairs if name == "fault"])
+    return plan_from_options(**given, faults=[value for name, value in pairs if name == "fault"])
 
 
 def _read_script(path: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -154,7 +154,7 @@ def _make_fault(common: Mapping[str, Any], attempt: dict[str, Any]) -> Fault:
     """The fault of an attempt, from the weakest to the strongest: the top level, what its end means, its own keys."""
     if attempt.get("on", AttemptKind.STREAM) is not AttemptKind.STREAM:
         common = {}
-    end = _end_of(common, attempt)
+    end = _choose_end(common, attempt)
     fields = {**common, **ENDS[end], **attempt, "end": end}
     if fields.get("endless") and not fields.get("pace"):
         fields["pace"] = DEADLINE_PACE  # without a pace it would fill the client's memory
@@ -163,7 +163,7 @@ def _make_fault(common: Mapping[str, Any], attempt: dict[str, Any]) -> Fault:
     return Fault(**fields)
 
 
-def _end_of(common: Mapping[str, Any], attempt: Mapping[str, Any]) -> Outcome:
+def _choose_end(common: Mapping[str, Any], attempt: Mapping[str, Any]) -> Outcome:
     if "end" in attempt:
         end: Outcome = attempt["end"]
     elif _ENDS_BY_ITSELF & set(attempt):

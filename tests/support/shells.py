@@ -6,16 +6,16 @@ command is a function that prints its words: nothing but the shell runs. fish sa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.support.program import ROOT
-from tests.support.terminal import PATIENCE, open_terminal
+from tests.support.program import ROOT, run, start
+from tests.support.terminal import open_terminal
 
 _END = b"<END>"
 
@@ -43,33 +43,30 @@ def press_tab(shell: str, line: str, cwd: Path, env: Mapping[str, str]) -> list[
         return _ask_fish(line, cwd, everything)
     *_, last = line.split(" ")
     words = _type_and_read(shell, line, cwd, everything)[line.count(" ") - 1 :]
-    return [] if words in ([], [last]) else words
+    if words == [last]:  # it stands as it was typed
+        return []
+    return words
 
 
 def _ask_fish(line: str, cwd: Path, env: Mapping[str, str]) -> list[str]:
     script = f"source {ROOT}/completions/{line.split()[0]}.fish; complete -C $argv[1]"
     command = ["fish", "--no-config", "-c", script, line]
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert not done.stderr, done.stderr
-    return [row.split("\t")[0] for row in done.stdout.splitlines()]
+    result = run(command, cwd=cwd, env=env)
+    assert (result.status, result.err) == (0, "")
+    return [row.split("\t")[0] for row in result.text.splitlines()]
 
 
 def _type_and_read(shell: str, line: str, cwd: Path, env: Mapping[str, str]) -> list[str]:
-    setup = {"bash": _BASH, "zsh": _ZSH}[shell].replace("{root}", str(ROOT))
-    start = cwd / f"start.{shell}"
-    start.write_text(setup)
+    setup = cwd / f"setup.{shell}"
+    setup.write_text({"bash": _BASH, "zsh": _ZSH}[shell].replace("{root}", str(ROOT)))
     command = {"bash": ["bash", "--norc", "--noprofile", "-i"], "zsh": ["zsh", "-f", "-i"]}[shell]
-    terminal = open_terminal()
-    its_end = terminal.theirs
-    with subprocess.Popen(command, cwd=cwd, env=env, stdin=its_end, stdout=its_end, stderr=its_end) as process:
-        terminal.leave()
-        try:
-            terminal.type(f". {start}\n".encode())
+    with contextlib.closing(open_terminal()) as terminal:
+        its_end = terminal.theirs
+        with start(program=command, cwd=cwd, env=env, stdin=its_end, stdout=its_end, stderr=its_end):
+            terminal.leave()
+            terminal.type(f". {setup}\n".encode())
             terminal.read_until(b"READY> ")
             terminal.type(f"{line}\x14\n".encode())
             screen = terminal.read_until(_END)
-        finally:
-            process.kill()
-            terminal.close()
     rows = screen.decode().replace("\r", "").split("\n")
     return [row[1:-1] for row in rows if row.startswith("<") and row.endswith(">") and row != _END.decode()]

@@ -57,7 +57,7 @@ def wait(event: threading.Event) -> Step:
 
 
 def mark(event: threading.Event) -> Step:
-    """Tell the test that the script has come this far."""
+    """Tell the test that the script has got this far."""
     return lambda connection: event.set()
 
 
@@ -114,7 +114,9 @@ def http_response(
     headers: Mapping[str, str] = NO_HEADERS,
 ) -> bytes:
     """A whole answer with a Content-Length."""
-    content = body.encode() if isinstance(body, str) else body
+    content = body
+    if isinstance(content, str):
+        content = content.encode()
     lines = [
         f"HTTP/1.1 {status}",
         f"Content-Type: {content_type}",
@@ -164,12 +166,16 @@ def sse_response(
     ending: Sequence[Step] | None = None,
 ) -> list[Step]:
     """A streamed 200. `ending` plays instead of the clean end (the last chunk, and FIN)."""
-    frame = chunk if framing == "chunked" else bytes
-    clean = [send(b"0\r\n\r\n"), fin] if framing == "chunked" else [fin]
+    frame: Callable[[bytes], bytes] = bytes
+    clean: Sequence[Step] = [fin]
+    if framing == "chunked":
+        frame, clean = chunk, [send(b"0\r\n\r\n"), fin]
+    if ending is None:
+        ending = clean
     return [
         send(head(framing, len(body), content_type, headers)),
         *(send(frame(piece)) for piece in cut(body, pieces) if piece),
-        *(clean if ending is None else ending),
+        *ending,
     ]
 
 
@@ -195,7 +201,8 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/v1"
 
     @property
     def request(self) -> Request:

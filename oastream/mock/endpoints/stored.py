@@ -1,7 +1,7 @@
 """GET, DELETE and cancel below /responses/{id}: what becomes of a response after it was asked for.
 
 In: the id of a response that `answers` has stored. Out: its state, its events from a number on, its input.
-Polls and cancels have attempts of their own; a stream that is taken up again counts as an answer.
+Polls and cancels have attempts of their own; a resumed stream counts as an answer.
 """
 
 from __future__ import annotations
