@@ -20,7 +20,7 @@ def load_dialect(api: str) -> None:
     if api == "chat":
         import oastream.events.chat_dialect
     else:
-        import oastream.events.responses_dialect  # noqa: F401  only to have it
+        import oastream.events.responses_dialect  # noqa: F401 - loaded is all it must be
 
 
 class AnswerSettings:
