@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from oastream.attempts.answer_settings import AnswerSettings
+from oastream.attempts.answer_settings import AnswerSettings, load_dialect
 from oastream.attempts.attempt import AttemptContext
 from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettings
 from oastream.attempts.deadlines import Deadlines
@@ -71,6 +71,7 @@ class Run:
         self._choices = 1
         """How many answers the request asks for, or the recorded one did."""
         self._question = Question(options, watch, self._reporter)
+        load_dialect(options.api)
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""

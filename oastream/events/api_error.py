@@ -1,6 +1,6 @@
-"""Errors as servers put them, in every shape → what they say, and the outcome they stand for.
+"""Errors as servers put them, in every shape → what they say, the outcome they stand for, and the verdict.
 
-In: JSON from an error reply or an event, and the HTTP status if there is one. Out: an `ApiError` and its `Outcome`.
+In: JSON from an error reply or an event, and the HTTP status if there is one. Out: an `ApiError`, its `Verdict`.
 Does no I/O. Shapes and codes: OpenAI, Azure, llama.cpp, vLLM, Mistral, Groq, OpenRouter, Venice, FastAPI, Gemini.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from oastream.exits import Outcome
+from oastream.display import one_line
+from oastream.exits import TRANSIENT, Outcome, Verdict
 from oastream.lenient_json import dumps
 
 _BY_STATUS = {
@@ -92,6 +93,42 @@ class ApiError(NamedTuple):
         if status is not None:
             return outcome_of_status(status)
         return next((_PLAIN[word] for word in words if word in _PLAIN), Outcome.SERVER_ERROR)
+
+
+def error_verdict(error: ApiError, http_status: int | None = None, after_output: bool = False) -> Verdict:
+    """The verdict of an error that a server reported; `after_output` when something of the answer had come."""
+    outcome = error.outcome(http_status)
+    should_retry = None
+    if after_output:
+        if outcome not in TRANSIENT:
+            should_retry = False  # no credit stays no credit
+        outcome = Outcome.FAILED
+    detail = error.message
+    if error.param is not None and error.param not in detail:
+        detail = f"{detail} ({error.param})"
+    return Verdict(
+        outcome,
+        _SUMMARIES.get(outcome, "the server failed"),
+        one_line(detail),
+        http_status=http_status or error.status,
+        code=error.name,
+        should_retry=should_retry,
+    )
+
+
+_SUMMARIES = {
+    Outcome.BAD_REQUEST: "bad request",
+    Outcome.AUTH: "the key is not accepted",
+    Outcome.FORBIDDEN: "not permitted",
+    Outcome.NOT_FOUND: "not found",
+    Outcome.QUOTA: "no credit left",
+    Outcome.REJECTED: "the server rejects the request",
+    Outcome.NOT_API: "no such API there",
+    Outcome.RATE_LIMITED: "rate limited",
+    Outcome.SERVER_ERROR: "the server failed",
+    Outcome.FAILED: "the answer failed",
+}
+"""The first words of the message for what a server reports."""
 
 
 def outcome_of_status(status: int) -> Outcome:
