@@ -155,7 +155,7 @@ class Run:
             key = self._cloud_key()
             cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._stderr.secrets, key)
             request = cloud.request(body)
-            return cloud.signed(request, math.inf) if options.dry_run else request
+            return cloud.sign(request, math.inf) if options.dry_run else request
         request = build_request(options, self._environ, base_url, body, self._key(base_url))
         self._stderr.secrets.texts = request.secrets
         return request
