@@ -16,7 +16,7 @@ from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettin
 from oastream.attempts.delivery import Delivery
 from oastream.attempts.poll import FetchAttempt
 from oastream.display import one_line
-from oastream.events.decode import parse_document
+from oastream.events.json_body import parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request

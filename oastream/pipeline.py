@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from oastream.attempts.answer_settings import AnswerSettings
+from oastream.attempts.answer_settings import AnswerSettings, load_dialect
 from oastream.attempts.attempt import AttemptContext
 from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettings
 from oastream.attempts.deadlines import Deadlines
@@ -61,6 +61,7 @@ class Run:
         self._client = Client(options, environ, watch, stderr.secrets, self._deadlines.run)
         last_words = LastWords(watch, stderr, self._reasoning, self._status_line, self._deadlines.run)
         self._ending = Ending(options, self._question, self._stats, watch, stderr, self._reporter, last_words)
+        load_dialect(options.api)
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""

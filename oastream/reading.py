@@ -39,7 +39,9 @@ def open_file(path: str, flags: int, watch: Watch, deadline: float = math.inf, m
     try:
         return call_in_thread(lambda: os.open(path, flags, mode), watch, deadline, release=os.close)
     except TimeoutError as error:
-        raise error if error.errno is not None else deadline_failure(path) from error  # ETIMEDOUT is the system's own
+        if error.errno is not None:  # ETIMEDOUT, of a network file system: the system's own words say more
+            raise
+        raise deadline_failure(path) from error
 
 
 def read_file(path: str, watch: Watch, deadline: float = math.inf, limit: float = math.inf) -> bytes:
@@ -64,11 +66,12 @@ def read_all(fd: int, name: str, watch: Watch, deadline: float = math.inf, limit
 
 
 def deadline_failure(name: str) -> Failure:
-    """--max-time passed in a wait for this file."""
+    """The end of a run whose --max-time has passed while it waited for this file."""
     return failure_of(Outcome.TIMEOUT, "no answer in time", f"--max-time passed while waiting for {name}")
 
 
 def _may_block(path: str) -> bool:
+    """Whether open(2) may wait for somebody: a thread for each plain file would be one for nothing."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -82,7 +85,7 @@ def _pieces(fd: int, name: str, watch: Watch, deadline: float) -> Iterator[bytes
             raise deadline_failure(name)
         try:
             piece = os.read(fd, READ_SIZE)
-        except BlockingIOError:
+        except BlockingIOError:  # another reader of the FIFO was quicker
             continue
         if not piece:
             return

@@ -17,7 +17,8 @@ from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from oastream.events.chat import ChatTranslator
-from oastream.events.decode import ChatDialect, Decoder
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder
 from oastream.events.reply import Reply
 from oastream.exits import Outcome
 from oastream.input.response_fields import response_fields

@@ -59,7 +59,7 @@ class Client:
         self._cloud = Cloud(options, self._environ, base_url, self._watch, self._secrets, self._cloud_key())
         request = self._cloud.request(body)
         if options.dry_run:
-            return self._cloud.signed(request, math.inf)  # others are signed as they are sent: a signature ages
+            return self._cloud.sign(request, math.inf)  # others are signed as they are sent: a signature ages
         return request
 
     def _find_key(self, base_url: str) -> str | None:
@@ -100,7 +100,7 @@ def sources_for(
     `choices` is how many answers the request asks for; a recording knows what its own asked for.
     """
     if options.replay is not None:
-        from oastream.http.recording import Replay
+        from oastream.http.replay import Replay
 
         replay = Replay(options.replay, options.realtime, watch, deadline)
         yield Sources(replay.open, replay.choices, replay.can_reopen)
