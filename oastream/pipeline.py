@@ -11,7 +11,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from oastream.attempts.answer_settings import AnswerSettings, load_dialect
+from oastream.apis import api_named
+from oastream.apis.api import Body
+from oastream.apis.tools import offered_tools
+from oastream.attempts.answer_settings import AnswerSettings
 from oastream.attempts.attempt import AttemptContext
 from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettings
 from oastream.attempts.deadlines import Deadlines
@@ -19,7 +22,7 @@ from oastream.attempts.delivery import Delivery, RunStats
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
 from oastream.http.credentials import find_key, read_key
 from oastream.http.request import Request, build_request
-from oastream.input.body import Body, encoded, offered_tools
+from oastream.input.body import encoded
 from oastream.input.prompt import StdinKind
 from oastream.input.question import Question
 from oastream.lenient_json import dumps
@@ -71,7 +74,7 @@ class Run:
         self._choices = 1
         """How many answers the request asks for, or the recorded one did."""
         self._question = Question(options, watch, self._reporter)
-        load_dialect(options.api)
+        api_named(options.api).load_dialect()
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
@@ -199,7 +202,7 @@ class Run:
             tools_wanted=options.format == "tools",
         )
         settings = AnswerSettings(
-            options.api,
+            api_named(options.api),
             options.max_event_bytes,
             self._choices,
             options.max_output_tokens,
@@ -231,11 +234,9 @@ class Run:
 
     def _asked(self, body: Body) -> dict[str, Any] | None:
         """What a response repeats of the request, where somebody reads it and the API does not say it itself."""
-        if self._options.api != "chat" or self._options.format not in ("ndjson", "json"):
+        if self._options.format not in ("ndjson", "json"):
             return None
-        from oastream.input.response_fields import response_fields
-
-        return response_fields(body)
+        return api_named(self._options.api).repeat_request(body)
 
     def _show(self, request: Request, body: Body) -> Verdict:
 
