@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from oastream import __version__
 from oastream.apis import api_named
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.http.authority import bracketed, is_loopback, public_host
+from oastream.http.authority import bracket_host, is_loopback, public_host
 from oastream.http.credentials import describe_key_source
 from oastream.options import Options
 from oastream.redaction import credentials_in, mask_header, mask_text, mask_url, secrets_in
@@ -87,7 +87,7 @@ def account_headers(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _host_header(url: SplitResult) -> str:
     """Host and port without the zone of an address, which means nothing to the other end (RFC 6874 3)."""
-    host = bracketed(public_host(url.hostname or ""))
+    host = bracket_host(public_host(url.hostname or ""))
     return host if url.port is None else f"{host}:{url.port}"
 
 
