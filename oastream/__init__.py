@@ -4,6 +4,7 @@ Data goes one way, and the folders are its stages, in this order:
 
     cli/        argv, variables, config.toml  → Options
     input/      Options, stdin, files         → the body of a request
+    apis/       what differs between Responses and Chat Completions, one object each; no I/O
     http/       a request                     → the bytes of its reply
     events/     bytes                         → events, the reply they make up, the verdict on it; no I/O
     attempts/   streams are read and delivered; whether another request follows
