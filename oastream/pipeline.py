@@ -11,7 +11,10 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from oastream.attempts.answer_settings import AnswerSettings, load_dialect
+from oastream.apis import api_named
+from oastream.apis.api import Body
+from oastream.apis.tools import offered_tools
+from oastream.attempts.answer_settings import AnswerSettings
 from oastream.attempts.attempt import AttemptContext
 from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettings
 from oastream.attempts.deadlines import Deadlines
@@ -20,7 +23,7 @@ from oastream.ending import Ending, LastWords
 from oastream.exits import Failure, Outcome, Verdict, failure_of, internal_error
 from oastream.http.client import Client, Sources, sources_for
 from oastream.http.request import Request
-from oastream.input.body import Body, encoded, offered_tools
+from oastream.input.body import encoded
 from oastream.input.prompt import StdinKind
 from oastream.input.question import Question
 from oastream.lenient_json import dumps
@@ -61,7 +64,7 @@ class Run:
         self._client = Client(options, environ, watch, stderr.secrets, self._deadlines.run)
         last_words = LastWords(watch, stderr, self._reasoning, self._status_line, self._deadlines.run)
         self._ending = Ending(options, self._question, self._stats, watch, stderr, self._reporter, last_words)
-        load_dialect(options.api)
+        api_named(options.api).load_dialect()
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
@@ -164,7 +167,7 @@ class Run:
     def _new_answer_settings(self, body: Body, choices: int) -> AnswerSettings:
         options = self._options
         return AnswerSettings(
-            options.api,
+            api_named(options.api),
             options.max_event_bytes,
             choices,
             options.max_output_tokens,
@@ -208,11 +211,9 @@ def new_format(options: Options, on_terminal: bool) -> Format:
 
 def _request_fields(options: Options, body: Body) -> dict[str, Any] | None:
     """What a response repeats of the request, where somebody reads it and the API does not say it itself."""
-    if options.api != "chat" or options.format not in ("ndjson", "json"):
+    if options.format not in ("ndjson", "json"):
         return None
-    from oastream.input.response_fields import response_fields
-
-    return response_fields(body)
+    return api_named(options.api).repeat_request(body)
 
 
 def check_files(options: Options) -> None:
