@@ -18,10 +18,10 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import orjson
 
+from oastream.apis import api_named
 from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.request import (
-    PATHS,
     Headers,
     Request,
     account_headers,
@@ -64,7 +64,7 @@ class Cloud:
 
     def request(self, body: bytes) -> Request:
         """The request before it is signed."""
-        url = SplitResult("", "", _ROOT + PATHS[self._options.api], "", "")
+        url = SplitResult("", "", _ROOT + api_named(self._options.api).path, "", "")
         return Request("POST", url, self._options.header, body)
 
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Response:
