@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from oastream.reading import late, read_all
 from oastream.threads import call_in_thread
-from oastream.watch import Watch, signalled
+from oastream.watch import Watch, signal_failure
 
 GRACE = 0.5
 """Seconds that a command has between SIGTERM and SIGKILL: it may have switched off the terminal's echo."""
@@ -45,7 +45,7 @@ def run_command(command: str, watch: Watch, deadline: float = math.inf, limit: f
     with _Running(command) as running:
         done = running.wait(watch, deadline, limit)
     if done.status in (-signal.SIGINT, 128 + signal.SIGINT):
-        raise signalled(signal.SIGINT)  # Ctrl-C goes to whoever has the terminal, and means the run
+        raise signal_failure(signal.SIGINT)  # Ctrl-C goes to whoever has the terminal, and means the run
     return done
 
 

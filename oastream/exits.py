@@ -100,18 +100,18 @@ BROKEN_OFF = frozenset(o for o, (number, _) in TABLE.items() if 40 <= number < 5
 class Verdict(NamedTuple):
     """How a run ended and why, in words.
 
-    `what` and `why` make the line on stderr; `details` are further ones, `hint` is the last. The rest is what the
+    `summary` and `detail` make the line on stderr; `more_lines` follow it, `hint` is the last. The rest is what the
     server said: `http_status` its status, `code` the error's own code or type, `retry_after` in seconds,
     `should_retry` its word on a retry. `signal` is the number of the signal that ended the run.
     """
 
     outcome: Outcome
-    what: str = ""
-    why: str = ""
+    summary: str = ""
+    detail: str = ""
     hint: str = ""
     http_status: int | None = None
     code: str | None = None
-    details: tuple[str, ...] = ()
+    more_lines: tuple[str, ...] = ()
     request_id: str | None = None
     retry_after: float | None = None
     should_retry: bool | None = None
@@ -137,7 +137,7 @@ class Verdict(NamedTuple):
     @property
     def message(self) -> str:
         """The line for stderr, without the program's name."""
-        words = ": ".join(part for part in (self.what, self.why) if part)
+        words = ": ".join(part for part in (self.summary, self.detail) if part)
         return f"{words} [{self.request_id}]" if self.request_id else words
 
 
@@ -149,15 +149,15 @@ class Failure(Exception):
         self.verdict = verdict
 
 
-def failure(outcome: Outcome, what: str, why: object = "", hint: str = "") -> Failure:
+def failure_of(outcome: Outcome, summary: str, detail: object = "", hint: str = "") -> Failure:
     """A `Failure` from its words alone."""
-    return Failure(Verdict(outcome, what, str(why), hint))
+    return Failure(Verdict(outcome, summary, str(detail), hint))
 
 
 def internal_error(error: Exception) -> Failure:
     """What no part of the program expects."""
-    why = f"{type(error).__name__}: {error}"
-    return failure(Outcome.INTERNAL, "internal error", why, "this is a bug in oastream; please report it")
+    detail = f"{type(error).__name__}: {error}"
+    return failure_of(Outcome.INTERNAL, "internal error", detail, "this is a bug in oastream; please report it")
 
 
 def exit_status(verdict: Verdict, accepted: Collection[Outcome] = ()) -> int:

@@ -14,7 +14,7 @@ from oastream.attempts.attempt import Session
 from oastream.attempts.attempts import Attempts
 from oastream.events.decode import parse_document
 from oastream.events.reply import Reply
-from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
 from oastream.output.formats import Sink
 from oastream.text import one_line, visible
@@ -55,7 +55,7 @@ class Listing(Attempts):
         self._environ = environ
 
     def _ask(self) -> Verdict:
-        self._session.figures.attempts += 1
+        self._session.stats.attempts += 1
         return self._through(lambda attempt: attempt.fetch(self._request, self._take))
 
     def _take(self, body: bytes) -> Verdict:
@@ -78,7 +78,7 @@ def _models(document: Any) -> list[Model]:
 
 
 def _no_list(document: Any) -> Failure:
-    return failure(Outcome.NOT_API, "the server sent JSON that is not a list of models", one_line(str(document), 80))
+    return failure_of(Outcome.NOT_API, "the server sent JSON that is not a list of models", one_line(str(document), 80))
 
 
 def ids(models: list[Model]) -> list[str]:

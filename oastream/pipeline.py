@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from oastream.attempts.attempt import Figures, Open, Session, Source
+from oastream.attempts.attempt import OpenSource, RunStats, Session, Source
 from oastream.attempts.attempts import Attempts
 from oastream.attempts.deadlines import Deadlines
-from oastream.exits import Failure, Outcome, Verdict, exit_status, failure, internal_error
+from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
 from oastream.http.credentials import find_key, named_key
 from oastream.http.request import Request, build_request
 from oastream.input.body import Body, encoded, offered_tools
@@ -27,12 +27,12 @@ from oastream.output.formats import SINKS, EagerTools, ResponseId, Sink, SseEven
 from oastream.output.status_line import TICK, StatusLine, wanted
 from oastream.output.stderr import STDERR, Messages
 from oastream.redaction import REDACTED, shown_body
-from oastream.watch import Watch, signalled
+from oastream.watch import Watch, signal_failure
 
 if TYPE_CHECKING:
     from oastream.http.cloud import Cloud
 
-LAST_WORDS = 1.0
+FINAL_WRITE_TIMEOUT = 1.0
 """Seconds that the end record, or the message, may take when a signal or --max-time ends the run and nobody reads."""
 SHORTEST_RATE = 0.05
 """Seconds below which an answer came in one piece: tokens per second would be a figure of the clock."""
@@ -56,8 +56,8 @@ class Run:
         self._stdout_open = stdout_open
         self._messages = messages
         self._watch = watch
-        self._figures = Figures(watch.now())
-        self._deadline = self._figures.started + options.max_time if options.max_time else math.inf
+        self._stats = RunStats(watch.now())
+        self._deadline = self._stats.started + options.max_time if options.max_time else math.inf
         self._last_words_end = math.inf
         self._output: Output | None = None
         self._attempts: Attempts | None = None
@@ -90,12 +90,12 @@ class Run:
             raise Failure(self._options.misconfigured)
         body = self._body()
         self._choices = _choices(body)
-        with server_for(self._options) as base_url, self._opener() as (open_source, more):
+        with server_for(self._options) as base_url, self._opener() as (open_source, can_reopen):
             request = self._request(base_url, encoded(body))
             if self._options.dry_run:
                 return self._show(request, body)
             self._show_waits()
-            self._attempts = self._new_attempts(request, body, open_source, more)
+            self._attempts = self._new_attempts(request, body, open_source, can_reopen)
             return self._attempts.run()
 
     def _show_waits(self) -> None:
@@ -103,7 +103,7 @@ class Run:
         options = self._options
         if wanted(self._environ, options.quiet, options.verbose):
             self._messages.status = StatusLine(self._watch.now, self._messages.offer)
-            self._watch.on_tick, self._watch.tick = self._messages.tick, TICK
+            self._watch.on_tick, self._watch.tick_interval = self._messages.tick, TICK
 
     # The parts ---------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Run:
         return self._question.body(self._stdin, self._deadline)
 
     @contextlib.contextmanager
-    def _opener(self) -> Iterator[tuple[Open, Callable[[], bool]]]:
+    def _opener(self) -> Iterator[tuple[OpenSource, Callable[[], bool]]]:
         """What opens a source of bytes (a server, recorded or not, or a recording), and whether it can do so again."""
         options = self._options
         if options.replay is None and (options.record is None or options.dry_run):
@@ -130,7 +130,7 @@ class Run:
         if options.replay is not None:
             player = Player(options.replay, options.realtime, self._watch, self._deadline)
             self._choices = player.choices
-            yield player.open, player.more
+            yield player.open, player.can_reopen
             return
         assert options.record is not None
         recorder = Recorder(
@@ -173,19 +173,21 @@ class Run:
 
         return open_response(request, self._environ, self._watch, connect_deadline, deadline)
 
-    def _new_attempts(self, request: Request, body: Body, open_source: Open, more: Callable[[], bool]) -> Attempts:
+    def _new_attempts(
+        self, request: Request, body: Body, open_source: OpenSource, can_reopen: Callable[[], bool]
+    ) -> Attempts:
         assert self._output is not None
         options = self._options
-        deadlines = Deadlines(options, self._watch.now, self._figures.started)
+        deadlines = Deadlines(options, self._watch.now, self._stats.started)
         session = Session(
             options,
             self._output,
             self._messages,
-            self._figures,
+            self._stats,
             deadlines,
             open_source,
             self._watch,
-            more,
+            can_reopen,
             self._choices,
             keep_text=options.history is not None or options.schema is not None,
             asked=self._asked(body),
@@ -259,7 +261,7 @@ class Run:
         if verdict.signal is not None or verdict.outcome is Outcome.OUTPUT:
             return verdict
         if self._watch.caught:
-            return signalled(self._watch.caught).verdict
+            return signal_failure(self._watch.caught).verdict
         return self._messages.interrupted or verdict
 
     def _late(self) -> Verdict:
@@ -276,8 +278,8 @@ class Run:
         While stdout may still be written, it matters whether anybody reads it.
         """
         if verdict.signal is not None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE):
-            self._watch.heed()
-        soon = self._watch.now() + LAST_WORDS
+            self._watch.acknowledge_signal()
+        soon = self._watch.now() + FINAL_WRITE_TIMEOUT
         until = soon if verdict.signal is not None else max(soon, self._deadline)
         self._last_words_end = self._messages.deadline = min(until, self._last_words_end)
         return self._last_words_end
@@ -314,32 +316,32 @@ class Run:
         if isinstance(output, Held) and not delivers:
             output.reset()
             sink.take()
-        sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._shown_figures()))
+        sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
         if data := sink.take():
             output.write(data, deadline)
         output.finish(delivers, deadline)
 
-    def _shown_figures(self) -> dict[str, Any]:
+    def _stats_fields(self) -> dict[str, Any]:
         reply = self._attempts.reply if self._attempts is not None else None
-        figures = self._figures
+        stats = self._stats
         return {
             "response_id": reply and reply.response_id,
             "model": reply and reply.model,
             "usage": reply and reply.usage,
-            "attempts": figures.attempts,
-            "resumes": figures.resumes,
-            "first_event_ms": self._milliseconds(figures.first_event),
-            "first_text_ms": self._milliseconds(figures.first_text),
+            "attempts": stats.attempts,
+            "resumes": stats.resumes,
+            "first_event_ms": self._milliseconds(stats.first_event),
+            "first_text_ms": self._milliseconds(stats.first_text),
             "elapsed_ms": self._milliseconds(self._watch.now()),
         }
 
     def _milliseconds(self, moment: float | None) -> int | None:
-        return None if moment is None else round((moment - self._figures.started) * 1000)
+        return None if moment is None else round((moment - self._stats.started) * 1000)
 
     def _show_stats(self, verdict: Verdict) -> None:
         if self._options.stats is None or self._attempts is None:
             return
-        figures = self._shown_figures() | {"request_id": verdict.request_id}
+        figures = self._stats_fields() | {"request_id": verdict.request_id}
         if self._options.stats == "json":
             self._messages.raw(dumps(figures).decode())
         else:
@@ -375,7 +377,7 @@ def check_files(options: Options) -> None:
         from oastream.files import is_same  # one file is not the same as another
 
         if is_same(first, second) and not is_special(first):
-            raise failure(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
+            raise failure_of(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
 
 
 @contextlib.contextmanager
@@ -391,7 +393,7 @@ def server_for(options: Options) -> Iterator[str]:
     try:
         server = serve(plan_from_url(base_url))
     except (ValueError, OSError) as error:
-        raise failure(Outcome.USAGE, f"bad --base-url {base_url!r}", error) from error
+        raise failure_of(Outcome.USAGE, f"bad --base-url {base_url!r}", error) from error
     try:
         yield server.url
     finally:

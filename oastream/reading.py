@@ -16,7 +16,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.threads import call_in_thread
 from oastream.watch import READ, Watch
 
@@ -67,7 +67,7 @@ def read_all(fd: int, name: str, watch: Watch, deadline: float = math.inf, limit
 
 def late(name: str) -> Failure:
     """--max-time passed in a wait for this file."""
-    return failure(Outcome.TIMEOUT, "no answer in time", f"--max-time passed while waiting for {name}")
+    return failure_of(Outcome.TIMEOUT, "no answer in time", f"--max-time passed while waiting for {name}")
 
 
 def _may_block(path: str) -> bool:

@@ -28,7 +28,7 @@ LONGEST_WAIT = 86400.0
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def signalled(number: int) -> Failure:
+def signal_failure(number: int) -> Failure:
     """The end of a run that dies of a signal."""
     return Failure(Verdict(Outcome.SIGNAL, "stopped", signal.Signals(number).name, signal=number))
 
@@ -39,8 +39,8 @@ class Watch:
     def __init__(self) -> None:
         self.now = time.monotonic
         self.on_tick: Callable[[], None] | None = None
-        """Called every `tick` seconds of a wait, for whoever watches."""
-        self.tick = LONGEST_WAIT
+        """Called every `tick_interval` seconds of a wait, for whoever watches."""
+        self.tick_interval = LONGEST_WAIT
         self._signal: int | None = None
         self._wakeup, self._alarm = os.pipe()
         os.set_blocking(self._wakeup, False)
@@ -71,7 +71,7 @@ class Watch:
         Raises `Failure` with outcome signal for a signal, and for a reader of stdout that has gone.
         """
         if self._signal is not None:
-            raise signalled(self._signal)
+            raise signal_failure(self._signal)
         while True:
             poll = self._polls.get((fd, events)) or self._new_poll(fd, events)
             found = poll.poll(self._milliseconds(deadline - self.now()))
@@ -80,7 +80,7 @@ class Watch:
                 if one == fd:
                     is_ready = True
                 else:
-                    self._heed_other(one, what)
+                    self._check_other(one, what)
             if is_ready:
                 return True
             if self.now() >= deadline:
@@ -88,12 +88,12 @@ class Watch:
             if not found and self.on_tick is not None:
                 self.on_tick()
 
-    def _heed_other(self, fd: int, what: int) -> None:
+    def _check_other(self, fd: int, what: int) -> None:
         """What poll finds besides the file in question may end the run, but is no deadline that has passed."""
         if fd == self._wakeup:
-            self._woken()
+            self._on_wakeup()
         elif what & _GONE:
-            raise signalled(signal.SIGPIPE)
+            raise signal_failure(signal.SIGPIPE)
         else:  # POLLNVAL: stdout is closed, and its reader no longer matters
             self._reader = None
             self._polls.clear()
@@ -103,7 +103,7 @@ class Watch:
         """The signal that has come and was not heeded yet."""
         return self._signal
 
-    def heed(self) -> None:
+    def acknowledge_signal(self) -> None:
         """The signal that came has been taken note of: what is left to say may be said."""
         self._signal = None
         self._drain()
@@ -114,11 +114,11 @@ class Watch:
         """Wait for nothing but the deadline."""
         while self.now() < deadline:
             if self.ready(self._wakeup, READ, deadline):
-                self._woken()
+                self._on_wakeup()
 
     def _milliseconds(self, left: float) -> float:
         """How long to wait when so many seconds are left. Without min and max, which take as long as the poll."""
-        return 1000 * (self.tick if left > self.tick else left if left > 0 else 0)
+        return 1000 * (self.tick_interval if left > self.tick_interval else left if left > 0 else 0)
 
     def _new_poll(self, fd: int, events: int) -> select.poll:
         poll = self._polls[fd, events] = select.poll()
@@ -132,10 +132,10 @@ class Watch:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wakeup, 64)
 
-    def _woken(self) -> None:
+    def _on_wakeup(self) -> None:
         self._drain()
         if self._signal is not None:
-            raise signalled(self._signal)
+            raise signal_failure(self._signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signal = number

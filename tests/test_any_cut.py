@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.program import Result, oastream
-from tests.streams import (
+from tests.support.program import Result, oastream
+from tests.support.streams import (
     call,
     chat_body,
     message,
@@ -20,7 +20,7 @@ from tests.streams import (
     refusal,
     responses_body,
 )
-from tests.wire import Framing, serve, sse_response
+from tests.support.wire import Framing, serve, sse_response
 
 TEXT = 'Zürich: "naïve" \\ 北京 \U0001f600\u2028\t\r\nend'
 ARGUMENTS = '{"city": "北京 \U0001f600"}'

@@ -12,9 +12,9 @@ from openai.types.chat import ChatCompletionMessageParam
 from openai.types.responses import ResponseInputItemParam
 from pydantic import TypeAdapter
 
-from tests.program import Result, oastream
-from tests.streams import chat_body, message, responses_body
-from tests.wire import serve, sse_response
+from tests.support.program import Result, oastream
+from tests.support.streams import chat_body, message, responses_body
+from tests.support.wire import serve, sse_response
 
 Part = dict[str, Any]
 

@@ -21,11 +21,11 @@ import pytest
 from oastream.mock import server as mock_server
 from oastream.mock.script import plan_from_url
 from oastream.mock.server import Server
-from tests import forked
-from tests.program import Result, environment, finish, oastream, start
-from tests.streams import Event, message, responses_events, sse
-from tests.wire import Reply, Request, chunk, http_response, send, serve, sleep, sse_response, stall
-from tests.wire import wait as wait_for
+from tests.support import forked
+from tests.support.program import Result, environment, finish, oastream, start
+from tests.support.streams import Event, message, responses_events, sse
+from tests.support.wire import Reply, Request, chunk, http_response, send, serve, sleep, sse_response, stall
+from tests.support.wire import wait as wait_for
 
 TEXT = "one two three four"
 CALLS = '{"text":"Hm.","tool_calls":[{"name":"f","arguments":{"city":"北京"}},{"name":"g","arguments":{}}]}'
@@ -830,7 +830,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 try:
     watch.ready(os.pipe()[0], READ)
 except Failure:
-    watch.heed()
+    watch.acknowledge_signal()
 began = time.monotonic()
 watch.ready(os.pipe()[0], READ, began + 0.3)
 assert time.monotonic() - began > 0.25, "the wait ended at once"

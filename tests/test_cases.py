@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 
 from oastream.exits import TABLE
-from tests.program import Result, oastream
-from tests.wire import Reply, serve, sse_response
+from tests.support.program import Result, oastream
+from tests.support.wire import Reply, serve, sse_response
 
 CASES = Path(__file__).parent / "cases"
 EXPECTATIONS = ("stdout", "stderr", "status", "contains")

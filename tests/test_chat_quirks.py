@@ -22,10 +22,10 @@ from oastream.events.reply import Reply
 from oastream.exits import Outcome
 from oastream.input.response_fields import response_fields
 from oastream.output.formats import EagerTools, Text, Tools
-from tests.program import oastream
-from tests.reading import LIMIT, read
-from tests.streams import Event, chat_chunks, chunk, sse
-from tests.wire import head, send, serve, sleep, sse_response
+from tests.support.program import oastream
+from tests.support.reading import LIMIT, read
+from tests.support.streams import Event, chat_chunks, chunk, sse
+from tests.support.wire import head, send, serve, sleep, sse_response
 
 STREAM_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 

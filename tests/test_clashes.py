@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from oastream.cli import clashes, parse
-from tests import forked
-from tests.program import NOTHING, Environment, Result
-from tests.streams import message, responses_body
-from tests.wire import serve, sse_response
+from tests.support import forked
+from tests.support.program import NOTHING, Environment, Result
+from tests.support.streams import message, responses_body
+from tests.support.wire import serve, sse_response
 
 MOCK: Environment = {"OPENAI_BASE_URL": "mock:"}
 VALUES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.declared import STATUSES, oastream
-from tests.shells import offered
+from tests.support.shells import offered
 
 SHELLS = ["bash", "zsh", "fish"]
 MODELS = "gpt-5\nft:gpt-4o:me@org\n$(touch pwned)\n`touch pwned`\nno such; touch pwned\n"

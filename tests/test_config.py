@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from oastream.cli import parse
-from tests.program import CANARY, NOTHING, ROOT, Environment, Result, oastream
-from tests.streams import message, responses_body
-from tests.wire import Request, Server, serve, sse_response
+from tests.support.program import CANARY, NOTHING, ROOT, Environment, Result, oastream
+from tests.support.streams import message, responses_body
+from tests.support.wire import Request, Server, serve, sse_response
 
 ANSWER = sse_response(responses_body(message("ok")))
 

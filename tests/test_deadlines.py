@@ -10,8 +10,8 @@ import pytest
 
 from oastream.attempts.deadlines import Deadlines
 from oastream.cli.parse import parse
-from tests.program import Result, oastream
-from tests.streams import (
+from tests.support.program import Result, oastream
+from tests.support.streams import (
     chat_body,
     chat_chunks,
     chat_start,
@@ -21,7 +21,7 @@ from tests.streams import (
     responses_start,
     sse,
 )
-from tests.wire import Reply, Step, chunk, forever, head, send, serve, sleep, sse_response, stall, stalled
+from tests.support.wire import Reply, Step, chunk, forever, head, send, serve, sleep, sse_response, stall, stalled
 
 COMMENTS = forever(chunk(b": still here\n\n"), pause=0.05)
 CREATED = sse(responses_events()[:1])

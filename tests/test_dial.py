@@ -18,10 +18,10 @@ import pytest
 from oastream.exits import Failure, Outcome
 from oastream.http.connect import translated
 from oastream.http.dial import Address, addresses_of, connect_first, dial, interleaved
-from tests.names import resolving
-from tests.program import finish, oastream, start
-from tests.streams import message, responses_body
-from tests.wire import free_port, serve, sse_response
+from tests.support.names import resolving
+from tests.support.program import finish, oastream, start
+from tests.support.streams import message, responses_body
+from tests.support.wire import free_port, serve, sse_response
 
 HELLO = sse_response(responses_body(message("Hello")))
 NAME = "several.example.test"

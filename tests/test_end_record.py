@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from oastream.pipeline import stats_line
-from tests.program import NOTHING, Environment, Result, oastream
-from tests.streams import (
+from tests.support.program import NOTHING, Environment, Result, oastream
+from tests.support.streams import (
     USAGE,
     call,
     chat_body,
@@ -15,7 +15,7 @@ from tests.streams import (
     responses_body,
     responses_start,
 )
-from tests.wire import Reply, free_port, http_response, serve, sse_response, stalled
+from tests.support.wire import Reply, free_port, http_response, serve, sse_response, stalled
 
 FIELDS = {
     "type",

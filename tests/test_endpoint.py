@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oastream.attempts.http_error import rejection, retry_after
+from oastream.attempts.http_error import http_error_verdict, retry_after
 from oastream.exits import Outcome
 from oastream.http.request import Request
-from tests import forked
-from tests.program import CANARY, Environment, Result
-from tests.streams import dumps, message, responses_body
-from tests.wire import http_response, send, serve, sse_response
+from tests.support import forked
+from tests.support.program import CANARY, Environment, Result
+from tests.support.streams import dumps, message, responses_body
+from tests.support.wire import http_response, send, serve, sse_response
 
 OK = sse_response(responses_body(message("Hello")))
 NOTHING = "http://127.0.0.1:1/v1"
@@ -125,7 +125,7 @@ def test_a_header_that_frames_the_body_is_refused_with_a_reason(name: str) -> No
     "header", [f"Authorization Bearer {CANARY}", f"Bearer {CANARY}: x", f"{CANARY}", f":{CANARY}", f"X: {CANARY}\x01"]
 )
 def test_a_header_that_is_none_is_not_repeated(header: str) -> None:
-    """`tests.program` looks for the key in stderr."""
+    """`tests.support.program` looks for the key in stderr."""
     assert run("--base-url", NOTHING, "--header", header).status == 2
     assert run("--base-url", NOTHING, env={"OASTREAM_HEADER": header}).status == 6
 
@@ -242,7 +242,7 @@ def test_a_key_that_is_not_accepted_comes_from_somewhere(source: str, tmp_path: 
 )
 def test_a_key_at_a_foreign_host_may_be_anothers(host: str, hint: str) -> None:
     request = Request("POST", urlsplit(f"https://{host}/v1/responses"), (), b"{}", key_source="OPENAI_API_KEY")
-    verdict = rejection(401, {}, b"", request)
+    verdict = http_error_verdict(401, {}, b"", request)
     assert (verdict.outcome, verdict.hint) == (Outcome.AUTH, hint)
 
 

@@ -15,10 +15,10 @@ from oastream.events.decode import Chat, Decoded, Decoder, Responses
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome
 from oastream.output.formats import SINKS
-from tests import forked
-from tests.streams import Event, sse
+from tests.support import forked
+from tests.support.streams import Event, sse
+from tests.support.wire import Framing, Step, chunk, drop, head, rst, send, serve
 from tests.test_any_cut import STREAMS, Stream, read
-from tests.wire import Framing, Step, chunk, drop, head, rst, send, serve
 
 LIMIT = 1 << 20
 STRIDE = 11

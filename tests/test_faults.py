@@ -26,9 +26,9 @@ import pytest
 
 from oastream.mock import server as mock_server
 from oastream.mock.script import plan_from_url
-from tests import forked, program, wire
-from tests.program import Environment, finish, start
-from tests.streams import (
+from tests.support import forked, program, wire
+from tests.support.program import Environment, finish, start
+from tests.support.streams import (
     Event,
     call,
     chat_body,
@@ -43,7 +43,7 @@ from tests.streams import (
     responses_start,
     sse,
 )
-from tests.wire import (
+from tests.support.wire import (
     Framing,
     Reply,
     Step,

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked
-from tests.mounts import mounted
-from tests.program import NOTHING, Environment, Result, finish, oastream, start
-from tests.streams import chat_body, chat_start, message, responses_body, responses_start
-from tests.wire import Reply, mark, send, serve, sse_response, stall, wait
+from tests.support import forked
+from tests.support.mounts import mounted
+from tests.support.program import NOTHING, Environment, Result, finish, oastream, start
+from tests.support.streams import chat_body, chat_start, message, responses_body, responses_start
+from tests.support.wire import Reply, mark, send, serve, sse_response, stall, wait
 
 WHOLE = sse_response(responses_body(message("Hello")))
 CUT = sse_response(responses_start("Hello"))

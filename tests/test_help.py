@@ -10,8 +10,8 @@ import pytest
 
 from oastream import __version__
 from oastream.cli import parse
-from tests.program import oastream
-from tests.shells import program_path
+from tests.support.program import oastream
+from tests.support.shells import program_path
 
 EXAMPLES = [line.strip() for line in parse.EXAMPLES.splitlines()[1:]]
 

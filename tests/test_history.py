@@ -18,10 +18,10 @@ from openai.types.chat import ChatCompletionMessageParam
 from openai.types.responses import ResponseInputItemParam
 from pydantic import TypeAdapter
 
-from tests import forked
-from tests.mounts import mounted
-from tests.program import COMMAND, Result, environment, finish, oastream, start
-from tests.streams import (
+from tests.support import forked
+from tests.support.mounts import mounted
+from tests.support.program import COMMAND, Result, environment, finish, oastream, start
+from tests.support.streams import (
     call,
     chat_body,
     chat_start,
@@ -34,7 +34,7 @@ from tests.streams import (
     responses_start,
     sse,
 )
-from tests.wire import Reply, Server, http_response, mark, serve, sse_response, wait
+from tests.support.wire import Reply, Server, http_response, mark, serve, sse_response, wait
 
 Item = dict[str, Any]
 

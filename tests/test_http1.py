@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oastream.http.http1 import MAX_HEAD_BYTES, PIECE, Cut, Http1Response, Inflater, NoReply, NotHttp, UnreadableBody
-from tests.wire import chunk
+from tests.support.wire import chunk
 
 calmly = settings(deadline=None)
 """A machine that is busy with other tests is no failure."""

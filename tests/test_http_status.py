@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.program import oastream
-from tests.wire import http_response, serve
+from tests.support.program import oastream
+from tests.support.wire import http_response, serve
 
 MEANING = {
     "301 Moved Permanently": 26,

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from tests.program import environment
-from tests.streams import message, responses_body
-from tests.wire import serve, sse_response
+from tests.support.program import environment
+from tests.support.streams import message, responses_body
+from tests.support.wire import serve, sse_response
 
 HEAVY = {"openai", "httpx2", "httpcore2", "asyncio", "anyio", "pydantic", "jsonschema_rs", "tomllib"}
 NEVER_FOR_HELP = HEAVY | {"ssl", "socket", "httptools", "orjson", "http.client", "email"}

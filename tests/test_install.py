@@ -18,8 +18,8 @@ import pytest
 
 from oastream import __version__
 from oastream.cli.companions import PLACES
-from tests.program import ROOT
-from tests.versions import lowest
+from tests.support.program import ROOT
+from tests.support.versions import lowest
 
 SHARED = {
     "share/man/man1/oastream.1": "man/oastream.1",

@@ -18,10 +18,20 @@ import pytest
 
 from oastream.events.decode import Chat, Decoder, Responses, page_title
 from oastream.output.formats import EagerTools, Json, Ndjson, Sink, Text, Tools
-from tests.program import oastream
-from tests.reading import LIMIT, read
-from tests.streams import Event, call, chat_chunks, chunk, message, reasoning, response_object, responses_events, sse
-from tests.wire import http_response, serve
+from tests.support.program import oastream
+from tests.support.reading import LIMIT, read
+from tests.support.streams import (
+    Event,
+    call,
+    chat_chunks,
+    chunk,
+    message,
+    reasoning,
+    response_object,
+    responses_events,
+    sse,
+)
+from tests.support.wire import http_response, serve
 
 SMALL, LARGE = 150, 600
 MOST = 4.2

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.program import Result, finish, oastream, start
-from tests.servers import CONTEXT, Llama, llama, until
+from tests.support.program import Result, finish, oastream, start
+from tests.support.servers import CONTEXT, Llama, llama, until
 
 EMOJI = "A😀B👩‍👩‍👧C🏳️‍🌈 née 北京"
 CLOSED = 2.0  # seconds after the client has gone until the server must be idle; it looks after every token

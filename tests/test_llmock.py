@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.program import Result, oastream
-from tests.servers import llmock
+from tests.support.program import Result, oastream
+from tests.support.servers import llmock
 
 WEATHER: dict[str, Any] = {
     "type": "function",

@@ -19,8 +19,8 @@ from tests.docs import COMMAND
 from tests.docs.declared import PROGRAMS
 from tests.docs.generated import ROOT, generated
 from tests.docs.manpage import examples
-from tests.program import oastream
-from tests.shells import program_path
+from tests.support.program import oastream
+from tests.support.shells import program_path
 
 PAGES = ["oastream", "oastream-mock"]
 SECTIONS = {"STDIN", "OUTPUT FORMATS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS", "SECURITY", "EXAMPLES", "BUGS"}

@@ -13,7 +13,7 @@ import pytest
 
 from oastream.mock.script import plan_from_url
 from oastream.mock.server import Server, serve
-from tests.program import environment
+from tests.support.program import environment
 
 CLIENTS = Path(__file__).parent / "clients"
 NODE_FOLDER = Path(sys.prefix) / "node"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from tests.program import CANARY, NOTHING, Environment, Result, oastream
-from tests.wire import Reply, http_response, serve, stalled
+from tests.support.program import CANARY, NOTHING, Environment, Result, oastream
+from tests.support.wire import Reply, http_response, serve, stalled
 
 ENTRIES = [{"id": name, "object": "model", "created": 1, "owned_by": "me"} for name in ("gpt-x", "a/b:c", "gpt-x mini")]
 LIST = json.dumps({"object": "list", "data": ENTRIES}, indent=1)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from oastream.cli import parse
-from tests import forked
-from tests.program import FILE_OPTIONS, Environment
-from tests.streams import chat_body, message, responses_body
-from tests.wire import Server, serve, sse_response
+from tests.support import forked
+from tests.support.program import FILE_OPTIONS, Environment
+from tests.support.streams import chat_body, message, responses_body
+from tests.support.wire import Server, serve, sse_response
 
 DEEP = 100_000
 CONTENTS: dict[str, bytes] = {

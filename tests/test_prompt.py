@@ -16,9 +16,9 @@ from typing import IO
 
 import pytest
 
-from tests.program import COMMAND, Result, checked, environment, finish, oastream, start
-from tests.streams import message, prompt_in, responses_body
-from tests.wire import Server, serve, sse_response
+from tests.support.program import COMMAND, Result, checked, environment, finish, oastream, start
+from tests.support.streams import message, prompt_in, responses_body
+from tests.support.wire import Server, serve, sse_response
 
 OK = sse_response(responses_body(message("ok")))
 

@@ -21,9 +21,9 @@ from urllib.parse import unquote
 import pytest
 
 from oastream.http.cloud import EXTRAS
-from tests.program import CANARY, NOTHING, ROOT, Environment, Result, finish, oastream, start
-from tests.streams import chat_body, message, prompt_in, responses_body, responses_start
-from tests.wire import (
+from tests.support.program import CANARY, NOTHING, ROOT, Environment, Result, finish, oastream, start
+from tests.support.streams import chat_body, message, prompt_in, responses_body, responses_start
+from tests.support.wire import (
     Reply,
     Request,
     Server,

@@ -335,7 +335,7 @@ def test_what_the_rules_of_a_proxy_forbid_is_not_worth_another_try(make: Callabl
 )
 def test_a_proxy_of_another_kind_is_bad_configuration(make: Callable[[], Handshake], said: bytes, hint: str) -> None:
     verdict = refused(make(), said).verdict
-    assert (verdict.outcome, verdict.what, verdict.hint) == (Outcome.CONFIG, "bad proxy", hint)
+    assert (verdict.outcome, verdict.summary, verdict.hint) == (Outcome.CONFIG, "bad proxy", hint)
     assert "does not speak" in verdict.message
 
 
@@ -348,7 +348,7 @@ def test_a_proxy_of_another_kind_is_bad_configuration(make: Callable[[], Handsha
 )
 def test_an_answer_that_does_not_end_where_it_should_is_no_tunnel(said: bytes, why: str) -> None:
     verdict = refused(connect(), said).verdict
-    assert (verdict.outcome, verdict.why) == (Outcome.UNREACHABLE, why)
+    assert (verdict.outcome, verdict.detail) == (Outcome.UNREACHABLE, why)
 
 
 def test_socks_asks_for_the_name() -> None:
@@ -373,11 +373,11 @@ def test_socks_tells_the_password_only_where_it_is_asked_for() -> None:
 
 def test_socks_that_wants_credentials_is_bad_configuration() -> None:
     without = refused(socks(), b"\5\xff").verdict
-    assert (without.outcome, without.what) == (Outcome.CONFIG, "the proxy p:1080 wants credentials")
+    assert (without.outcome, without.summary) == (Outcome.CONFIG, "the proxy p:1080 wants credentials")
     assert "socks5h://USER:PASSWORD@HOST:PORT" in without.hint
     for said in (b"\5\xff", b"\5\2\1\1"):
         rejected = refused(socks(SOCKS_KNOWN), said).verdict
-        assert (rejected.outcome, rejected.what) == (
+        assert (rejected.outcome, rejected.summary) == (
             Outcome.CONFIG,
             "the proxy p:1080 does not accept the credentials in its URL",
         )
@@ -395,8 +395,8 @@ def test_socks_that_wants_credentials_is_bad_configuration() -> None:
 )
 def test_socks_that_does_not_connect_says_why(said: bytes, why: str) -> None:
     verdict = refused(socks(), said).verdict
-    assert (verdict.outcome, verdict.why) == (Outcome.UNREACHABLE, why)
-    assert verdict.what == "cannot reach api.example.test:443 through the proxy p:1080"
+    assert (verdict.outcome, verdict.detail) == (Outcome.UNREACHABLE, why)
+    assert verdict.summary == "cannot reach api.example.test:443 through the proxy p:1080"
 
 
 def test_a_name_too_long_for_socks_is_no_host_name() -> None:

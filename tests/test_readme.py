@@ -15,7 +15,7 @@ from oastream.exits import TABLE
 from oastream.mock.script import ENDS
 from tests.docs import COMMAND
 from tests.readme import README, sessions, with_statuses
-from tests.shells import program_path
+from tests.support.shells import program_path
 
 TEXT = README.read_text()
 ROOT = README.parent

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.program import Result, oastream
-from tests.streams import sse
-from tests.wire import Reply, http_response, serve, sse_response
+from tests.support.program import Result, oastream
+from tests.support.streams import sse
+from tests.support.wire import Reply, http_response, serve, sse_response
 
 STREAMS = Path(__file__).parents[2] / "shared" / "streams"
 TEXT_DELTAS = ("response.output_text.delta", "response.audio.transcript.delta")

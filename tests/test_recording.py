@@ -14,10 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked, streams
-from tests.program import CANARY, ROOT, Result, oastream
-from tests.streams import call, chat_body, message, refusal, responses_body, responses_events, responses_start, sse
-from tests.wire import Reply, chunk, head, http_response, rst, send, serve, sleep, sse_response, stall, stalled
+from tests.support import forked, streams
+from tests.support.program import CANARY, ROOT, Result, oastream
+from tests.support.streams import (
+    call,
+    chat_body,
+    message,
+    refusal,
+    responses_body,
+    responses_events,
+    responses_start,
+    sse,
+)
+from tests.support.wire import Reply, chunk, head, http_response, rst, send, serve, sleep, sse_response, stall, stalled
 
 TEXT = "Zürich 北京 \U0001f600"
 BODY = responses_body(message(TEXT), piece=3)

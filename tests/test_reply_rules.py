@@ -13,9 +13,9 @@ import pytest
 from oastream.events.decode import Responses, page_title
 from oastream.exits import Outcome
 from oastream.output.formats import EagerTools, Text, Tools
-from tests import forked
-from tests.reading import read
-from tests.streams import (
+from tests.support import forked
+from tests.support.reading import read
+from tests.support.streams import (
     Event,
     call,
     chat_chunks,
@@ -25,7 +25,7 @@ from tests.streams import (
     responses_events,
     sse,
 )
-from tests.wire import http_response, serve, sse_response
+from tests.support.wire import http_response, serve, sse_response
 
 
 def text_of(events: list[Event]) -> tuple[Outcome, str]:

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tests import forked
-from tests.program import CANARY, NOTHING, Environment, Result, oastream
-from tests.streams import chat_body, message, prompt_in, responses_body
-from tests.wire import Request, Server, serve, sse_response
+from tests.support import forked
+from tests.support.program import CANARY, NOTHING, Environment, Result, oastream
+from tests.support.streams import chat_body, message, prompt_in, responses_body
+from tests.support.wire import Request, Server, serve, sse_response
 
 ANSWERS = {"responses": sse_response(responses_body(message("ok"))), "chat": sse_response(chat_body("ok"))}
 PATHS = {"responses": "/v1/responses", "chat": "/v1/chat/completions"}

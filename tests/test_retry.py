@@ -14,9 +14,9 @@ import pytest
 from oastream.attempts.http_error import retry_after
 from oastream.attempts.retry import LONGEST_BACKOFF, Remains, Situation, Step, backoff, next_step
 from oastream.exits import ANSWERED, Outcome, Verdict
-from tests.program import Result, oastream
-from tests.streams import call, message, responses_body, responses_events, responses_start, sse
-from tests.wire import NO_HEADERS, Reply, Request, http_response, rst, send, serve, sse_response, stall
+from tests.support.program import Result, oastream
+from tests.support.streams import call, message, responses_body, responses_events, responses_start, sse
+from tests.support.wire import NO_HEADERS, Reply, Request, http_response, rst, send, serve, sse_response, stall
 
 OK = sse_response(responses_body(message("Hello")))
 CUT = sse_response(responses_start("Hello"))

@@ -15,10 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 import hypothesis
 from hypothesis import strategies as st
 
-from tests import forked
-from tests.program import Result
-from tests.streams import Event, message, response_object, responses_events, sse
-from tests.wire import Reply, Request, Server, Step, chunk, drop, fin, http_response, rst, send, sse_response
+from tests.support import forked
+from tests.support.program import Result
+from tests.support.streams import Event, message, response_object, responses_events, sse
+from tests.support.wire import Reply, Request, Server, Step, chunk, drop, fin, http_response, rst, send, sse_response
 
 CASES = int(os.environ.get("TESTS_MODEL_CASES", "250"))
 TEXT = "one two three four"

@@ -8,9 +8,9 @@ import tty
 
 import pytest
 
-from tests.program import Result, checked, oastream, start
-from tests.streams import chat_body, chunk, sse
-from tests.wire import Reply, serve, sse_response
+from tests.support.program import Result, checked, oastream, start
+from tests.support.streams import chat_body, chunk, sse
+from tests.support.wire import Reply, serve, sse_response
 
 NASTY = "a\tb\n\x1b[31mred\x07\x00\x7f\x9b2J\u202eevil\u2066x é😀✀\n"
 DANGEROUS = "\x1b\x07\x00\x7f\x9b\u202e\u2066"

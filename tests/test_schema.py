@@ -17,9 +17,9 @@ from pydantic import BaseModel
 from oastream.mock.script import plan_from_url
 from oastream.mock.server import Server as Mock
 from oastream.mock.server import serve as serve_mock
-from tests.program import CANARY, COMMAND, Result, environment, oastream
-from tests.streams import call, chat_body, message, reasoning, refusal, responses_body, responses_events, sse
-from tests.wire import http_response, serve, sse_response
+from tests.support.program import CANARY, COMMAND, Result, environment, oastream
+from tests.support.streams import call, chat_body, message, reasoning, refusal, responses_body, responses_events, sse
+from tests.support.wire import http_response, serve, sse_response
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from openai import ContentFilterFinishReasonError, LengthFinishReasonError, OpenAI
 
-from tests import streams
-from tests.program import CANARY, Result, oastream
-from tests.wire import Request, Server, serve, sse_response
+from tests.support import streams
+from tests.support.program import CANARY, Result, oastream
+from tests.support.wire import Request, Server, serve, sse_response
 
 PROMPT = 'Grüße, 世界 😀\n"quoted" \\ and\ttabs'
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

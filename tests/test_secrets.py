@@ -1,7 +1,7 @@
 """No secret in messages, -v, --dry-run, recordings or files, whatever the server does with it.
 
-The key is a canary. `tests.program` looks for it in the stdout and stderr of every run of the suite; here servers
-repeat it in every place they can, and it is looked for in all that a run leaves behind.
+The key is a canary. `tests.support.program` looks for it in the stdout and stderr of every run of the suite; here
+servers repeat it in every place they can, and it is looked for in all that a run leaves behind.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked
-from tests.program import CANARY, Result, finish, start
-from tests.streams import chat_start, dumps, message, responses_body, responses_start, sse
-from tests.wire import Reply, chunk, free_port, head, http_response, send, serve, sleep, sse_response, stalled
+from tests.support import forked
+from tests.support.program import CANARY, Result, finish, start
+from tests.support.streams import chat_start, dumps, message, responses_body, responses_start, sse
+from tests.support.wire import Reply, chunk, free_port, head, http_response, send, serve, sleep, sse_response, stalled
 
 HELLO = responses_body(message("Hello"))
 BEARER = f"Bearer {CANARY}"

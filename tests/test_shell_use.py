@@ -14,7 +14,7 @@ import pytest
 
 from oastream.mock.script import plan_from_url
 from oastream.mock.server import Server, serve
-from tests.program import COMMAND, environment
+from tests.support.program import COMMAND, environment
 
 TOOLS = """\
 [{"name": "clock", "description": "The time in a zone like Asia/Tokyo",

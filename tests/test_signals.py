@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
-from tests.program import finish, start
-from tests.streams import message, responses_body, responses_events, responses_start, sse
-from tests.wire import forever, http_response, mark, send, serve, sse_response, stall, stalled, wait
+from tests.support.program import finish, start
+from tests.support.streams import message, responses_body, responses_events, responses_start, sse
+from tests.support.wire import forever, http_response, mark, send, serve, sse_response, stall, stalled, wait
 
 STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 SOON = 10.0  # seconds: only a hang takes longer

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from tests.program import ROOT, Environment, Result, finish, oastream, start
-from tests.streams import (
+from tests.support.program import ROOT, Environment, Result, finish, oastream, start
+from tests.support.streams import (
     Event,
     call,
     dumps,
@@ -34,8 +34,8 @@ from tests.streams import (
     responses_start,
     sse,
 )
-from tests.streams import chunk as stream_chunk
-from tests.wire import (
+from tests.support.streams import chunk as stream_chunk
+from tests.support.wire import (
     Server,
     Step,
     chunk,

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.names import resolving
-from tests.program import Result, environment, oastream
-from tests.streams import message, responses_body, responses_start
-from tests.wire import Reply, Server, drop, head, http_response, listening, read_request, serve, sse_response
+from tests.support.names import resolving
+from tests.support.program import Result, environment, oastream
+from tests.support.streams import message, responses_body, responses_start
+from tests.support.wire import Reply, Server, drop, head, http_response, listening, read_request, serve, sse_response
 
 HELLO = sse_response(responses_body(message("Hello")))
 YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)

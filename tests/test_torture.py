@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked, program
-from tests.program import Result
-from tests.streams import call, message, responses_body
-from tests.wire import Reply, chunk, drop, fin, head, send, serve, sleep
+from tests.support import forked, program
+from tests.support.program import Result
+from tests.support.streams import call, message, responses_body
+from tests.support.wire import Reply, chunk, drop, fin, head, send, serve, sleep
 
 TEXT = "Hello, world. " * 3
 BODY = responses_body(message(TEXT), call("now", '{"a": 1}'), piece=14)

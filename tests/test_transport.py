@@ -20,9 +20,9 @@ from oastream.http.connect import Line, translated
 from oastream.http.http1 import Cut
 from oastream.http.transport import Response
 from oastream.watch import Watch
-from tests.program import Result, environment, oastream
-from tests.streams import dumps, message, responses_body, responses_events, sse
-from tests.wire import chunk, fin, forever, head, http_response, listening, send, serve, sse_response, wait
+from tests.support.program import Result, environment, oastream
+from tests.support.streams import dumps, message, responses_body, responses_events, sse
+from tests.support.wire import chunk, fin, forever, head, http_response, listening, send, serve, sse_response, wait
 
 LARGE = b"x" * (24 << 20)
 """More than the buffers of both ends hold."""
@@ -189,7 +189,7 @@ try:
 except TimeoutError:
     print("deadline")
 except Failure as failed:
-    print(failed.verdict.why)
+    print(failed.verdict.detail)
 else:
     print("deaf")
 """
@@ -256,7 +256,7 @@ def test_a_connection_that_the_kernel_gives_up_is_no_deadline_of_ours() -> None:
     failed = translated(caught.value, "host.example")
     assert isinstance(failed, Failure)
     assert failed.verdict.outcome is Outcome.UNREACHABLE
-    assert failed.verdict.why == "connection timed out"
+    assert failed.verdict.detail == "connection timed out"
 
 
 def test_a_connection_that_the_kernel_gives_up_cuts_the_body() -> None:
@@ -269,7 +269,7 @@ def test_a_connection_that_the_kernel_gives_up_cuts_the_body() -> None:
 def test_connecting_that_the_kernel_gives_up_is_no_deadline_of_ours() -> None:
     failed = translated(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)), "host.example")
     assert isinstance(failed, Failure)
-    assert (failed.verdict.outcome, failed.verdict.why) == (Outcome.UNREACHABLE, "connection timed out")
+    assert (failed.verdict.outcome, failed.verdict.detail) == (Outcome.UNREACHABLE, "connection timed out")
     ours = translated(TimeoutError("timed out"), "host.example")
     assert isinstance(ours, Failure)
     assert ours.verdict.outcome is Outcome.TIMEOUT

@@ -21,11 +21,11 @@ import pytest
 import trustme
 
 from oastream.http.tls import StackedTls
-from tests.names import resolving
-from tests.program import CANARY, Result, environment, finish, oastream, start
-from tests.proxies import Conversation, Line, Proxy, after, running, speak_connect, speak_socks5
-from tests.streams import message, prompt_in, responses_body, responses_start
-from tests.wire import (
+from tests.support.names import resolving
+from tests.support.program import CANARY, Result, environment, finish, oastream, start
+from tests.support.proxies import Conversation, Line, Proxy, after, running, speak_connect, speak_socks5
+from tests.support.streams import message, prompt_in, responses_body, responses_start
+from tests.support.wire import (
     Reply,
     Server,
     drop,

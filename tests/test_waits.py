@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.program import COMMAND, FILE_OPTIONS, Environment, environment, finish, oastream, start
-from tests.servers import until
-from tests.streams import message, responses_body
-from tests.wire import serve, sse_response, stall
+from tests.support.program import COMMAND, FILE_OPTIONS, Environment, environment, finish, oastream, start
+from tests.support.servers import until
+from tests.support.streams import message, responses_body
+from tests.support.wire import serve, sse_response, stall
 
 SOON = 10.0  # seconds: only a hang takes longer
 NOWHERE = ("--base-url", "http://127.0.0.1:1/v1")

@@ -103,6 +103,6 @@ def test_the_end_of_the_reader_ends_every_wait(watch: Watch, pipe: tuple[int, in
 
 def test_ticks_come_while_nothing_else_does(watch: Watch, pipe: tuple[int, int]) -> None:
     ticks: list[float] = []
-    watch.on_tick, watch.tick = lambda: ticks.append(watch.now()), 0.05
+    watch.on_tick, watch.tick_interval = lambda: ticks.append(watch.now()), 0.05
     assert not watch.ready(pipe[0], READ, watch.now() + 0.4)
     assert len(ticks) >= 3

@@ -24,8 +24,8 @@ from pydantic import TypeAdapter
 from oastream.events.decode import Chat, Decoder
 from oastream.exits import Failure
 from oastream.input.response_fields import response_fields
-from tests import forked
-from tests.streams import (
+from tests.support import forked
+from tests.support.streams import (
     Event,
     call,
     chat_chunks,
@@ -38,7 +38,7 @@ from tests.streams import (
     responses_events,
     sse,
 )
-from tests.wire import Reply, http_response, serve, sse_response
+from tests.support.wire import Reply, http_response, serve, sse_response
 
 STREAM_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 SEEDS = int(os.environ.get("WRONG_TYPES_SEEDS", "400"))

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from oastream.attempts.deadlines import ERROR_BODY_TIME, LINGER, Deadlines
-from oastream.attempts.http_error import rejection
+from oastream.attempts.http_error import http_error_verdict
 from oastream.events.decode import Chat, Decoded, Decoder, Responses, parse_document
 from oastream.events.reply import Reply
-from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.http1 import Cut
 from oastream.http.request import Request
 from oastream.options import Options
@@ -51,11 +51,11 @@ class Source(Protocol):
     def __exit__(self, *_: Any) -> None: ...
 
 
-Open = Callable[[Request, float, float], Source]
+OpenSource = Callable[[Request, float, float], Source]
 """Opens a source: the request, the deadline to connect, the deadline for the head of the reply."""
 
 
-class Figures:
+class RunStats:
     """What a run counts and times; times in seconds of the run's clock."""
 
     __slots__ = ("attempts", "first_event", "first_text", "resumes", "started")
@@ -71,7 +71,7 @@ class Figures:
 class Session(NamedTuple):
     """What every attempt of a run shares.
 
-    `more` tells whether a source can be opened again; `choices` is how many answers the request asks for;
+    `can_reopen` tells whether a source can be opened again; `choices` is how many answers the request asks for;
     `keep_text` whether the answer's text is needed after it was printed; `asked` are the fields of a response that
     repeat the request, for an API whose own chunks do not; `offered` are the names of its tools, None when they are not
     known.
@@ -80,11 +80,11 @@ class Session(NamedTuple):
     options: Options
     output: Output
     messages: Messages
-    figures: Figures
+    stats: RunStats
     deadlines: Deadlines
-    open: Open
+    open: OpenSource
     watch: Watch
-    more: Callable[[], bool]
+    can_reopen: Callable[[], bool]
     choices: int = 1
     keep_text: bool = False
     asked: dict[str, Any] | None = None
@@ -133,7 +133,7 @@ class Attempt:
             verdict = self._deadline_verdict() if not self._must_leave else self._leave_queued()
         secrets = self._session.messages.secrets  # servers repeat the key that they reject
         code, request_id = (text and redacted(text, secrets) for text in (verdict.code, self._request_id))
-        return verdict._replace(why=redacted(verdict.why, secrets), code=code, request_id=request_id)
+        return verdict._replace(detail=redacted(verdict.detail, secrets), code=code, request_id=request_id)
 
     # Streaming ---------------------------------------------------------------------------------------------------
 
@@ -242,22 +242,22 @@ class Attempt:
 
     def _deliver(self, decoded: Iterable[Decoded]) -> None:
         """Events to the reply and the sink; what they bring is written before anything else is read."""
-        figures, now = self._session.figures, self._session.deadlines.now
+        stats, now = self._session.stats, self._session.deadlines.now
         job, reply, sink, attentive = self._job, self._reply, self._sink, self._watches_events
         try:
             for event, raw in decoded:
                 if job is not None and not self._accepts(job, event):
                     continue
-                if figures.first_event is None:
-                    figures.first_event = now()
+                if stats.first_event is None:
+                    stats.first_event = now()
                 try:
                     text = reply.feed(event)
                 except Failure:
                     if job is not None:
                         job.refuse()
                     raise
-                if text and figures.first_text is None:
-                    figures.first_text = now()
+                if text and stats.first_text is None:
+                    stats.first_text = now()
                     self._session.messages.begin_text()
                 sink.event(event, raw, text, reply)
                 if sink.is_full:
@@ -283,7 +283,7 @@ class Attempt:
         detaches = self._session.options.detach
         if job.is_ignored and detaches:
             why = "its answer would end with the connection, so it was not waited for"
-            raise failure(Outcome.NOT_API, "the server ignores background", why, "ask without --detach")
+            raise failure_of(Outcome.NOT_API, "the server ignores background", why, "ask without --detach")
         if job.is_ignored:
             self._session.messages.once("the server ignores background: a stream that breaks off cannot be resumed")
         return is_new
@@ -368,9 +368,9 @@ class Attempt:
             while (chunk := source.read(deadline)) is not None:
                 body += chunk
                 if len(body) > self._session.options.max_event_bytes:
-                    raise failure(Outcome.MALFORMED, "the response is too large", "over --max-event-bytes")
+                    raise failure_of(Outcome.MALFORMED, "the response is too large", "over --max-event-bytes")
         except Cut as cut:
-            raise failure(Outcome.UNREACHABLE, "no answer", str(cut)) from cut
+            raise failure_of(Outcome.UNREACHABLE, "no answer", str(cut)) from cut
         return bytes(body)
 
     # What went wrong ---------------------------------------------------------------------------------------------
@@ -382,8 +382,8 @@ class Attempt:
 
     def _truncation_failure(self, why: str) -> Failure:
         if not self._decoder.payloads and not self._resumed:
-            return failure(Outcome.UNREACHABLE, "no answer", "the reply ended before its first event")
-        return failure(Outcome.INTERRUPTED, "the answer broke off", why, self._decoder.hint)
+            return failure_of(Outcome.UNREACHABLE, "no answer", "the reply ended before its first event")
+        return failure_of(Outcome.INTERRUPTED, "the answer broke off", why, self._decoder.hint)
 
     def _deadline_verdict(self) -> Verdict:
         """Which deadline has passed."""
@@ -410,7 +410,7 @@ class Attempt:
         except Failure as failed:
             if failed.verdict.outcome is Outcome.SIGNAL:
                 raise
-        return rejection(source.status, source.headers, bytes(body), request)
+        return http_error_verdict(source.status, source.headers, bytes(body), request)
 
 
 def _trace_request(messages: Messages, request: Request) -> None:

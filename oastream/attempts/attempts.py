@@ -98,7 +98,7 @@ class Attempts:
         return self._through(lambda attempt: attempt.stream(job.stream_request()))
 
     def _ask(self) -> Verdict:
-        self._session.figures.attempts += 1
+        self._session.stats.attempts += 1
         self.sink = self._new_sink()
         self.reply = self._new_reply()
         self._job = self._new_job() if self._in_background else None
@@ -147,11 +147,11 @@ class Attempts:
             verdict._replace(retry_after=None) if replays else verdict,
             failures=self._failures + 1,
             retries=self._options.retry,
-            asked=session.figures.attempts,
+            asked=session.stats.attempts,
             remains=Remains.NOTHING if self._job is None else self._job.remains,
             is_written=self._committed and not session.output.held,
             has_question=self._has_question,
-            can_open=session.more(),
+            can_open=session.can_reopen(),
             is_queued=self._is_queued,
             in_vain=in_vain,
             is_garbled=self._job is not None and self._job.is_garbled,
@@ -177,22 +177,22 @@ class Attempts:
         self._failures += 1
         self._report(decision, verdict, decision.delay)
         until = self._session.deadlines.now() + decision.delay
-        self._session.messages.phase(f"{verdict.what}; trying again in", until)
+        self._session.messages.phase(f"{verdict.summary}; trying again in", until)
         self._session.watch.sleep(until)
         self._session.messages.phase("waiting")
 
     def _report(self, decision: Decision, verdict: Verdict, delay: float) -> None:
-        what = verdict.what or verdict.outcome.value
+        what = verdict.summary or verdict.outcome.value
         count = f"in {delay:.1f} s ({self._failures} of {self._options.retry})"
         if decision.step.resumes:
-            self._session.figures.resumes += 1
+            self._session.stats.resumes += 1
             self._session.messages.progress(f"{what}; resuming {count}")
             self._write_record(self._resume_record(verdict, delay))
             return
         self._session.messages.progress(f"{what}; retrying {count}")
         if self._session.output.held:
             self._take_back()
-        attempt = self._session.figures.attempts
+        attempt = self._session.stats.attempts
         self._write_record({"type": "oastream:retry", "attempt": attempt, **_cause(verdict, delay)})
 
     def _take_back(self) -> None:
@@ -208,9 +208,9 @@ class Attempts:
         job = self._job
         return {
             "type": "oastream:resume",
-            "resume": self._session.figures.resumes,
+            "resume": self._session.stats.resumes,
             "response_id": job and job.id,
-            "starting_after": job.last if job is not None and job.last >= 0 else None,
+            "starting_after": job.last_number if job is not None and job.last_number >= 0 else None,
             **_cause(verdict, delay),
         }
 
@@ -245,7 +245,7 @@ class Attempts:
             return verdict._replace(hint=f"the server has no response {job.shown_id}; {why}")
         still = f"response {job.shown_id} is still running; resume it with: {job.resume_command}"
         if verdict.signal is not None:
-            self._session.watch.heed()  # or the message would not wait for a stderr that is not ready
+            self._session.watch.acknowledge_signal()  # or the message would not wait for a stderr that is not ready
             self._session.messages.line(still)
             return verdict
         may_leave = job.leave_by < math.inf  # its id is written
@@ -268,12 +268,12 @@ class Attempts:
         """Once output has begun, what keeps the rest away is the reason, not the status: 3x says there is none."""
         if not self.reply.output_began or verdict.outcome in (*BROKEN_OFF, Outcome.SIGNAL, Outcome.OUTPUT):
             return verdict
-        why = ": ".join(filter(None, (verdict.what, verdict.why)))
-        return verdict._replace(outcome=self._last_break_off, what="the answer broke off", why=why)
+        why = ": ".join(filter(None, (verdict.summary, verdict.detail)))
+        return verdict._replace(outcome=self._last_break_off, summary="the answer broke off", detail=why)
 
     def _cancel(self, job: Job) -> None:
         session = self._session
-        session.watch.heed()
+        session.watch.acknowledge_signal()
         deadline = session.deadlines.now() + CANCEL_TIME
         try:
             with session.open(job.cancel_request(), deadline, deadline) as source:

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, quote
 from oastream.attempts.retry import Remains
 from oastream.events.api_error import event_error
 from oastream.events.decode import error_verdict
-from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
 from oastream.lenient_json import dumps
 from oastream.text import one_line
@@ -45,7 +45,7 @@ class Job:
         self.id = response_id
         """None until the server has named it."""
         self.promise = Promise.UNKNOWN if response_id is None else Promise.KEPT
-        self.last = -1
+        self.last_number = -1
         """Sequence number of the last event that was passed on."""
         self.progress = 0
         """How many of its events came, and polls that found it going on: each starts the count of failures anew."""
@@ -98,16 +98,16 @@ class Job:
                 self._advance(kind)
             return True  # a ping, or an error of the server in between: it is not in the sequence
         if self.promise is Promise.UNKNOWN:
-            self.last = max(self.last, number)
+            self.last_number = max(self.last_number, number)
             return True
         if kind != "response.created" and self._repeats_first(number):
             self._has_numbers = False
         if self._has_numbers:
-            if number <= self.last:
+            if number <= self.last_number:
                 return False
-            if number > self.last + 1:
-                raise failure(Outcome.MALFORMED, "a gap in the answer", f"event {self.last + 1} is missing")
-            self.last = number
+            if number > self.last_number + 1:
+                raise failure_of(Outcome.MALFORMED, "a gap in the answer", f"event {self.last_number + 1} is missing")
+            self.last_number = number
         self._advance(kind)
         return True
 
@@ -131,11 +131,11 @@ class Job:
         """
         self._has_numbers = False
         if self._is_resumed and kind not in _TERMINAL_EVENTS:
-            raise failure(Outcome.MALFORMED, "the answer cannot be continued", "its events have no numbers")
+            raise failure_of(Outcome.MALFORMED, "the answer cannot be continued", "its events have no numbers")
 
     def _repeats_first(self, number: int) -> bool:
         """Whether the server sends 0 with every event (LiteLLM #28899)."""
-        return number == 0 and self.last == 0 and self.progress == 1
+        return number == 0 and self.last_number == 0 and self.progress == 1
 
     def _advance(self, kind: str) -> None:
         if self.id is None:
@@ -181,9 +181,9 @@ class Job:
 
     def stream_request(self) -> Request:
         """The rest of the stream."""
-        self._is_resumed = self.last >= 0
+        self._is_resumed = self.last_number >= 0
         return self._request(
-            "GET", "", f"stream=true&starting_after={self.last}" if self._is_resumed else "stream=true"
+            "GET", "", f"stream=true&starting_after={self.last_number}" if self._is_resumed else "stream=true"
         )
 
     def poll_request(self) -> Request:

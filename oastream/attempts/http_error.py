@@ -21,7 +21,7 @@ from oastream.redaction import credentials_in
 from oastream.text import one_line
 
 
-def rejection(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Verdict:
+def http_error_verdict(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Verdict:
     """The verdict of a reply to `request` with an HTTP status that is not 2xx."""
     error = error_in_body(body, status)
     if 300 <= status < 400:
@@ -29,7 +29,7 @@ def rejection(status: int, headers: Mapping[str, str], body: bytes, request: Req
     verdict = error_verdict(error or ApiError(f"HTTP {status}"), status)
     if status == 407:
         hint = "its URL needs them, or others than it has: http://USER:PASSWORD@HOST:PORT"
-        verdict = verdict._replace(what="the proxy wants credentials", hint=hint)
+        verdict = verdict._replace(summary="the proxy wants credentials", hint=hint)
     if verdict.outcome is Outcome.NOT_FOUND:
         verdict = verdict._replace(hint=_not_found_hint(error, request))
     if verdict.outcome is Outcome.AUTH:

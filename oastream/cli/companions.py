@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from oastream.exits import Outcome, failure
+from oastream.exits import Outcome, failure_of
 
 PLACES = {
     "man": "man/{}.1",
@@ -32,5 +32,5 @@ def companion(program: str, kind: str) -> str:
             continue
         except OSError as error:
             why = (error.strerror or str(error)).lower()
-            raise failure(Outcome.CONFIG, f"cannot read {os.path.join(folder, path)}", why) from error
-    raise failure(Outcome.CONFIG, f"no {path} here", "oastream was installed without man pages and completions")
+            raise failure_of(Outcome.CONFIG, f"cannot read {os.path.join(folder, path)}", why) from error
+    raise failure_of(Outcome.CONFIG, f"no {path} here", "oastream was installed without man pages and completions")

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.redaction import SHORTEST, is_secret, redacted, secrets_in, shown_text
 from oastream.text import one_line
 
@@ -73,7 +73,7 @@ def read_layers(path: str, profile: str | None, settings: Mapping[str, Setting])
 
 def bad(what: str, why: object = "", hint: str = "") -> Failure:
     """A configuration that cannot be used."""
-    return failure(Outcome.CONFIG, what, why, hint)
+    return failure_of(Outcome.CONFIG, what, why, hint)
 
 
 # The file --------------------------------------------------------------------------------------------------------

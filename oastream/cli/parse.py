@@ -17,7 +17,7 @@ import click
 from oastream import __version__
 from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
 from oastream.cli.clashes import names_stdin, settle, weaker
-from oastream.exits import TABLE, Failure, Outcome, failure
+from oastream.exits import TABLE, Failure, Outcome, failure_of
 from oastream.options import Options
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class BaseUrl(click.ParamType[str]):
         except Failure as error:
             from oastream.redaction import shown_text
 
-            self.fail(f"{shown_text(value)!r}: {error.verdict.why}", param, ctx)
+            self.fail(f"{shown_text(value)!r}: {error.verdict.detail}", param, ctx)
         return str(value)
 
     def _check_plan(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
@@ -260,7 +260,7 @@ class Option(click.Option):
                 raise
             what = f"bad {self.name.replace('_', '-')} from {' '.join(origin)}"
             why = f"it must be 1 or 0, not {value!r}" if self.is_flag else _said(error.message)
-            _misconfigured(ctx, failure(Outcome.CONFIG, what, why))
+            _misconfigured(ctx, failure_of(Outcome.CONFIG, what, why))
             if ctx.default_map is not None:
                 ctx.default_map.pop(self.name, None)
             return super().process_value(ctx, self.get_default(ctx))
@@ -647,9 +647,9 @@ def parse(words: list[str]) -> Options:
                 _check_words(context, options, words)
             return options
     except click.NoSuchOption as error:
-        raise failure(Outcome.USAGE, "bad usage", _no_such_option(error.option_name), DASH_HINT) from error
+        raise failure_of(Outcome.USAGE, "bad usage", _no_such_option(error.option_name), DASH_HINT) from error
     except click.UsageError as error:
-        raise failure(Outcome.USAGE, "bad usage", _one_line(error), "try 'oastream --help'") from error
+        raise failure_of(Outcome.USAGE, "bad usage", _one_line(error), "try 'oastream --help'") from error
 
 
 def _no_such_option(name: str) -> str:
@@ -677,7 +677,7 @@ def _check_words(context: click.Context, options: Options, words: Sequence[str])
     for word in options.prompt[: len(options.prompt) - meant]:
         if os.path.exists(word) and not os.path.isdir(word):
             short = "-f" if option == "file" else "-a"
-            raise failure(
+            raise failure_of(
                 Outcome.USAGE,
                 "bad usage",
                 f"{word} is a file, and stands among the words of the prompt; each file needs a {short} of its own",
@@ -760,7 +760,7 @@ def _options(context: click.Context) -> Options:
     given = _given(context, params)
     complaint = settle(params, given, _DEFAULTS)
     if complaint is not None:
-        raise failure(Outcome.USAGE, "bad usage", complaint)
+        raise failure_of(Outcome.USAGE, "bad usage", complaint)
     if given.get("no_stdin", ON_COMMAND_LINE) != ON_COMMAND_LINE and names_stdin(params, given):
         params["no_stdin"] = False
     if params["provider"] is not None and origin_of(context, "base_url") in (DEFAULT, OPENAI_BASE_URL):
@@ -829,7 +829,7 @@ def _checked(options: Options) -> Options:
     """What no single option can tell, and `clashes` does not know."""
     if len(options.attach_type) > 1 and len(options.attach_type) != len(options.attach):
         what = f"got {len(options.attach_type)} --attach-type for {len(options.attach)} --attach"
-        raise failure(Outcome.USAGE, "bad usage", what)
+        raise failure_of(Outcome.USAGE, "bad usage", what)
     return options
 
 

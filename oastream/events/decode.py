@@ -12,7 +12,7 @@ from typing import Any
 from oastream.events import sse
 from oastream.events.api_error import ApiError, event_error, read_error
 from oastream.events.chat import Translator
-from oastream.exits import TRANSIENT, Failure, Outcome, Verdict, failure
+from oastream.exits import TRANSIENT, Failure, Outcome, Verdict, failure_of
 from oastream.lenient_json import parse_json
 from oastream.text import one_line
 
@@ -69,11 +69,11 @@ def parse_document(data: bytes, name: str) -> Any:
 
 
 def _web_page(data: bytes) -> Failure:
-    return failure(Outcome.NOT_API, "the server sent a web page", page_title(data), "is the base URL right?")
+    return failure_of(Outcome.NOT_API, "the server sent a web page", page_title(data), "is the base URL right?")
 
 
 def _malformed(what: str, data: bytes) -> Failure:
-    return failure(Outcome.MALFORMED, what, one_line(data.decode("utf-8", "replace"), 80))
+    return failure_of(Outcome.MALFORMED, what, one_line(data.decode("utf-8", "replace"), 80))
 
 
 class Decoder:
@@ -137,7 +137,7 @@ class Decoder:
                 yield from self._dialect.feed(kind, data)
         if self._opening and not self.payloads and not torn and not is_event_stream(self._opening):
             words = one_line(self._opening.decode("utf-8", "replace"), 80)
-            raise failure(Outcome.NOT_API, "the server sent neither events nor JSON", words)
+            raise failure_of(Outcome.NOT_API, "the server sent neither events nor JSON", words)
         yield from self._dialect.close()
 
     def _hold_until_known(self, chunk: bytes) -> bytes:
@@ -163,7 +163,7 @@ class Decoder:
         return begun
 
     def _too_large(self) -> Failure:
-        return failure(Outcome.MALFORMED, "an event is too large", f"over --max-event-bytes {self._limit}")
+        return failure_of(Outcome.MALFORMED, "an event is too large", f"over --max-event-bytes {self._limit}")
 
     def _whole_document(self, document: bytes, torn: bool) -> Iterator[Decoded]:
         """A body that is no event stream: a JSON answer or error, a page, or events behind a stray line."""
@@ -199,12 +199,12 @@ class Decoder:
             if status in ("queued", "in_progress"):
                 self.is_unfinished = True
                 yield {"type": f"response.{status}", "response": value}, None
-                raise failure(Outcome.INTERRUPTED, "the answer is not complete", f"the server calls it {status}")
+                raise failure_of(Outcome.INTERRUPTED, "the answer is not complete", f"the server calls it {status}")
             kind = status if status in ("incomplete", "failed") else "completed"
             yield {"type": f"response.{kind}", "response": value}, None
         else:
             shown = one_line(document[:_SHOWN].decode("utf-8", "replace"), 80)
-            raise failure(Outcome.NOT_API, "the server sent JSON that is not an answer", shown)
+            raise failure_of(Outcome.NOT_API, "the server sent JSON that is not an answer", shown)
 
 
 def error_verdict(error: ApiError, http_status: int | None = None, after_output: bool = False) -> Verdict:
@@ -378,7 +378,7 @@ class Chat:
         try:
             return _own(self._translator.feed(chunk))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise failure(Outcome.MALFORMED, "a chunk has a field of the wrong type", error) from error
+            raise failure_of(Outcome.MALFORMED, "a chunk has a field of the wrong type", error) from error
 
 
 def _own(events: list[dict[str, Any]]) -> Sequence[Decoded]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable
 from itertools import islice
 from typing import Any
 
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.lenient_json import dumps, parse_exactly
 from oastream.text import Gathered, Joiner, whole
 
@@ -92,7 +92,7 @@ class StreamedText:
             self._kept = None if self._kept is None else Gathered(data.decode())
             return ""
         if rest is None:
-            raise failure(Outcome.MALFORMED, "the answer contradicts itself", "a final text differs from its deltas")
+            raise failure_of(Outcome.MALFORMED, "the answer contradicts itself", "a final text differs from its deltas")
         text = rest.decode()
         self._new.append(text)
         return left + text
@@ -281,7 +281,7 @@ class Item:
 
 
 def differs_from_printed() -> Failure:
-    return failure(Outcome.MALFORMED, "the answer contradicts itself", "a call differs from the printed one")
+    return failure_of(Outcome.MALFORMED, "the answer contradicts itself", "a call differs from the printed one")
 
 
 def _given(kind: str, fields: Event) -> str:

@@ -28,7 +28,7 @@ from oastream.events.items import (
     streamed_items,
     text_parts,
 )
-from oastream.exits import Failure, Outcome, Verdict, failure
+from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.text import one_line
 
 _OUTPUTS = {
@@ -109,7 +109,7 @@ class Reply:
         try:
             return take(self, event) or ""
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise failure(Outcome.MALFORMED, "an event has a field of the wrong type", event["type"]) from error
+            raise failure_of(Outcome.MALFORMED, "an event has a field of the wrong type", event["type"]) from error
 
     # The response as a whole -------------------------------------------------------------------------------------
 
@@ -400,10 +400,10 @@ class Reply:
         name = one_line(nonempty_str(item.fields.get("name")) or item.kind, 80)
         ending = self._ending_outcome()
         if ending is Outcome.LENGTH or self._used_all_tokens():
-            return failure(Outcome.LENGTH, "cut at the maximum number of tokens", f"within a call of {name}")
+            return failure_of(Outcome.LENGTH, "cut at the maximum number of tokens", f"within a call of {name}")
         if ending is Outcome.CONTENT_FILTER:
-            return failure(ending, "cut by the content filter", f"within a call of {name}")
-        return failure(Outcome.MALFORMED, f"the call of {name} is broken", why)
+            return failure_of(ending, "cut by the content filter", f"within a call of {name}")
+        return failure_of(Outcome.MALFORMED, f"the call of {name} is broken", why)
 
     # The whole ---------------------------------------------------------------------------------------------------
 
@@ -557,5 +557,7 @@ def _names(items: list[Item]) -> str:
 def _out_of_place(piece: str) -> str:
     """What a text still lacked when another one had been printed after it: it cannot be put in any more."""
     if piece.strip():
-        raise failure(Outcome.MALFORMED, "the answer contradicts itself", "a text goes on behind which another stands")
+        raise failure_of(
+            Outcome.MALFORMED, "the answer contradicts itself", "a text goes on behind which another stands"
+        )
     return ""

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import orjson
 
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.request import (
     PATHS,
     Headers,
@@ -87,7 +87,7 @@ class Cloud:
         self._messages.secrets = made.secrets
         for name, value in made.headers:
             if not is_header_value(value):
-                raise failure(Outcome.CONFIG, f"bad {name}", "it has characters that a header cannot carry")
+                raise failure_of(Outcome.CONFIG, f"bad {name}", "it has characters that a header cannot carry")
         if not self._options.dry_run:
             check_key(self._options, made.url, credentials_in(made.headers, made.url))
         return made
@@ -250,14 +250,14 @@ def _translated(error: BaseException, provider: str) -> BaseException:
     if any(isinstance(link, ImportError) for link in chain):
         package, instead = EXTRAS[provider]
         what = f"--provider {provider} needs packages that are not installed"
-        return failure(Outcome.CONFIG, what, package, f"{_installer()} '{package}', or {instead}")
+        return failure_of(Outcome.CONFIG, what, package, f"{_installer()} '{package}', or {instead}")
     foreign = type(error).__module__.partition(".")[0] in _SIGN_IN_LIBRARIES
     if not foreign and not isinstance(error, ValueError):
         return error
     names = [cls.__name__ for link in chain for cls in type(link).__mro__]
     outcome = next((_NAMED[name] for name in names if name in _NAMED), Outcome.CONFIG)
     why = ": ".join(dict.fromkeys(one_line(str(link), 300).rstrip(".") for link in chain[:2] if str(link)))
-    return failure(outcome, f"cannot sign in to {provider}", why or type(error).__name__)
+    return failure_of(outcome, f"cannot sign in to {provider}", why or type(error).__name__)
 
 
 def _installer() -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult
 
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import origin, port_of, public_host
 from oastream.http.dial import addresses_of, dial, seconds_left
 from oastream.http.request import is_loopback
@@ -170,23 +170,23 @@ def translated(error: BaseException, where: str) -> BaseException:
         return error
     what = f"cannot reach {where}"
     if isinstance(error, UnicodeError):
-        return failure(Outcome.UNREACHABLE, what, "its name is not a host name")
+        return failure_of(Outcome.UNREACHABLE, what, "its name is not a host name")
     if isinstance(error, TimeoutError) and error.errno is None:  # else the kernel's ETIMEDOUT: no deadline of ours
-        return failure(Outcome.TIMEOUT, what, "no connection within --connect-timeout")
+        return failure_of(Outcome.TIMEOUT, what, "no connection within --connect-timeout")
     if isinstance(error, socket.gaierror):
-        return failure(Outcome.UNREACHABLE, what, f"DNS: {(error.strerror or 'no such host').lower()}")
+        return failure_of(Outcome.UNREACHABLE, what, f"DNS: {(error.strerror or 'no such host').lower()}")
     if type(error).__module__ == "ssl":
         return _tls(error, where)
     code = error.errno or 0
     why = _WORDS.get(code) or (os.strerror(code) if code else str(error)).lower()
-    return failure(Outcome.UNREACHABLE, what, why)
+    return failure_of(Outcome.UNREACHABLE, what, why)
 
 
 def _tls(error: OSError, where: str) -> Failure:
     why = getattr(error, "verify_message", None)
     if why:
         hint = "SSL_CERT_FILE names a file of certificates to trust"
-        return failure(Outcome.TLS, f"the certificate of {where} is not trusted", why, hint)
+        return failure_of(Outcome.TLS, f"the certificate of {where} is not trusted", why, hint)
     reason = getattr(error, "reason", None) or "the connection was closed"
     hint = "is it plain http?" if reason == "WRONG_VERSION_NUMBER" else ""
-    return failure(Outcome.TLS, f"no TLS with {where}", str(reason).replace("_", " ").lower(), hint)
+    return failure_of(Outcome.TLS, f"no TLS with {where}", str(reason).replace("_", " ").lower(), hint)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.options import Options
 from oastream.reading import TooLarge, read_file
 from oastream.watch import Watch
@@ -56,9 +56,9 @@ def _text(data: bytes) -> str:
 def _usable(key: str, source: str) -> str:
     """A key that a header can carry."""
     if not key:
-        raise failure(Outcome.CONFIG, "no API key", f"{source} is empty")
+        raise failure_of(Outcome.CONFIG, "no API key", f"{source} is empty")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise failure(Outcome.CONFIG, "bad API key", f"{source} has characters that a key cannot have")
+        raise failure_of(Outcome.CONFIG, "bad API key", f"{source} has characters that a key cannot have")
     return key
 
 
@@ -77,9 +77,9 @@ def _ask_command(command: str, watch: Watch, deadline: float) -> bytes:
     except (OSError, ValueError, TooLarge) as error:
         raise _unreadable("the output of api-key-cmd", error) from error
     if done.status < 0:
-        raise failure(Outcome.CONFIG, "no API key", f"api-key-cmd was killed by signal {-done.status}")
+        raise failure_of(Outcome.CONFIG, "no API key", f"api-key-cmd was killed by signal {-done.status}")
     if done.status > 0:
-        raise failure(Outcome.CONFIG, "no API key", f"api-key-cmd ended with status {done.status}")
+        raise failure_of(Outcome.CONFIG, "no API key", f"api-key-cmd ended with status {done.status}")
     return done.output
 
 
@@ -87,4 +87,4 @@ def _unreadable(what: str, error: Exception) -> Failure:
     from oastream.files import reason  # only to say what went wrong
 
     why = reason(error) if isinstance(error, OSError | ValueError) else str(error)
-    return failure(Outcome.CONFIG, f"cannot read {what}", why)
+    return failure_of(Outcome.CONFIG, f"cannot read {what}", why)

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 import httptools
 
 from oastream import __version__
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import bracketed, port_of
 from oastream.text import one_line
 
@@ -105,7 +105,7 @@ def parse_proxy(value: str, variable: str) -> Proxy:
 
 
 def _bad(variable: str, why: str, hint: str = "") -> Failure:
-    return failure(Outcome.CONFIG, "bad proxy", f"{variable} {why}", hint)
+    return failure_of(Outcome.CONFIG, "bad proxy", f"{variable} {why}", hint)
 
 
 def is_excepted(host: str, port: int, exceptions: str) -> bool:
@@ -211,14 +211,14 @@ class Connect:
         hint = "is it a socks5:// proxy?" if data[:1] in (b"\0", b"\5") else ""
         if data.startswith(b"\x15"):  # a TLS alert
             hint = "is it an https:// proxy?"
-        return failure(Outcome.CONFIG, "bad proxy", f"{self._proxy.name} does not speak HTTP", hint)
+        return failure_of(Outcome.CONFIG, "bad proxy", f"{self._proxy.name} does not speak HTTP", hint)
 
     def _wants_credentials(self) -> Failure:
         schemes = [scheme.partition(" ")[0] for scheme in self._answer.challenges]
         if schemes and not any(scheme.lower() == "basic" for scheme in schemes):
             asked = one_line(", ".join(dict.fromkeys(schemes)), 60)
             why = f"{self._answer.status}, by {asked}; oastream knows Basic alone"
-            return failure(Outcome.CONFIG, f"{self._proxy.name} wants credentials", why)
+            return failure_of(Outcome.CONFIG, f"{self._proxy.name} wants credentials", why)
         return wants_credentials(self._proxy, str(self._answer.status))
 
 
@@ -336,7 +336,7 @@ class Socks5:
         version, method = said
         if version != 5:
             hint = "is it an http:// proxy?" if said == b"HT" else ""
-            raise failure(Outcome.CONFIG, "bad proxy", f"{self._proxy.name} does not speak SOCKS5", hint)
+            raise failure_of(Outcome.CONFIG, "bad proxy", f"{self._proxy.name} does not speak SOCKS5", hint)
         if method == _NO_CREDENTIALS:
             self._ask()
         elif method == _PASSWORD and self._proxy.user is not None:
@@ -404,10 +404,10 @@ def wants_credentials(proxy: Proxy, why: str) -> Failure:
     """It wants to know who asks, and was not told, or not what it wants to hear."""
     if proxy.user is None:
         hint = f"put them in its URL: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
-        return failure(Outcome.CONFIG, f"{proxy.name} wants credentials", why, hint)
-    return failure(Outcome.CONFIG, f"{proxy.name} does not accept the credentials in its URL", why)
+        return failure_of(Outcome.CONFIG, f"{proxy.name} wants credentials", why, hint)
+    return failure_of(Outcome.CONFIG, f"{proxy.name} does not accept the credentials in its URL", why)
 
 
 def _refused(proxy: Proxy, target: str, why: str, outcome: Outcome = Outcome.UNREACHABLE) -> Failure:
     """It does not open the way; what its rules forbid they will forbid again."""
-    return failure(outcome, f"cannot reach {target} through {proxy.name}", why)
+    return failure_of(outcome, f"cannot reach {target} through {proxy.name}", why)

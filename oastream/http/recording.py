@@ -22,9 +22,9 @@ from typing import Any
 
 import orjson
 
-from oastream.attempts.attempt import Open, Source
+from oastream.attempts.attempt import OpenSource, Source
 from oastream.events.decode import is_answer
-from oastream.exits import ANSWERED, TABLE, Failure, Outcome, Verdict, failure
+from oastream.exits import ANSWERED, TABLE, Failure, Outcome, Verdict, failure_of
 from oastream.http.http1 import Cut
 from oastream.http.request import Request
 from oastream.input.prompt import Reader
@@ -56,7 +56,7 @@ class Recorder:
     def __init__(
         self,
         path: str,
-        live: Open,
+        live: OpenSource,
         secrets: Callable[[], tuple[str, ...]],
         watch: Watch,
         deadline: float = math.inf,
@@ -196,7 +196,7 @@ class Player:
         self.choices = max((a[0].get("choices", 1) for a in self._attempts if "failed" not in a[0]), default=1)
         """How many answers were asked for."""
 
-    def more(self) -> bool:
+    def can_reopen(self) -> bool:
         """Whether the recording has another attempt."""
         return bool(self._attempts)
 
@@ -265,7 +265,7 @@ def _attempts(path: str, data: bytes) -> list[list[Line]]:
     texts = data.splitlines()
     if not texts or "ms" not in _parsed(texts[0]):
         if not is_answer(data):
-            raise failure(Outcome.INPUT, f"{path} is not a recording", "nor an event stream, nor an answer as JSON")
+            raise failure_of(Outcome.INPUT, f"{path} is not a recording", "nor an event stream, nor an answer as JSON")
         return [_as_body(data)]
     if not data.endswith(b"\n") and not _parsed(texts[-1]):
         texts.pop()  # the run was killed while it wrote it
@@ -277,7 +277,7 @@ def _attempts(path: str, data: bytes) -> list[list[Line]]:
         elif attempts and _is_piece(line):
             attempts[-1].append(line)
         else:
-            raise failure(Outcome.INPUT, f"{path} is not a recording", f"line {number} does not belong in one")
+            raise failure_of(Outcome.INPUT, f"{path} is not a recording", f"line {number} does not belong in one")
     return attempts
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import bracketed, public_host
 from oastream.http.credentials import key_source
 from oastream.options import Options
@@ -72,7 +72,7 @@ def join_url(base_url: str, path: str) -> SplitResult:
 
 
 def _bad_url(base_url: str, why: str) -> Failure:
-    return failure(Outcome.USAGE, f"bad --base-url {shown_text(base_url)!r}", why)
+    return failure_of(Outcome.USAGE, f"bad --base-url {shown_text(base_url)!r}", why)
 
 
 def is_header_value(text: str) -> bool:
@@ -86,7 +86,7 @@ def account_headers(environ: Mapping[str, str]) -> dict[str, str]:
     for variable, name in _ACCOUNT_HEADERS.items():
         value = environ.get(variable, "").strip()
         if not is_header_value(value):
-            raise failure(Outcome.CONFIG, f"bad {variable}", "it has characters that a header cannot carry")
+            raise failure_of(Outcome.CONFIG, f"bad {variable}", "it has characters that a header cannot carry")
         if value:
             found[name] = value
     return found
@@ -132,11 +132,11 @@ def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) 
     if is_loopback(url.hostname or ""):
         return
     if not credentials:
-        raise failure(
+        raise failure_of(
             Outcome.CONFIG, "no API key", f"{url.hostname} needs one", "set OPENAI_API_KEY or use --api-key-file"
         )
     if url.scheme == "http" and not options.insecure_http:
-        raise failure(
+        raise failure_of(
             Outcome.CONFIG,
             "refusing to send the API key over plain http",
             f"{url.hostname} is another machine",

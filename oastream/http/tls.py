@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import Any
 
-from oastream.exits import Outcome, failure
+from oastream.exits import Outcome, failure_of
 from oastream.http.authority import public_host
 from oastream.http.dial import seconds_left
 
@@ -178,4 +178,4 @@ def _load_certificates(context: ssl.SSLContext, usual: ssl.DefaultVerifyPaths) -
             if not os.environ.get(variable):
                 continue
             why = "it holds no certificate" if isinstance(error, ssl.SSLError) else (error.strerror or "").lower()
-            raise failure(Outcome.CONFIG, f"cannot use {variable}", f"{path}: {why}") from error
+            raise failure_of(Outcome.CONFIG, f"cannot use {variable}", f"{path}: {why}") from error

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlunsplit
 
-from oastream.exits import Outcome, failure
+from oastream.exits import Outcome, failure_of
 from oastream.http.connect import Line, connect, origin, translated
 from oastream.http.http1 import Http1Response, NoReply, NotHttp, UnreadableBody
 from oastream.http.request import Request
@@ -73,7 +73,7 @@ class Response:
             try:
                 piece = message.next_piece()
             except UnreadableBody as error:
-                raise failure(Outcome.MALFORMED, "cannot read the answer", error) from error
+                raise failure_of(Outcome.MALFORMED, "cannot read the answer", error) from error
             if piece or piece is None:
                 return piece
             try:
@@ -89,9 +89,9 @@ class Response:
         try:
             self._message.feed(data) if data else self._message.feed_eof()
         except NoReply as error:
-            raise failure(Outcome.UNREACHABLE, f"no reply from {origin(self._url)}", error) from error
+            raise failure_of(Outcome.UNREACHABLE, f"no reply from {origin(self._url)}", error) from error
         except NotHttp as error:
-            raise failure(Outcome.NOT_API, f"{origin(self._url)} {error.what}", error) from error
+            raise failure_of(Outcome.NOT_API, f"{origin(self._url)} {error.what}", error) from error
 
     # The socket --------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from oastream.exits import Outcome, failure
+from oastream.exits import Outcome, failure_of
 from oastream.input.prompt import argument
 from oastream.options import Options
 
@@ -72,10 +72,12 @@ def attached_parts(options: Options, read: ReadData) -> list[Part]:
             continue
         data = read(source, MAX_ATTACHED_BYTES)
         if not data:
-            raise failure(Outcome.INPUT, f"{_shown(source)} is empty")
+            raise failure_of(Outcome.INPUT, f"{_shown(source)} is empty")
         total += len(data)
         if total > MAX_ATTACHED_BYTES:
-            raise failure(Outcome.INPUT, "the attachments are too large", f"together over {MAX_ATTACHED_BYTES} bytes")
+            raise failure_of(
+                Outcome.INPUT, "the attachments are too large", f"together over {MAX_ATTACHED_BYTES} bytes"
+            )
         parts.append(_part(source, data, given.lower(), options.api))
     return parts
 
@@ -96,9 +98,11 @@ def _linked(url: str, given: str, api: str) -> Part:
     if kind.startswith("image/"):
         return _image(url)
     if kind.startswith("audio/"):
-        raise failure(Outcome.INPUT, f"cannot attach {url}", "audio goes as a file only; download it first")
+        raise failure_of(Outcome.INPUT, f"cannot attach {url}", "audio goes as a file only; download it first")
     if api == "chat":
-        raise failure(Outcome.INPUT, f"cannot attach {url}", "--api chat takes only images as URLs; download it first")
+        raise failure_of(
+            Outcome.INPUT, f"cannot attach {url}", "--api chat takes only images as URLs; download it first"
+        )
     return {"type": "input_file", "file_url": url}
 
 
@@ -109,7 +113,7 @@ def _part(source: str, data: bytes, given: str, api: str) -> Part:
     if main == "image":
         return _image(f"data:{kind};base64,{content}")
     if main == "audio" and api == "responses":
-        raise failure(
+        raise failure_of(
             Outcome.INPUT, f"cannot attach {_shown(source)}", "the Responses API takes no audio", "--api chat does"
         )
     if main == "audio":

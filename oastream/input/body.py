@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.input.chat_messages import chat_messages
 from oastream.input.prompt import argument
 from oastream.lenient_json import dumps_exactly
@@ -34,7 +34,7 @@ def base_body(options: Options, read: ReadText) -> Body:
         return {}
     body = read_json("--body", options.body, read)
     if not isinstance(body, dict):
-        raise failure(Outcome.INPUT, "--body is not a JSON object", f"it is {_kind(body)}")
+        raise failure_of(Outcome.INPUT, "--body is not a JSON object", f"it is {_kind(body)}")
     return body
 
 
@@ -42,7 +42,7 @@ def object_in(body: Body, name: str) -> Body:
     """A field of --body that an option adds to, empty where there is none. Raises `Failure`: input."""
     value = body.get(name)
     if value is not None and not isinstance(value, dict):
-        raise failure(Outcome.INPUT, "--body cannot be used", f"its {name} is {_kind(value)}, not an object")
+        raise failure_of(Outcome.INPUT, "--body cannot be used", f"its {name} is {_kind(value)}, not an object")
     return value or {}
 
 
@@ -50,7 +50,7 @@ def list_in(body: Body, name: str) -> list[Any]:
     """The same for a field that is a list."""
     value = body.get(name)
     if value is not None and not isinstance(value, list):
-        raise failure(Outcome.INPUT, "--body cannot be used", f"its {name} is {_kind(value)}, not a list")
+        raise failure_of(Outcome.INPUT, "--body cannot be used", f"its {name} is {_kind(value)}, not a list")
     return value or []
 
 
@@ -92,7 +92,7 @@ def encoded(body: Body) -> bytes:
     try:
         return dumps_exactly(body)
     except ValueError as error:
-        raise failure(Outcome.INPUT, "the request cannot be written as JSON", error) from error
+        raise failure_of(Outcome.INPUT, "the request cannot be written as JSON", error) from error
 
 
 def read_json(option: str, value: str, read: ReadText) -> Any:
@@ -107,7 +107,7 @@ def _parsed_json(text: str | bytes, source: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise failure(Outcome.INPUT, f"{source} is not JSON", f"{error.msg}: {where}") from error
+        raise failure_of(Outcome.INPUT, f"{source} is not JSON", f"{error.msg}: {where}") from error
 
 
 def _present(**fields: Any) -> Body:
@@ -148,7 +148,7 @@ def _refuse_audio(item: Item) -> None:
     content = item.get("content")
     for part in content if isinstance(content, list) else ():
         if isinstance(part, dict) and part.get("type") == "input_audio":
-            raise failure(
+            raise failure_of(
                 Outcome.INPUT, "the conversation holds audio", "the Responses API takes none", "--api chat does"
             )
 
@@ -179,7 +179,7 @@ def tools_for(api: str, given: Any) -> list[Body]:
     if isinstance(given, dict):
         given = given["tools"] if isinstance(given.get("tools"), list) else [given]
     if not isinstance(given, list):
-        raise failure(Outcome.INPUT, "--tools is not a list of tools", f"it is {_kind(given)}")
+        raise failure_of(Outcome.INPUT, "--tools is not a list of tools", f"it is {_kind(given)}")
     return [_tool(api, entry, number) for number, entry in enumerate(given, 1)]
 
 
@@ -225,7 +225,7 @@ def _without_type(fields: Body) -> Body:
 
 
 def _no_tool(why: str) -> Failure:
-    return failure(Outcome.INPUT, "--tools has an entry that is not a tool", why)
+    return failure_of(Outcome.INPUT, "--tools has an entry that is not a tool", why)
 
 
 def _tool_choice(api: str, choice: str, tools: list[Any]) -> Any:
@@ -306,7 +306,7 @@ def _put(here: Any, step: str, inner: Any, last: bool, path: str) -> Any:
         if last or here.get(step) is None:
             here[step] = inner
         return here[step]
-    raise failure(Outcome.USAGE, "bad usage", f"--set {path}: no object or list at {step!r}")
+    raise failure_of(Outcome.USAGE, "bad usage", f"--set {path}: no object or list at {step!r}")
 
 
 def _kind(value: Any) -> str:

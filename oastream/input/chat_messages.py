@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from oastream.exits import Outcome, failure
+from oastream.exits import Outcome, failure_of
 
 Item = dict[str, Any]
 Message = dict[str, Any]
@@ -113,7 +113,7 @@ def _image(part: Item) -> Item:
 
 def _file(part: Item) -> Item:
     if part.get("file_url"):
-        raise failure(
+        raise failure_of(
             Outcome.INPUT, "the conversation holds the URL of a file", "--api chat takes only files themselves"
         )
     return {"type": "file", "file": {name: value for name, value in part.items() if name != "type"}}

@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.files import Replacement, reason
 from oastream.lenient_json import dumps, parse_exactly
 from oastream.output.destination import unwritable
@@ -72,10 +72,12 @@ class History:
                 if self._try_lock(self._fd):
                     continue
                 if not wait:
-                    raise failure(Outcome.INPUT, f"{self._name} is in use", "another run has locked it")
+                    raise failure_of(Outcome.INPUT, f"{self._name} is in use", "another run has locked it")
                 notice(f"waiting for {self._name}: another run has locked it")
                 if not _lock_in_time(self._fd, watch, deadline):
-                    raise failure(Outcome.TIMEOUT, "no answer in time", f"--max-time passed, waiting for {self._name}")
+                    raise failure_of(
+                        Outcome.TIMEOUT, "no answer in time", f"--max-time passed, waiting for {self._name}"
+                    )
             assert self._fd is not None
             self.items = parsed(self._content(self._fd), self._name)
 
@@ -159,7 +161,7 @@ class History:
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
         if status.st_size > MAX_HISTORY_BYTES:
-            raise failure(Outcome.INPUT, f"{self._name} is too large", f"over {MAX_HISTORY_BYTES} bytes")
+            raise failure_of(Outcome.INPUT, f"{self._name} is too large", f"over {MAX_HISTORY_BYTES} bytes")
         with open(fd, "rb", closefd=False) as file:
             file.seek(0)
             return file.read()
@@ -192,7 +194,7 @@ class History:
 
 
 def _unusable(name: str, error: OSError | ValueError) -> Failure:
-    return failure(Outcome.INPUT, f"cannot use {name} as a history", reason(error))
+    return failure_of(Outcome.INPUT, f"cannot use {name} as a history", reason(error))
 
 
 def _lock_in_time(fd: int, watch: Watch, deadline: float) -> bool:
@@ -226,10 +228,10 @@ def _item(line: bytes, name: str, number: int) -> Item:
         item = _parsed_line(line)
     except orjson.JSONDecodeError as error:
         why = f"line {number}, column {error.colno}: {error.msg}"
-        raise failure(Outcome.INPUT, f"{name} is not JSON Lines", why) from error
+        raise failure_of(Outcome.INPUT, f"{name} is not JSON Lines", why) from error
     if isinstance(item, dict) and _is_item(item):
         return item
-    raise failure(Outcome.INPUT, f"{name} has a line that is not an input item", f"line {number}")
+    raise failure_of(Outcome.INPUT, f"{name} has a line that is not an input item", f"line {number}")
 
 
 def _parsed_line(line: bytes) -> Any:
@@ -281,7 +283,7 @@ def output_items(outputs: Iterable[tuple[str, str]], earlier: Iterable[Item], na
         kind = "function_call" if name is None else waiting.pop(call_id, None)
         if kind is None:
             why = f"the calls that wait are {', '.join(waiting)}" if waiting else "no call waits for an output"
-            raise failure(Outcome.INPUT, f"{name} has no call {call_id!r} that waits", one_line(why))
+            raise failure_of(Outcome.INPUT, f"{name} has no call {call_id!r} that waits", one_line(why))
         items.append({"type": _CALLS[kind], "call_id": call_id, "output": text})
     return items
 

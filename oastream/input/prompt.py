@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.options import Options
 from oastream.reading import TooLarge, read_all, read_file
 from oastream.watch import READ, Watch
@@ -88,7 +88,7 @@ def _as_input_error(name: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from error
     except TooLarge as error:
-        raise failure(Outcome.INPUT, f"{name} is too large", error) from error
+        raise failure_of(Outcome.INPUT, f"{name} is too large", error) from error
 
 
 def waiting_notice(options: Options, kind: Stdin) -> str:
@@ -103,7 +103,7 @@ def waiting_notice(options: Options, kind: Stdin) -> str:
 def unreadable(name: str, error: OSError | ValueError) -> Failure:
     """An input that cannot be read at all."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return failure(Outcome.INPUT, f"cannot read {name}", why.lower())
+    return failure_of(Outcome.INPUT, f"cannot read {name}", why.lower())
 
 
 def decoded(data: bytes, encoding: str, name: str) -> str:
@@ -112,7 +112,7 @@ def decoded(data: bytes, encoding: str, name: str) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         wrong = f"byte 0x{data[error.start]:02x} at offset {error.start}"
-        raise failure(
+        raise failure_of(
             Outcome.INPUT, f"{name} is not {_shown(encoding)}", wrong, "--input-encoding names another encoding"
         ) from error
 
@@ -149,7 +149,7 @@ def read_prompt(options: Options, kind: Stdin, reader: Reader, required: bool = 
         return prompt
     if not required and not _given(options):
         return None
-    raise failure(Outcome.INPUT, "the prompt is empty", _emptiness(options, kind))
+    raise failure_of(Outcome.INPUT, "the prompt is empty", _emptiness(options, kind))
 
 
 def _given(options: Options) -> bool:
@@ -174,15 +174,17 @@ def _has_input(kind: Stdin) -> bool:
 
 def _check_usage(options: Options, kind: Stdin, named: int, required: bool) -> None:
     if named > 1:
-        raise failure(Outcome.USAGE, "bad usage", "stdin can be used only once")
+        raise failure_of(Outcome.USAGE, "bad usage", "stdin can be used only once")
     if named and options.no_stdin:
-        raise failure(Outcome.USAGE, "bad usage", "-n conflicts with -, which reads stdin")
+        raise failure_of(Outcome.USAGE, "bad usage", "-n conflicts with -, which reads stdin")
     if _given(options) or not required:
         return
     if options.no_stdin:
-        raise failure(Outcome.USAGE, "no prompt", "-n does not read stdin, and there are no words")
+        raise failure_of(Outcome.USAGE, "no prompt", "-n does not read stdin, and there are no words")
     if kind is Stdin.TERMINAL:
-        raise failure(Outcome.USAGE, "no prompt", "try 'oastream WORDS', 'echo WORDS | oastream' or 'oastream --help'")
+        raise failure_of(
+            Outcome.USAGE, "no prompt", "try 'oastream WORDS', 'echo WORDS | oastream' or 'oastream --help'"
+        )
 
 
 def _joined(blocks: list[str]) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from oastream.exits import Outcome, Verdict, failure
+from oastream.exits import Outcome, Verdict, failure_of
 from oastream.input.body import Body, ReadText, object_in, read_json
 from oastream.lenient_json import dumps, parse_json
 from oastream.text import one_line
@@ -68,7 +68,7 @@ class Schema(NamedTuple):
         count = f"{len(errors)} error{'s' if len(errors) != 1 else ''}"
         more = [f"and {len(errors) - MAX_ERRORS} more"] if len(errors) > MAX_ERRORS else []
         details = (*errors[:MAX_ERRORS], *more)
-        return Verdict(Outcome.SCHEMA, "the answer does not fit the schema", count, hint, details=details)
+        return Verdict(Outcome.SCHEMA, "the answer does not fit the schema", count, hint, more_lines=details)
 
     def _errors(self, text: str) -> Iterator[str]:
         try:
@@ -127,7 +127,7 @@ def _shorthand(text: str) -> dict[str, Any]:
     separator = "\n" if "\n" in text else ","
     properties = dict(_property(field.strip()) for field in text.split(separator) if field.strip())
     if not properties:
-        raise failure(Outcome.INPUT, "--schema has no fields", repr(text))
+        raise failure_of(Outcome.INPUT, "--schema has no fields", repr(text))
     return {
         "type": "object",
         "properties": properties,
@@ -146,7 +146,7 @@ def _property(field: str) -> tuple[str, dict[str, str]]:
     if not name or len(types) > 1 or kind is None:
         known = ", ".join(("str", "int", "float", "bool"))
         why = f"{field!r} is not of the form NAME, NAME TYPE or NAME:TYPE with a type of {known}"
-        raise failure(Outcome.INPUT, "--schema is not a schema", why)
+        raise failure_of(Outcome.INPUT, "--schema is not a schema", why)
     return name, {"type": kind} | ({"description": description} if description else {})
 
 
@@ -156,21 +156,23 @@ def _property(field: str) -> tuple[str, dict[str, str]]:
 def _compile_schema(definition: Any) -> Any:
     """jsonschema-rs's validator. Raises `Failure` for what is no schema, or refers to something that is not in it."""
     if not isinstance(definition, dict):
-        raise failure(Outcome.INPUT, "--schema is not a schema", "it is not a JSON object")
+        raise failure_of(Outcome.INPUT, "--schema is not a schema", "it is not a JSON object")
     import jsonschema_rs  # 20 ms that only --schema pays
 
     if _is_endless(definition):
-        raise failure(Outcome.INPUT, "--schema is not a schema", "a $ref leads back to itself")
+        raise failure_of(Outcome.INPUT, "--schema is not a schema", "a $ref leads back to itself")
     try:
         return jsonschema_rs.validator_for(definition, retriever=_refuse_to_fetch)
     except jsonschema_rs.ValidationError as error:
         if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Referencing):
             why = f"{one_line(error.message, 200)} (references outside the schema are not fetched)"
-            raise failure(Outcome.INPUT, "--schema has an unresolved reference", why) from error
+            raise failure_of(Outcome.INPUT, "--schema has an unresolved reference", why) from error
         where = _json_path(error.instance_path)
-        raise failure(Outcome.INPUT, "--schema is not a schema", f"{where}: {one_line(error.message, 200)}") from error
+        raise failure_of(
+            Outcome.INPUT, "--schema is not a schema", f"{where}: {one_line(error.message, 200)}"
+        ) from error
     except ValueError as error:  # nested too deeply, or with a lone surrogate
-        raise failure(Outcome.INPUT, "--schema is not a schema", one_line(str(error), 200)) from error
+        raise failure_of(Outcome.INPUT, "--schema is not a schema", one_line(str(error), 200)) from error
 
 
 def _refuse_to_fetch(_uri: str) -> Any:

@@ -15,9 +15,9 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.reading import open_file
-from oastream.watch import Watch, signalled
+from oastream.watch import Watch, signal_failure
 from oastream.writer import Writer
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Direct:
         try:
             self._writer.write(data, deadline)
         except BrokenPipeError as error:
-            raise signalled(signal.SIGPIPE) from error
+            raise signal_failure(signal.SIGPIPE) from error
         except OSError as error:
             if isinstance(error, TimeoutError) and error.errno is None:  # the deadline's, not the system's
                 raise
@@ -215,7 +215,7 @@ def open_output(
 
 def _opened_stdout(hold: bool, stdout_open: bool, watch: Watch) -> Output:
     if not stdout_open:
-        raise failure(Outcome.OUTPUT, "cannot write to stdout", "it is closed")
+        raise failure_of(Outcome.OUTPUT, "cannot write to stdout", "it is closed")
     direct = Direct(STDOUT, "stdout", watch)
     return Held(direct) if hold else direct
 
@@ -243,7 +243,7 @@ _FOLDER_REFUSES = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 def unwritable(name: str, error: OSError | ValueError) -> Failure:
     from oastream.files import reason  # not for stdout, unless it fails
 
-    return failure(Outcome.OUTPUT, f"cannot write to {name}", reason(error))
+    return failure_of(Outcome.OUTPUT, f"cannot write to {name}", reason(error))
 
 
 def is_special(path: str) -> bool:

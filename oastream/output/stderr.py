@@ -102,8 +102,8 @@ class Messages:
         for text in () if verdict.answered else self._withheld:
             self.line(text)
         self.line(verdict.message or verdict.outcome.value)
-        for detail in verdict.details:
-            self.line(detail)
+        for line in verdict.more_lines:
+            self.line(line)
         if verdict.hint:
             self.line(f"hint: {verdict.hint}")
 

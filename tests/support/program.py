@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CANARY = "sk-CANARY-0123456789abcdefghij"
 COMMAND = [sys.executable, "-m", "oastream"]
 TIMEOUT = 30.0

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _ASK = "import sys; print(*sys.version_info[:3], sys.version_info.releaselevel)"
 
 

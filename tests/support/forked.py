@@ -1,7 +1,7 @@
 """The real program without its start-up: a process that has imported everything forks once for each run.
 
-In: what `tests.program.oastream` takes. Out: the same `Result`; each run has a process, descriptors and an environment
-of its own. For tests of hundreds of runs, where 5 ms and not 200 ms a run decide what can be tried.
+In: what `tests.support.program.oastream` takes. Out: the same `Result`; each run has a process, descriptors and an
+environment of its own. For tests of hundreds of runs, where 5 ms and not 200 ms a run decide what can be tried.
 Run as a program it is that process: it reads jobs from a socket, and knows of oastream only its `main`.
 """
 
@@ -21,7 +21,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.program import NOTHING, ROOT, TIMEOUT, Environment, Result, check_files, checked, environment
+from tests.support.program import NOTHING, ROOT, TIMEOUT, Environment, Result, check_files, checked, environment
 
 PRELOADED = ("main", "cli.parse", "pipeline", "input.prompt", "http.transport", "http.recording")
 SLOWEST_START = 30.0
@@ -34,7 +34,10 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         env = environment({"OPENAI_API_KEY": None})
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forked", str(theirs.fileno())], pass_fds=[theirs.fileno()], env=env, cwd=ROOT
+            [sys.executable, "-m", "tests.support.forked", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=env,
+            cwd=ROOT,
         )
         theirs.close()
         self._socket = ours

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tests.wire import PATIENCE, Step
+from tests.support.wire import PATIENCE, Step
 
 Conversation = Callable[["Line"], None]
 

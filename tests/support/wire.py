@@ -1,7 +1,7 @@
 """A scripted server on loopback: each connection reads one request and plays a list of steps.
 
 In: steps, or bytes to send. Out: the bytes on the wire, and a record of what the client sent and when it closed.
-It knows no API. The bytes it is given come from `tests.streams`.
+It knows no API. The bytes it is given come from `tests.support.streams`.
 """
 
 from __future__ import annotations

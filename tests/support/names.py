@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.program import ROOT
+from tests.support.program import ROOT
 
 _RESOLVER = """
 import json, socket
