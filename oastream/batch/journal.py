@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from oastream.batch.keys import id_key
 from oastream.batch.records import Answered, Layout
-from oastream.exits import Failure, Outcome, failure
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.files import Replacement, reason
 from oastream.lenient_json import parse_json
 
@@ -28,6 +28,7 @@ _READ_SIZE = 1 << 20
 _HASH_BITS = 48
 _OUTCOMES = tuple(Outcome)
 _OUTCOME_BITS = 6
+_SEEN = 1 << _HASH_BITS + _OUTCOME_BITS
 _OUTCOME_NUMBERS = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
 
 
@@ -51,7 +52,8 @@ class BrokenLine(NamedTuple):
 class Answers:
     """Which ids are answered, in 106 bytes each.
 
-    For each id an integer of 54 bits: 48 of the request's hash, 6 of the outcome's place in the table.
+    For each id an integer of 55 bits: one that says whether the input has brought the id, 48 of the request's hash, 6
+    of the outcome's place in the table.
     """
 
     def __init__(self) -> None:
@@ -62,8 +64,11 @@ class Answers:
 
     def add(self, answer: Answered) -> bool:
         """Remember an answer. False for a second one to the same id, which is not remembered."""
-        value = _packed_hash(answer.request) << _OUTCOME_BITS | _OUTCOME_NUMBERS[answer.outcome]
-        return self._values.setdefault(id_key(answer.custom_id), value) is value
+        key = id_key(answer.custom_id)
+        if key in self._values:
+            return False
+        self._values[key] = _packed_hash(answer.request) << _OUTCOME_BITS | _OUTCOME_NUMBERS[answer.outcome]
+        return True
 
     def __contains__(self, custom_id: str) -> bool:
         return id_key(custom_id) in self._values
@@ -73,9 +78,16 @@ class Answers:
         value = self._values.get(id_key(custom_id))
         if value is None:
             return Match.NOT_ANSWERED
-        if value >> _OUTCOME_BITS != _packed_hash(request):
+        if (value & ~_SEEN) >> _OUTCOME_BITS != _packed_hash(request):
             return Match.OTHER_REQUEST
         return Match.ANSWERED
+
+    def see(self, custom_id: str) -> bool:
+        """Note that the input has brought the id, which is answered. False when it had done so before."""
+        key = id_key(custom_id)
+        value = self._values[key]
+        self._values[key] = value | _SEEN
+        return not value & _SEEN
 
     def outcome(self, custom_id: str) -> Outcome | None:
         """How the answer to the id ended; None without one."""
@@ -84,11 +96,11 @@ class Answers:
 
 
 def _packed_hash(request: str) -> int:
-    """The first 48 bits of the hash. What is no hash of ours equals none that we make."""
+    """The first 48 bits of the hash. What is no hash of ours is that of no request, as far as anybody will see."""
     try:
         return int(request[: _HASH_BITS // 4], 16)
     except ValueError:
-        return 1 << _HASH_BITS
+        return 0
 
 
 class Journal:
@@ -107,6 +119,7 @@ class Journal:
 
         With `keep_broken`, broken lines go there and are taken out of the file; without it they are a `Failure`.
         """
+        self.answers = Answers()
         broken: list[BrokenLine] = []
         unfinished: BrokenLine | None = None
         for offset, line in self._lines():
@@ -118,6 +131,8 @@ class Journal:
                 raise _damaged(self.path, BrokenLine(offset, line, why))
             if why:
                 broken.append(BrokenLine(offset, line, why))
+        if broken and not self.answers:
+            raise _damaged(self.path, broken[0])  # none of it is ours: another format, or another file
         if unfinished is not None:
             self._cut(unfinished.offset)
         if broken and keep_broken is not None:
@@ -186,7 +201,6 @@ class Journal:
                 offsets.add(offset)
         if offsets:
             self._leave_out(offsets)
-            self.answers = Answers()
             self.load(layout)
         return len(offsets)
 
@@ -256,10 +270,10 @@ def _open_locked(path: str) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(fd)
-            raise failure(Outcome.JOURNAL, f"{path} is in use", "another oastream-batch writes to it") from error
+            raise failure_of(Outcome.JOURNAL, f"{path} is in use", "another oastream-batch writes to it") from error
         except OSError as error:
             os.close(fd)
-            raise failure(Outcome.JOURNAL, f"{path} cannot be locked", reason(error)) from error
+            raise failure_of(Outcome.JOURNAL, f"{path} cannot be locked", reason(error)) from error
         if _is_at(fd, path):
             return fd
         os.close(fd)  # the run that had the lock has replaced the file in the meantime
@@ -272,7 +286,7 @@ def _open(path: str) -> int:
         raise _unwritable(path, error) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise failure(
+        raise failure_of(
             Outcome.USAGE, f"-o {path} is no regular file", "it could not be gone on with", "leave -o out for stdout"
         )
     return fd
@@ -292,10 +306,10 @@ def _line_at(file: BinaryIO, offset: int) -> bytes:
 
 def _damaged(path: str, broken: BrokenLine) -> Failure:
     what = f"{path} cannot be gone on with"
-    return failure(
+    return failure_of(
         Outcome.JOURNAL, what, f"the line at byte {broken.offset}: {broken.why}", "--repair moves it to the errors file"
     )
 
 
 def _unwritable(path: str, error: OSError | ValueError) -> Failure:
-    return failure(Outcome.OUTPUT, f"{path} cannot be written", reason(error))
+    return failure_of(Outcome.OUTPUT, f"{path} cannot be written", reason(error))
