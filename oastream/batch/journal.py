@@ -121,10 +121,10 @@ class Journal:
         """
         self.answers = Answers()
         broken: list[BrokenLine] = []
-        unfinished: BrokenLine | None = None
+        last: tuple[int, bytes] | None = None
         for offset, line in self._lines():
             if not line.endswith(b"\n"):
-                unfinished = self._read_last(offset, line, layout)
+                last = offset, line
                 continue
             why = self._read_line(line, layout)
             if why and keep_broken is None:
@@ -133,8 +133,8 @@ class Journal:
                 broken.append(BrokenLine(offset, line, why))
         if broken and not self.answers:
             raise _damaged(self.path, broken[0])  # none of it is ours: another format, or another file
-        if unfinished is not None:
-            self._cut(unfinished.offset)
+        if last is not None:
+            self._mend_last(*last, layout)
         if broken and keep_broken is not None:
             for each in broken:
                 keep_broken(each)
@@ -150,8 +150,8 @@ class Journal:
             return f"it is a second answer to {answer.custom_id!r}"
         return ""
 
-    def _read_last(self, offset: int, line: bytes, layout: Layout) -> BrokenLine | None:
-        """A last line without its newline: None where only that was missing, and is there now.
+    def _mend_last(self, offset: int, line: bytes, layout: Layout) -> None:
+        """Cut off a last line without its newline, or add that where nothing else was missing.
 
         Raises `Failure` where it is not the beginning of a record, since then the file may be anything else.
         """
@@ -160,8 +160,8 @@ class Journal:
             raise _damaged(self.path, BrokenLine(offset, line, "it is no record"))
         if content == line and not self._read_line(line, layout):
             self.append(b"\n")
-            return None
-        return BrokenLine(offset, line, "it is unfinished")
+        else:
+            self._cut(offset)
 
     def append(self, line: bytes) -> None:
         """Add a line, in one write. When that fails, what was written of it is taken back, and the rest stays good."""

@@ -18,13 +18,13 @@ from oastream.exits import Outcome, failure_of
 
 
 class Shard(NamedTuple):
-    """One of `count` parts of the input, by the hash of the ids. `number` counts from 0."""
+    """One of `total` parts of the input, by the hash of the ids. `number` counts from 0."""
 
     number: int
-    count: int
+    total: int
 
     def has(self, custom_id: str) -> bool:
-        return shard_number(custom_id) % self.count == self.number
+        return shard_number(custom_id) % self.total == self.number
 
 
 class Standing(enum.Enum):
