@@ -12,8 +12,9 @@ Data goes one way, and the folders are its stages, in this order:
 
 `main.py` is the process, `pipeline.py` the way of one run, on one page, `list_models.py` the other thing that a run can
 be. Every room may stand on the modules beside them: how a run ends (`exits`), what was asked for (`options`), every
-wait (`watch`, `threads`, `reading`, `commands`, `writer`), files that are replaced whole (`files`), what must not be
-shown (`redaction`), text and JSON as servers write them (`text`, `lenient_json`), and what loads late (`lazy_imports`).
+wait (`watch`, `threads`, `reading`, `commands`, `writer`), files that are replaced whole (`files`), why the system
+refuses (`system_errors`), what must not be shown (`redaction`) and how the rest is shown (`display`), text and JSON as
+servers write them (`surrogates`, `lenient_json`), and what loads late (`lazy_imports`).
 
 Decisions, and what was measured (2026-11, two cores, Python 3.11; ratios of one run):
 

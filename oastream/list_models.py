@@ -10,14 +10,17 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from oastream.attempts.attempt import Session
-from oastream.attempts.attempts import Attempts
+from oastream.attempts.answer_settings import AnswerSettings
+from oastream.attempts.attempt import AttemptContext
+from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettings
+from oastream.attempts.delivery import Delivery
+from oastream.attempts.poll import FetchAttempt
+from oastream.display import one_line
 from oastream.events.decode import parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
-from oastream.output.formats import Sink
-from oastream.text import one_line, visible
+from oastream.output.formats import Format
 
 REMEMBERED = 1000
 """Ids kept for completion; OpenRouter has 400."""
@@ -25,7 +28,7 @@ REMEMBERED = 1000
 Model = dict[str, Any]
 
 
-class ModelList(Sink):
+class ModelList(Format):
     """A list of models in one of the formats. It is no answer: no end record follows it."""
 
     def __init__(self, sanitized: bool, format: str) -> None:
@@ -36,34 +39,42 @@ class ModelList(Sink):
 
     def complete(self, reply: Reply) -> None:
         if self._format == "json":
-            self._line(self.document)
+            self._add_value(self.document)
         elif self._format == "ndjson":
             for model in self.models:
-                self._line(model)
+                self._add_value(model)
         else:
             for name in ids(self.models):
-                self._pending.append((visible(name) if self._sanitized else name).encode() + b"\n")
+                self._pending.append(self._encode(name) + b"\n")
 
 
-class Listing(Attempts):
-    """Gets the list, in as many attempts as it takes, and remembers it."""
+class FetchModels(Attempts):
+    """Gets the list, in as many attempts as it takes, and remembers it in the file `cache`, if there is one."""
 
     def __init__(
-        self, session: Session, request: Request, new_sink: Callable[[], Sink], environ: Mapping[str, str]
+        self,
+        request: Request,
+        context: AttemptContext,
+        settings: AnswerSettings,
+        retry: RetrySettings,
+        delivery: Delivery,
+        new_format: Callable[[], Format],
+        cache: str | None,
     ) -> None:
-        super().__init__(session, request, new_sink)
-        self._environ = environ
+        super().__init__(request, context, settings, retry, BackgroundSettings(), delivery, new_format)
+        self._cache = cache
 
-    def _ask(self) -> Verdict:
-        self._session.stats.attempts += 1
-        return self._through(lambda attempt: attempt.fetch(self._request, self._take))
+    def ask(self) -> Verdict:
+        self.delivery.stats.attempts += 1
+        return FetchAttempt(self._context, self._request, self._take).run()
 
     def _take(self, body: bytes) -> Verdict:
-        assert isinstance(self.sink, ModelList)
-        self.sink.document = parse_document(body, "the list of models")
-        self.sink.models = _models(self.sink.document)
-        if not self._options.base_url.startswith("mock:"):  # it ends with the run
-            remember(self._environ, ids(self.sink.models))
+        output_format = self.delivery.format
+        assert isinstance(output_format, ModelList)
+        output_format.document = parse_document(body, "the list of models")
+        output_format.models = _models(output_format.document)
+        if self._cache is not None:
+            remember(self._cache, ids(output_format.models))
         return Verdict(Outcome.STOP)
 
 
@@ -101,11 +112,8 @@ def cache_file(environ: Mapping[str, str]) -> str | None:
     return os.path.join(cache, "oastream", "models")
 
 
-def remember(environ: Mapping[str, str], names: list[str]) -> None:
+def remember(path: str, names: list[str]) -> None:
     """Keep the ids, before those of other servers. A cache that cannot be written is no error."""
-    path = cache_file(environ)
-    if path is None:
-        return
     beside = f"{path}.{os.urandom(4).hex()}"
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(path), exist_ok=True)

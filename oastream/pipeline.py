@@ -11,26 +11,29 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from oastream.attempts.attempt import OpenSource, RunStats, Session, Source
-from oastream.attempts.attempts import Attempts
+from oastream.attempts.answer_settings import AnswerSettings
+from oastream.attempts.attempt import AttemptContext
+from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettings
 from oastream.attempts.deadlines import Deadlines
+from oastream.attempts.delivery import Delivery, RunStats
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of, internal_error
-from oastream.http.credentials import find_key, named_key
+from oastream.http.credentials import find_key, read_key
 from oastream.http.request import Request, build_request
 from oastream.input.body import Body, encoded, offered_tools
-from oastream.input.prompt import Stdin
+from oastream.input.prompt import StdinKind
 from oastream.input.question import Question
 from oastream.lenient_json import dumps
 from oastream.options import Options
 from oastream.output.destination import Held, Output, is_special, open_output
-from oastream.output.formats import SINKS, EagerTools, ResponseId, Sink, SseEvents, end_record
-from oastream.output.status_line import TICK, StatusLine, wanted
-from oastream.output.stderr import STDERR, Messages
-from oastream.redaction import REDACTED, shown_body
+from oastream.output.formats import FORMATS, EagerToolsFormat, Format, ResponseIdFormat, SseEventsFormat, end_record
+from oastream.output.status_line import TICK, StatusLine, is_wanted
+from oastream.output.stderr import STDERR, Reasoning, Reporter, Stderr, Trace
+from oastream.redaction import REDACTED, mask_body
 from oastream.watch import Watch, signal_failure
 
 if TYPE_CHECKING:
     from oastream.http.cloud import Cloud
+    from oastream.http.source import OpenSource, Source
 
 FINAL_WRITE_TIMEOUT = 1.0
 """Seconds that the end record, or the message, may take when a signal or --max-time ends the run and nobody reads."""
@@ -45,31 +48,34 @@ class Run:
         self,
         options: Options,
         environ: Mapping[str, str],
-        stdin: Stdin,
+        stdin: StdinKind,
         stdout_open: bool,
         watch: Watch,
-        messages: Messages,
+        stderr: Stderr,
     ) -> None:
         self._options = options
         self._environ = environ
         self._stdin = stdin
         self._stdout_open = stdout_open
-        self._messages = messages
+        self._stderr = stderr
+        self._reporter = Reporter(stderr, options.verbose)
+        self._reasoning = Reasoning(stderr)
+        self._status_line = StatusLine(watch.now, stderr)
         self._watch = watch
         self._stats = RunStats(watch.now())
         self._deadline = self._stats.started + options.max_time if options.max_time else math.inf
         self._last_words_end = math.inf
         self._output: Output | None = None
-        self._attempts: Attempts | None = None
+        self._delivery: Delivery | None = None
         self._cloud: Cloud | None = None
         self._choices = 1
         """How many answers the request asks for, or the recorded one did."""
-        self._question = Question(options, watch, messages)
+        self._question = Question(options, watch, self._reporter)
 
     def run(self) -> Verdict:
         """Everything, from the prompt to the last byte of the answer."""
         self._watch.catch_signals()
-        self._messages.deadline = self._deadline
+        self._stderr.deadline = self._deadline
         try:
             verdict = self._answer()
         except Failure as failed:
@@ -85,7 +91,7 @@ class Run:
         check_files(self._options)
         self._output = self._open_output()
         if self._output.shares(STDERR):
-            self._messages.answer = self._output
+            self._stderr.answer = self._output
         if self._options.misconfigured is not None:
             raise Failure(self._options.misconfigured)
         body = self._body()
@@ -95,15 +101,14 @@ class Run:
             if self._options.dry_run:
                 return self._show(request, body)
             self._show_waits()
-            self._attempts = self._new_attempts(request, body, open_source, can_reopen)
-            return self._attempts.run()
+            return self._new_attempts(request, body, open_source, can_reopen).run()
 
     def _show_waits(self) -> None:
         """From here on the terminal is ours: until now stdin and the command that tells the key may have used it."""
         options = self._options
-        if wanted(self._environ, options.quiet, options.verbose):
-            self._messages.status = StatusLine(self._watch.now, self._messages.offer)
-            self._watch.on_tick, self._watch.tick_interval = self._messages.tick, TICK
+        if is_wanted(self._environ, options.quiet, options.verbose):
+            self._status_line.start()
+            self._watch.on_tick, self._watch.tick_interval = self._status_line.tick, TICK
 
     # The parts ---------------------------------------------------------------------------------------------------
 
@@ -125,16 +130,16 @@ class Run:
         if options.replay is None and (options.record is None or options.dry_run):
             yield self._live, lambda: True
             return
-        from oastream.http.recording import Player, Recorder
+        from oastream.http.recording import Recorder, Replay
 
         if options.replay is not None:
-            player = Player(options.replay, options.realtime, self._watch, self._deadline)
+            player = Replay(options.replay, options.realtime, self._watch, self._deadline)
             self._choices = player.choices
             yield player.open, player.can_reopen
             return
         assert options.record is not None
         recorder = Recorder(
-            options.record, self._live, lambda: self._messages.secrets, self._watch, self._deadline, self._choices
+            options.record, self._live, lambda: self._stderr.secrets.texts, self._watch, self._deadline, self._choices
         )
         with recorder:
             yield recorder.open, lambda: True
@@ -145,11 +150,11 @@ class Run:
             from oastream.http.cloud import Cloud
 
             key = self._cloud_key()
-            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._messages, key)
+            cloud = self._cloud = Cloud(options, self._environ, base_url, self._watch, self._stderr.secrets, key)
             request = cloud.request(body)
             return cloud.signed(request, math.inf) if options.dry_run else request
         request = build_request(options, self._environ, base_url, body, self._key(base_url))
-        self._messages.secrets = request.secrets
+        self._stderr.secrets.texts = request.secrets
         return request
 
     def _key(self, base_url: str) -> str | None:
@@ -157,14 +162,14 @@ class Run:
         options = self._options
         if base_url != options.base_url or options.replay is not None:
             return None
-        return find_key(options, self._environ, self._watch, self._deadline)
+        return find_key(options.api_key_file, options.api_key_cmd, self._environ, self._watch, self._deadline)
 
     def _cloud_key(self) -> str | None:
         """Never OPENAI_API_KEY: it is not for another cloud. A dry run asks no command."""
         options = self._options
         if options.dry_run:
             return REDACTED if options.api_key_file or options.api_key_cmd else None
-        return named_key(options, self._watch, self._deadline)
+        return read_key(options.api_key_file, options.api_key_cmd, self._watch, self._deadline)
 
     def _live(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         if self._cloud is not None:
@@ -179,26 +184,47 @@ class Run:
         assert self._output is not None
         options = self._options
         deadlines = Deadlines(options, self._watch.now, self._stats.started)
-        session = Session(
-            options,
+        trace = Trace(self._stderr, options.verbose)
+        context = AttemptContext(
+            open_source,
+            deadlines,
+            self._watch,
+            self._reporter,
+            trace,
+            self._stderr.secrets,
+            options.max_event_bytes,
+            tools_wanted=options.format == "tools",
+        )
+        settings = AnswerSettings(
+            options.api,
+            options.max_event_bytes,
+            self._choices,
+            options.max_output_tokens,
+            keep_text=options.history is not None or options.schema is not None,
+            request_fields=self._asked(body),
+            tool_names=offered_tools(body) if body else None,  # nothing is known of what a recording was asked for
+        )
+        output_format = self._new_format()
+        delivery = self._delivery = Delivery(
             self._output,
-            self._messages,
+            self._reasoning,
+            self._status_line,
+            trace,
             self._stats,
             deadlines,
-            open_source,
-            self._watch,
-            can_reopen,
-            self._choices,
-            keep_text=options.history is not None or options.schema is not None,
-            asked=self._asked(body),
-            offered=offered_tools(body) if body else None,  # nothing is known of what a recording was asked for
+            options.reasoning,
+            output_format,
+            settings.new_reply(output_format),
         )
+        retry = RetrySettings(options.retry, options.retry_delay, options.replay is not None, can_reopen)
         if options.list_models:
-            from oastream.list_models import Listing
+            from oastream.list_models import FetchModels, cache_file
 
-            return Listing(session, request, self._new_sink, environ=self._environ)
-        in_background = options.background or options.detach
-        return Attempts(session, request, self._new_sink, in_background, options.resume)
+            is_mock = options.base_url.startswith("mock:")  # its models end with the run
+            cache = None if is_mock else cache_file(self._environ)
+            return FetchModels(request, context, settings, retry, delivery, self._new_format, cache)
+        background = BackgroundSettings(options.background or options.detach, options.detach, options.resume)
+        return Attempts(request, context, settings, retry, background, delivery, self._new_format)
 
     def _asked(self, body: Body) -> dict[str, Any] | None:
         """What a response repeats of the request, where somebody reads it and the API does not say it itself."""
@@ -211,11 +237,11 @@ class Run:
     def _show(self, request: Request, body: Body) -> Verdict:
 
         assert self._output is not None
-        shown = {"method": request.method, "url": request.shown_url, "headers": request.shown_headers()}
-        self._output.write(dumps({**shown, "body": shown_body(body) or None}) + b"\n", self._deadline)
+        shown = {"method": request.method, "url": request.masked_url, "headers": request.masked_headers()}
+        self._output.write(dumps({**shown, "body": mask_body(body) or None}) + b"\n", self._deadline)
         return Verdict(Outcome.STOP)
 
-    def _new_sink(self) -> Sink:
+    def _new_format(self) -> Format:
         options = self._options
         on_terminal = self._output is not None and self._output.is_terminal
         sanitized = options.sanitize == "always" or (options.sanitize == "auto" and on_terminal)
@@ -224,14 +250,14 @@ class Run:
 
             return ModelList(sanitized, options.format)
         if options.dry_run:
-            return Sink(sanitized)
+            return Format(sanitized)
         if options.detach:
-            return ResponseId(sanitized)
+            return ResponseIdFormat(sanitized)
         if options.format == "tools" and options.eager:
-            return EagerTools(sanitized)
+            return EagerToolsFormat(sanitized)
         if options.format == "sse" and (options.background or options.resume):
-            return SseEvents(sanitized)
-        return SINKS[options.format](sanitized)
+            return SseEventsFormat(sanitized)
+        return FORMATS[options.format](sanitized)
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -239,7 +265,8 @@ class Run:
         """Complete the output, or take it back; write the end record; say on stderr how it ended."""
         verdict = self._interrupted(verdict)
         deadline = self._begin_last_words(verdict)
-        self._messages.begin_text()
+        self._reasoning.end()
+        self._status_line.stop()
         try:
             verdict = self._completed(verdict)
             self._write_end(verdict, deadline)
@@ -247,7 +274,7 @@ class Run:
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
-            verdict = self._late() if verdict.answered else verdict
+            verdict = self._late() if verdict.has_answer else verdict
         if self._output is not None:
             self._output.discard()
         self._question.close()
@@ -260,13 +287,13 @@ class Run:
         """The end by a signal also where it came after the last wait, or where what was waited for was stderr."""
         if verdict.signal is not None or verdict.outcome is Outcome.OUTPUT:
             return verdict
-        if self._watch.caught:
-            return signal_failure(self._watch.caught).verdict
-        return self._messages.interrupted or verdict
+        if self._watch.pending_signal:
+            return signal_failure(self._watch.pending_signal).verdict
+        return self._stderr.interrupted or verdict
 
     def _late(self) -> Verdict:
         """--max-time has passed, in a wait that has no limit of its own: somebody does not read."""
-        began = self._attempts is not None and self._attempts.reply.output_began
+        began = self._delivery is not None and self._delivery.reply.output_began
         why = f"--max-time {self._options.max_time:g} s passed"
         if began:
             return Verdict(Outcome.DEADLINE, "the answer broke off", why)
@@ -281,26 +308,26 @@ class Run:
             self._watch.acknowledge_signal()
         soon = self._watch.now() + FINAL_WRITE_TIMEOUT
         until = soon if verdict.signal is not None else max(soon, self._deadline)
-        self._last_words_end = self._messages.deadline = min(until, self._last_words_end)
+        self._last_words_end = self._stderr.deadline = min(until, self._last_words_end)
         return self._last_words_end
 
-    def _delivers(self, verdict: Verdict) -> bool:
+    def _publishes_output(self, verdict: Verdict) -> bool:
         """Whether -o renames and --hold lets out, and nothing is said of how it ended."""
         return exit_status(verdict, self._options.ok) == 0
 
     def _say(self, verdict: Verdict) -> None:
-        self._messages.end_reasoning()
-        if self._messages.verbose or not self._delivers(verdict):
-            self._messages.verdict(verdict)
+        self._reasoning.end()
+        if self._options.verbose or not self._publishes_output(verdict):
+            self._reporter.verdict(verdict)
         self._show_stats(verdict)
 
     def _completed(self, verdict: Verdict) -> Verdict:
         """What the format prints once the answer is complete; that may show that it is not, or that it is wrong."""
-        if self._attempts is None or not verdict.answered:
+        if self._delivery is None or not verdict.has_answer:
             return verdict
-        reply = self._attempts.reply
+        reply = self._delivery.reply
         try:
-            self._attempts.sink.complete(reply)
+            self._delivery.format.complete(reply)
             verdict = self._question.checked(verdict, reply)
             self._question.keep(reply)
         except Failure as failed:
@@ -311,18 +338,18 @@ class Run:
         output = self._output
         if output is None or verdict.outcome in (Outcome.OUTPUT, Outcome.USAGE) or verdict.signal == 13:
             return
-        sink = self._attempts.sink if self._attempts is not None else self._new_sink()
-        delivers = self._delivers(verdict)
+        output_format = self._delivery.format if self._delivery is not None else self._new_format()
+        delivers = self._publishes_output(verdict)
         if isinstance(output, Held) and not delivers:
             output.reset()
-            sink.take()
-        sink.record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
-        if data := sink.take():
+            output_format.take()
+        output_format.add_record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
+        if data := output_format.take():
             output.write(data, deadline)
         output.finish(delivers, deadline)
 
     def _stats_fields(self) -> dict[str, Any]:
-        reply = self._attempts.reply if self._attempts is not None else None
+        reply = self._delivery.reply if self._delivery is not None else None
         stats = self._stats
         return {
             "response_id": reply and reply.response_id,
@@ -339,13 +366,13 @@ class Run:
         return None if moment is None else round((moment - self._stats.started) * 1000)
 
     def _show_stats(self, verdict: Verdict) -> None:
-        if self._options.stats is None or self._attempts is None:
+        if self._options.stats is None or self._delivery is None:
             return
         figures = self._stats_fields() | {"request_id": verdict.request_id}
         if self._options.stats == "json":
-            self._messages.raw(dumps(figures).decode())
+            self._stderr.write_line(dumps(figures).decode())
         else:
-            self._messages.line(stats_line(figures))
+            self._reporter.line(stats_line(figures))
 
 
 def stats_line(figures: dict[str, Any]) -> str:
@@ -374,9 +401,9 @@ def check_files(options: Options) -> None:
     given = (("-o", options.output), ("--history", options.history), ("--record", options.record))
     named = [(option, path) for option, path in given if path is not None]
     for (one, first), (other, second) in itertools.combinations(named, 2):
-        from oastream.files import is_same  # one file is not the same as another
+        from oastream.files import is_same_file  # one file is not the same as another
 
-        if is_same(first, second) and not is_special(first):
+        if is_same_file(first, second) and not is_special(first):
             raise failure_of(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from oastream import __version__
 from oastream.cli import parse
-from tests.support.program import oastream
-from tests.support.shells import program_path
+from tests.support.program import oastream, program_path, run
 
 EXAMPLES = [line.strip() for line in parse.EXAMPLES.splitlines()[1:]]
 
@@ -56,6 +54,5 @@ def test_version_is_the_programs_name_and_number() -> None:
 def test_an_example_of_help_runs(line: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("one\n")
     env = {"PATH": program_path(tmp_path), "OPENAI_BASE_URL": "mock:", "HOME": str(tmp_path)}
-    script = ["sh", "-c", line]
-    done = subprocess.run(script, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, timeout=60, check=False)
-    assert done.returncode == 0
+    result = run(["sh", "-c", line], cwd=tmp_path, env=env)
+    assert result.status == 0, result

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from oastream.attempts.http_error import retry_after
 from oastream.attempts.retry import LONGEST_BACKOFF, Remains, Situation, Step, backoff, next_step
+from oastream.attempts.retry_after import read_duration, read_retry_after, read_wait_in_body
 from oastream.exits import ANSWERED, Outcome, Verdict
 from tests.support.program import Result, oastream
 from tests.support.streams import call, message, responses_body, responses_events, responses_start, sse
@@ -226,8 +226,8 @@ DECISIONS: dict[str, tuple[Situation, Step]] = {
     "last-try": (Situation(LIMIT, failures=2), Step.ASK),
     "one-too-many": (Situation(LIMIT, failures=3), Step.END),
     "no-retries": (Situation(LIMIT, retries=0), Step.END),
-    "asked-too-often": (Situation(LIMIT, failures=1, asked=3), Step.END),
-    "asked-too-often-but-resumable": (Situation(BROKE, asked=3, remains=STREAM), Step.RESUME),
+    "asked-too-often": (Situation(LIMIT, failures=1, times_asked=3), Step.END),
+    "asked-too-often-but-resumable": (Situation(BROKE, times_asked=3, remains=STREAM), Step.RESUME),
     "refused": (Situation(REFUSED), Step.END),
     "no-credit": (Situation(NO_CREDIT), Step.END),
     "no-credit-in-background": (Situation(NO_CREDIT, remains=STREAM), Step.END),
@@ -240,20 +240,20 @@ DECISIONS: dict[str, tuple[Situation, Step]] = {
     "queued": (Situation(BROKE, remains=RESPONSE, is_queued=True), Step.POLL),
     "queued-without-retries": (Situation(BROKE, remains=RESPONSE, is_queued=True, retries=0), Step.POLL),
     "queued-in-the-foreground": (Situation(BROKE, is_queued=True, retries=0), Step.END),
-    "resumed-in-vain": (Situation(REFUSED, remains=RESPONSE, in_vain=True), Step.POLL),
-    "in-vain-without-retries": (Situation(BROKE, remains=RESPONSE, in_vain=True, retries=0), Step.POLL),
+    "resumed-in-vain": (Situation(REFUSED, remains=RESPONSE, was_in_vain=True), Step.POLL),
+    "in-vain-without-retries": (Situation(BROKE, remains=RESPONSE, was_in_vain=True, retries=0), Step.POLL),
     "garbled": (Situation(verdict(Outcome.MALFORMED), remains=RESPONSE, is_garbled=True), Step.POLL),
     "garbled-after-output": (
-        Situation(verdict(Outcome.MALFORMED), remains=RESPONSE, is_garbled=True, in_vain=True, is_written=True),
+        Situation(verdict(Outcome.MALFORMED), remains=RESPONSE, is_garbled=True, was_in_vain=True, is_written=True),
         Step.END,
     ),
     "failed": (Situation(verdict(Outcome.SERVER_ERROR)), Step.ASK),
     "failed-after-output": (Situation(verdict(Outcome.FAILED), is_written=True), Step.END),
     "failed-of-a-resume": (Situation(verdict(Outcome.SERVER_ERROR), has_question=False), Step.END),
     "broke-off-of-a-resume": (Situation(BROKE, has_question=False, remains=STREAM), Step.RESUME),
-    "end-of-a-recording": (Situation(BROKE, can_open=False), Step.END),
+    "end-of-a-recording": (Situation(BROKE, can_reopen=False), Step.END),
     "queued-at-the-end-of-a-recording": (
-        Situation(BROKE, remains=RESPONSE, is_queued=True, can_open=False),
+        Situation(BROKE, remains=RESPONSE, is_queued=True, can_reopen=False),
         Step.END,
     ),
     "forbidden-by-the-server": (Situation(LIMIT._replace(should_retry=False)), Step.END),
@@ -279,7 +279,7 @@ def test_the_next_step_is(name: str) -> None:
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome in ANSWERED])
 def test_nothing_follows_a_complete_answer(outcome: Outcome) -> None:
     for remains in Remains:
-        situation = Situation(verdict(outcome, should_retry=True, http_status=500), remains=remains, in_vain=True)
+        situation = Situation(verdict(outcome, should_retry=True, http_status=500), remains=remains, was_in_vain=True)
         assert next_step(situation).step is Step.END
 
 
@@ -311,7 +311,42 @@ def test_the_backoff_grows_to_a_limit_and_has_full_jitter(failures: int) -> None
     ids=str,
 )
 def test_retry_after_is_read_in_each_form(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers) == seconds
+    assert read_retry_after(headers, time.time()) == seconds
+
+
+def test_a_date_to_retry_after_counts_from_the_given_time() -> None:
+    headers = {"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}
+    assert read_retry_after(headers, wall_time=946684799.0 - 90) == 90
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        (
+            "Rate limit reached for m on tokens per min (TPM): Limit 9, Used 9. Please try again in 1m2.5s. Visit x",
+            62.5,
+        ),
+        ("Please try again in 608ms.", 0.608),
+        ("Please try again in 7h12m0s.", 25920),
+        ('[{"error":{"details":[{"@type":"x.RetryInfo","retryDelay": "2s"}]}}]', 2),
+        ('{"retryDelay":"34.074824224s"}', 34.074824224),
+        ('{"retryDelay":"2"}', None),
+        ("try again in a moment", None),
+        ("try again in 1.2.3s", None),
+        ("limited for 20s", None),
+        ("", None),
+    ],
+)
+def test_a_wait_is_read_from_the_body_where_providers_put_it(body: str, seconds: float | None) -> None:
+    assert read_wait_in_body(body) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("6ms", 0.006), ("0s", 0), ("1m2.5s", 62.5), ("6m0s", 360), ("1d", 86400), ("12", None), ("s", None), ("", None)],
+)
+def test_a_duration_has_units(text: str, seconds: float | None) -> None:
+    assert read_duration(text) == seconds
 
 
 @pytest.mark.parametrize("value", ["1e300", "9" * 300, "Fri, 31 Dec 9999 23:59:59 GMT"])

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import SplitResult, quote
 
 from oastream.attempts.retry import Remains
+from oastream.display import one_line
 from oastream.events.api_error import event_error
 from oastream.events.decode import error_verdict
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
 from oastream.lenient_json import dumps
-from oastream.text import one_line
 
 _TERMINAL = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}
 """The status of a response that has ended -> the event that says so."""
@@ -38,10 +38,14 @@ class Promise(enum.Enum):
 
 
 class Job:
-    """One background response, from the request that makes it, or (`response_id`) known from an earlier run."""
+    """One background response, from the request that makes it, or (`response_id`) known from an earlier run.
 
-    def __init__(self, created_by: Request, response_id: str | None = None) -> None:
+    `detaches` is --detach: the run leaves it as soon as somebody could take it up again.
+    """
+
+    def __init__(self, created_by: Request, response_id: str | None = None, detaches: bool = False) -> None:
         self._created_by = created_by
+        self.detaches = detaches
         self.id = response_id
         """None until the server has named it."""
         self.promise = Promise.UNKNOWN if response_id is None else Promise.KEPT
@@ -56,7 +60,8 @@ class Job:
         self.is_garbled = False
         """Whether one of its events made no sense, so that what was made of the others may be wrong."""
         self.leave_by = math.inf
-        """The moment at which --detach leaves it, running or not: known once its id is written."""
+        """The moment at which --detach leaves it, running or not: infinite until its id is written, without which
+        nobody could take it up again."""
         self._has_numbers = True
         self._can_replay = True
         self._is_resumed = False
@@ -70,6 +75,15 @@ class Job:
     def is_ignored(self) -> bool:
         """Whether the server answers as if `background` had not been asked for."""
         return self.promise is Promise.IGNORED
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether --detach has done its work: the job runs."""
+        return self.detaches and self.is_running
+
+    @property
+    def is_id_written(self) -> bool:
+        return self.leave_by < math.inf
 
     @property
     def remains(self) -> Remains:

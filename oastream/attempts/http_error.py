@@ -5,20 +5,21 @@ In: status, headers, the first bytes of the body, the request. Out: a `Verdict`.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import orjson
 
+from oastream.attempts.retry_after import read_retry_after
+from oastream.display import one_line
 from oastream.events.api_error import ApiError, read_error
 from oastream.events.decode import error_verdict, page_title
 from oastream.exits import Outcome, Verdict
-from oastream.http.request import Request, is_loopback
+from oastream.http.authority import is_loopback
+from oastream.http.request import Request
 from oastream.lenient_json import parse_json
 from oastream.redaction import credentials_in
-from oastream.text import one_line
 
 
 def http_error_verdict(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Verdict:
@@ -35,7 +36,7 @@ def http_error_verdict(status: int, headers: Mapping[str, str], body: bytes, req
     if verdict.outcome is Outcome.AUTH:
         verdict = verdict._replace(hint=_key_hint(request))
     may_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
-    return verdict._replace(retry_after=retry_after(headers), should_retry=may_retry)
+    return verdict._replace(retry_after=read_retry_after(headers, time.time()), should_retry=may_retry)
 
 
 def _key_hint(request: Request) -> str:
@@ -93,36 +94,6 @@ def error_in_body(body: bytes, status: int) -> ApiError | None:
             return error
     words = page_title(text) if text.startswith(b"<") else one_line(text.decode("utf-8", "replace"), 200)
     return ApiError(words if str(status) in words else f"HTTP {status}: {words}")
-
-
-LONGEST_WAIT = 1e9
-"""Seconds. A server that asks for more means never, and so long a wait is beyond any budget."""
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait: retry-after-ms, Retry-After in seconds or as a date.
-
-    From 0 to `LONGEST_WAIT`; None when it does not say, or nothing that can be understood.
-    """
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) * scale
-        except (ValueError, OverflowError):
-            continue
-        if not math.isnan(seconds):
-            return min(max(0.0, seconds), LONGEST_WAIT)
-    return _seconds_until(headers["retry-after"]) if headers.get("retry-after") else None
-
-
-def _seconds_until(date: str) -> float | None:
-    """Seconds until an HTTP date; None for one that no calendar has."""
-    import email.utils  # 15 ms, for a date only
-
-    try:
-        parsed = email.utils.parsedate_to_datetime(date)
-        return min(max(0.0, parsed.timestamp() - time.time()), LONGEST_WAIT)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
 
 
 def _redirect_target(location: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from oastream.exits import Outcome, failure_of
+from oastream.system_errors import describe_error
 
 PLACES = {
     "man": "man/{}.1",
@@ -31,6 +32,6 @@ def companion(program: str, kind: str) -> str:
         except FileNotFoundError:
             continue
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise failure_of(Outcome.CONFIG, f"cannot read {os.path.join(folder, path)}", why) from error
+            what = f"cannot read {os.path.join(folder, path)}"
+            raise failure_of(Outcome.CONFIG, what, describe_error(error)) from error
     raise failure_of(Outcome.CONFIG, f"no {path} here", "oastream was installed without man pages and completions")

@@ -15,9 +15,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.redaction import SHORTEST, is_secret, redacted, secrets_in, shown_text
-from oastream.text import one_line
+from oastream.redaction import SHORTEST, is_secret, mask_text, redact, secrets_in
 
 PROFILES = "profile"
 """The table that holds the profiles, each a table of its own."""
@@ -88,7 +88,9 @@ def _read(path: str) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise bad(f"cannot read {path}", (error.strerror or str(error)).lower()) from error
+        from oastream.system_errors import describe_error  # only to say what went wrong
+
+        raise bad(f"cannot read {path}", describe_error(error)) from error
 
 
 def _parsed(content: bytes, path: str) -> dict[str, Any]:
@@ -260,4 +262,4 @@ def without_secrets(value: Any, environ: Mapping[str, str]) -> Any:
     value = os.fsencode(value).decode("utf-8", "replace")  # Python hides bytes that are not UTF-8 in surrogates
     keys = (environ.get(name, "").strip() for name in _KEY_VARIABLES)
     secrets = (*(key for key in keys if len(key) >= SHORTEST), *secrets_in((), None, environ))
-    return shown_text(redacted(value, secrets))
+    return mask_text(redact(value, secrets))

@@ -19,6 +19,7 @@ from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
 from oastream.cli.clashes import names_stdin, settle, weaker
 from oastream.exits import TABLE, Failure, Outcome, failure_of
 from oastream.options import Options
+from oastream.output.formats import FORMATS
 
 if TYPE_CHECKING:
     from click.parser import _OptionParser
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from oastream.cli.config import Kind, Layer, Origin, Row, Setting
 
 OPENAI_URL = "https://api.openai.com/v1"
-FORMATS = ("text", "ndjson", "tools", "json", "sse")
 PROVIDERS = ("azure", "bedrock", "vertex")
 GENERATED = ("man", "complete-bash", "complete-zsh", "complete-fish")
 
@@ -117,9 +117,9 @@ class Header(Pair):
 
     def joined(self, pair: tuple[str, str]) -> str:
         """The header as --show-config shows it."""
-        from oastream.redaction import shown_header  # not for --help
+        from oastream.redaction import mask_header  # not for --help
 
-        return f"{pair[0]}: {shown_header(*pair)}"
+        return f"{pair[0]}: {mask_header(*pair)}"
 
 
 class Encoding(click.ParamType[str]):
@@ -174,9 +174,9 @@ class BaseUrl(click.ParamType[str]):
             else:
                 join_url(value, "")
         except Failure as error:
-            from oastream.redaction import shown_text
+            from oastream.redaction import mask_text
 
-            self.fail(f"{shown_text(value)!r}: {error.verdict.detail}", param, ctx)
+            self.fail(f"{mask_text(value)!r}: {error.verdict.detail}", param, ctx)
         return str(value)
 
     def _check_plan(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> None:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Hashable, Iterable
 from itertools import islice
 from typing import Any
 
+from oastream.events.text_buffer import TextBuffer
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.lenient_json import dumps, parse_exactly
-from oastream.text import Gathered, Joiner, whole
+from oastream.surrogates import SurrogateJoiner, join_surrogates
 
 Event = dict[str, Any]
 
@@ -57,7 +58,7 @@ class StreamedText:
         self.in_answer = in_answer
         self.done = False
         """Whether the server has repeated it whole."""
-        self._kept = Gathered() if kept else None
+        self._kept = TextBuffer() if kept else None
         self._printed = printed
         self._new: list[str] = []  # not counted yet
         self._new_size = 0
@@ -66,7 +67,7 @@ class StreamedText:
         self._core: tuple[int, int] | None = None  # size and checksum without the white space at the end
         self._lead = (0, 0)  # size and checksum of the white space that it began with
         self._opening = b""
-        self._joiner = Joiner()
+        self._joiner = SurrogateJoiner()
 
     def add(self, delta: str) -> str:
         """A delta came; what of it can be printed."""
@@ -89,7 +90,7 @@ class StreamedText:
         self._count()
         rest = self._rest(data)
         if rest is None and not self._printed:
-            self._kept = None if self._kept is None else Gathered(data.decode())
+            self._kept = None if self._kept is None else TextBuffer(data.decode())
             return ""
         if rest is None:
             raise failure_of(Outcome.MALFORMED, "the answer contradicts itself", "a final text differs from its deltas")
@@ -189,7 +190,7 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return whole(text).encode()
+        return join_surrogates(text).encode()
 
 
 class Item:
@@ -317,7 +318,7 @@ def nonempty_str(value: Any) -> str | None:
 
 def arguments_of(payload: str) -> Event:
     """A call's arguments as an object; raises `ValueError`."""
-    payload = whole(payload).strip()
+    payload = join_surrogates(payload).strip()
     if payload in ("", "null"):
         return {}
     value = parse_exactly(payload)

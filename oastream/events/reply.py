@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from oastream.display import one_line
 from oastream.events.api_error import ApiError, event_error, read_error
 from oastream.events.decode import error_verdict
 from oastream.events.finish_reason import outcome_of_reason
@@ -29,7 +30,6 @@ from oastream.events.items import (
     text_parts,
 )
 from oastream.exits import Failure, Outcome, Verdict, failure_of
-from oastream.text import one_line
 
 _OUTPUTS = {
     **{kind: f"{kind}_output" for kind in CALLS},
@@ -77,7 +77,7 @@ class Reply:
         """Calls that have become whole since `finished_calls` was asked."""
         self._final_items: list[Item] = []
         self._terminal: Event | None = None
-        self.ended = False
+        self.has_ended = False
         """Whether the terminal event has come."""
         self._error: ApiError | None = None
         self.response_id: str | None = None
@@ -89,10 +89,10 @@ class Reply:
     @property
     def output_began(self) -> bool:
         """Whether text, a refusal or a tool call was received."""
-        return self.has_text or self.has_refusal or self.waits
+        return self.has_text or self.has_refusal or self.awaits_client
 
     @property
-    def waits(self) -> bool:
+    def awaits_client(self) -> bool:
         """Whether a call, or another item, waits for the client."""
         return bool(self._waiting_items())
 
@@ -121,7 +121,7 @@ class Reply:
 
     def _completed(self, event: Event) -> str:
         self._read_metadata(event)
-        self._terminal, self.ended = event, True
+        self._terminal, self.has_ended = event, True
         finals = self._final_output()
         self._final_items = []
         text = []
@@ -139,13 +139,13 @@ class Reply:
 
     def _failed(self, event: Event) -> None:
         self._read_metadata(event)
-        self._terminal, self.ended = event, True
+        self._terminal, self.has_ended = event, True
         self._error = event_error(event) if event["type"] == "error" else read_error(event.get("response"))
 
     def reopen(self) -> None:
         """An error event was not the end: the server still has the response."""
         if self._terminal is not None and self._terminal["type"] == "error":
-            self._terminal, self._error, self.ended = None, None, False
+            self._terminal, self._error, self.has_ended = None, None, False
 
     # Items -------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-Event = tuple[bytes, bytes]
+RawEvent = tuple[bytes, bytes]
 """Type (empty when the stream named none) and data."""
 
 _BOM = b"\xef\xbb\xbf"
@@ -39,10 +39,10 @@ class Parser:
         self.comments = 0
         """How many comment lines have come: each is a sign of life."""
 
-    def feed(self, chunk: bytes) -> list[Event]:
+    def feed(self, chunk: bytes) -> list[RawEvent]:
         """The events that `chunk` completes."""
         chunk = self._with_newlines(chunk if self._started else self._without_bom(chunk))
-        events: list[Event] = []
+        events: list[RawEvent] = []
         if self._line or self._data or self._type:
             chunk = self._finish_block(chunk, events)
             if self.overflowed:
@@ -63,9 +63,9 @@ class Parser:
             self.overflowed = True
         return events
 
-    def close(self) -> list[Event]:
+    def close(self) -> list[RawEvent]:
         """The event that the end of the body cut off before its blank line, if there is one."""
-        events: list[Event] = []
+        events: list[RawEvent] = []
         self._lines(b"\n\n", events)
         return events
 
@@ -87,7 +87,7 @@ class Parser:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return chunk
 
-    def _finish_block(self, chunk: bytes, events: list[Event]) -> bytes:
+    def _finish_block(self, chunk: bytes, events: list[RawEvent]) -> bytes:
         """Bring the block that earlier chunks began to its blank line; what follows that is returned."""
         if not self._line and chunk.startswith(b"\n"):
             end = 1
@@ -97,7 +97,7 @@ class Parser:
         self._lines(chunk[:end], events)
         return chunk[end:]
 
-    def _lines(self, text: bytes, events: list[Event]) -> None:
+    def _lines(self, text: bytes, events: list[RawEvent]) -> None:
         *lines, rest = text.split(b"\n")
         for line in lines:
             if self._line:
@@ -109,7 +109,7 @@ class Parser:
             self._line.append(rest)
             self._line_size += len(rest)
 
-    def _whole_line(self, line: bytes, events: list[Event]) -> None:
+    def _whole_line(self, line: bytes, events: list[RawEvent]) -> None:
         self._line_size = 0
         if not line:
             self._dispatch(events)
@@ -135,7 +135,7 @@ class Parser:
         if self._data_size - 1 > self._limit:
             self.overflowed = True
 
-    def _dispatch(self, events: list[Event]) -> None:
+    def _dispatch(self, events: list[RawEvent]) -> None:
         data = b"\n".join(self._data)
         if data and not self.overflowed:
             events.append((self._type, data))

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import orjson
 
+from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.request import (
     PATHS,
@@ -29,9 +30,7 @@ from oastream.http.request import (
 )
 from oastream.http.transport import Response, open_response
 from oastream.options import Options
-from oastream.output.stderr import Messages
-from oastream.redaction import REDACTED, credentials_in, secrets_in
-from oastream.text import one_line
+from oastream.redaction import REDACTED, KnownSecrets, credentials_in, secrets_in
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 
@@ -49,7 +48,7 @@ class Cloud:
         environ: Mapping[str, str],
         base_url: str,
         watch: Watch,
-        messages: Messages,
+        secrets: KnownSecrets,
         key: str | None,
     ) -> None:
         """`key` is the key or token that the options name."""
@@ -58,7 +57,7 @@ class Cloud:
         self._environ = environ
         self._base_url = base_url
         self._watch = watch
-        self._messages = messages
+        self._secrets = secrets
         self._key = key
         self._client: Any = None
 
@@ -84,7 +83,7 @@ class Cloud:
         except Exception as error:
             raise _translated(error, str(self._options.provider)) from error
         made = made._replace(secrets=secrets_in(made.headers, made.url, self._environ))
-        self._messages.secrets = made.secrets
+        self._secrets.texts = made.secrets
         for name, value in made.headers:
             if not is_header_value(value):
                 raise failure_of(Outcome.CONFIG, f"bad {name}", "it has characters that a header cannot carry")

@@ -22,16 +22,16 @@ from typing import Any
 
 import orjson
 
-from oastream.attempts.attempt import OpenSource, Source
 from oastream.events.decode import is_answer
 from oastream.exits import ANSWERED, TABLE, Failure, Outcome, Verdict, failure_of
-from oastream.http.http1 import Cut
+from oastream.http.http1 import TruncatedBody
 from oastream.http.request import Request
-from oastream.input.prompt import Reader
+from oastream.http.source import OpenSource, Source
+from oastream.input.prompt import InputReader
 from oastream.lenient_json import dumps
-from oastream.output.destination import unwritable
+from oastream.output.destination import output_failure
 from oastream.reading import open_file
-from oastream.redaction import StreamMask, redacted, shown_url
+from oastream.redaction import StreamMask, mask_url, redact
 from oastream.watch import Watch
 from oastream.writer import Writer
 
@@ -40,9 +40,10 @@ _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retr
 _OUTCOMES = frozenset(o.value for o in TABLE if o not in ANSWERED and o not in (Outcome.INTERNAL, Outcome.OUTPUT))
 """How an attempt can end without a head."""
 _WORDS = ("what", "why", "hint")
+"""What a recording calls a verdict's summary, detail and hint."""
 _PIECE = 1 << 16
 
-Line = dict[str, Any]
+Record = dict[str, Any]
 
 
 class Recorder:
@@ -64,7 +65,7 @@ class Recorder:
     ) -> None:
         self._path = path
         self._live = live
-        self._asked: Line = {"choices": choices} if choices > 1 else {}
+        self._asked: Record = {"choices": choices} if choices > 1 else {}
         self._known_secrets = secrets
         self._now = watch.now
         self._deadline = deadline
@@ -93,7 +94,7 @@ class Recorder:
         except (OSError, ValueError) as error:
             if isinstance(error, TimeoutError) and error.errno is None:  # the deadline's, not the system's
                 raise
-            raise unwritable(self._path, error) from error
+            raise output_failure(self._path, error) from error
 
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         self._drop_older()
@@ -102,9 +103,9 @@ class Recorder:
         secrets = self._known_secrets()  # a sign-in may bring new ones
         self._mask = StreamMask(secrets)
         found = source.headers
-        headers = {name: redacted(shown_url(found[name]), secrets) for name in _KEPT_HEADERS if name in found}
+        headers = {name: redact(mask_url(found[name]), secrets) for name in _KEPT_HEADERS if name in found}
         self.write(status=source.status, headers=headers, **self._asked)
-        return Recorded(source, self)
+        return RecordingSource(source, self)
 
     def _drop_older(self) -> None:
         if self._has_older:
@@ -121,7 +122,8 @@ class Recorder:
         except Failure as failed:
             verdict = failed.verdict
             if verdict.outcome is not Outcome.SIGNAL:
-                words = {name: redacted(getattr(verdict, name), self._known_secrets()) for name in _WORDS}
+                parts = (verdict.summary, verdict.detail, verdict.hint)
+                words = {name: redact(part, self._known_secrets()) for name, part in zip(_WORDS, parts, strict=True)}
                 self.write(failed={"outcome": verdict.outcome.value, **words})
             raise
 
@@ -143,7 +145,7 @@ class Recorder:
             self._writer.write(line, self._deadline)
 
 
-class Recorded:
+class RecordingSource:
     """A live source that is being recorded."""
 
     def __init__(self, source: Source, recorder: Recorder) -> None:
@@ -152,7 +154,7 @@ class Recorded:
         self.status = source.status
         self.headers = source.headers
 
-    def __enter__(self) -> Recorded:
+    def __enter__(self) -> RecordingSource:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -161,7 +163,7 @@ class Recorded:
     def read(self, deadline: float) -> bytes | None:
         try:
             piece = self._source.read(deadline)
-        except Cut as cut:
+        except TruncatedBody as cut:
             self._recorder.end(end=str(cut))
             raise
         except TimeoutError:
@@ -174,24 +176,24 @@ class Recorded:
         return piece
 
 
-def _written(piece: bytes) -> Line:
+def _written(piece: bytes) -> Record:
     try:
         return {"data": piece.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(piece).decode()}
 
 
-def _read(line: Line) -> bytes:
+def _read(line: Record) -> bytes:
     return base64.b64decode(line["base64"]) if "base64" in line else str(line["data"]).encode()
 
 
-class Player:
+class Replay:
     """Opens the attempts of a recording, one after the other."""
 
     def __init__(self, path: str, realtime: bool, watch: Watch, deadline: float = math.inf) -> None:
         self._realtime = realtime
         self._watch = watch
-        data = Reader(watch, "utf-8", lambda: None, deadline).data(path, MAX_RECORDING_BYTES)
+        data = InputReader(watch, "utf-8", lambda: None, deadline).data(path, MAX_RECORDING_BYTES)
         self._attempts = _attempts(path, data)
         self.choices = max((a[0].get("choices", 1) for a in self._attempts if "failed" not in a[0]), default=1)
         """How many answers were asked for."""
@@ -201,16 +203,16 @@ class Player:
         return bool(self._attempts)
 
     def open(self, _request: Request, _connect_deadline: float, deadline: float) -> Source:
-        played = Played(self._attempts.pop(0), self._watch, self._realtime)
+        played = ReplayedSource(self._attempts.pop(0), self._watch, self._realtime)
         played.wait_for_head(deadline)
         played.check_head()
         return played
 
 
-class Played:
+class ReplayedSource:
     """One recorded attempt."""
 
-    def __init__(self, lines: list[Line], watch: Watch, realtime: bool) -> None:
+    def __init__(self, lines: list[Record], watch: Watch, realtime: bool) -> None:
         head, *self._lines = lines
         self.status: int = head.get("status", 0)
         self.headers: dict[str, str] = head.get("headers", {})
@@ -219,7 +221,7 @@ class Played:
         self._realtime = realtime
         self._began = watch.now()
 
-    def __enter__(self) -> Played:
+    def __enter__(self) -> ReplayedSource:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -240,7 +242,7 @@ class Played:
 
     def read(self, deadline: float) -> bytes | None:
         if not self._lines:
-            raise Cut("the recording ends here")
+            raise TruncatedBody("the recording ends here")
         self._wait(self._lines[0], deadline)
         line = self._lines.pop(0)
         if "silence" in line:
@@ -248,10 +250,10 @@ class Played:
         if "end" not in line:
             return _read(line)
         if line["end"]:
-            raise Cut(str(line["end"]))
+            raise TruncatedBody(str(line["end"]))
         return None
 
-    def _wait(self, line: Line, deadline: float) -> None:
+    def _wait(self, line: Record, deadline: float) -> None:
         if not self._realtime:
             return
         moment = self._began + line["ms"] / 1000
@@ -260,7 +262,7 @@ class Played:
             raise TimeoutError
 
 
-def _attempts(path: str, data: bytes) -> list[list[Line]]:
+def _attempts(path: str, data: bytes) -> list[list[Record]]:
     """The attempts in a recording; of the body of an answer, one that sends it with a 200. Raises `Failure`: input."""
     texts = data.splitlines()
     if not texts or "ms" not in _parsed(texts[0]):
@@ -269,7 +271,7 @@ def _attempts(path: str, data: bytes) -> list[list[Line]]:
         return [_as_body(data)]
     if not data.endswith(b"\n") and not _parsed(texts[-1]):
         texts.pop()  # the run was killed while it wrote it
-    attempts: list[list[Line]] = []
+    attempts: list[list[Record]] = []
     for number, text in enumerate(texts, 1):
         line = _parsed(text)
         if _is_head(line):
@@ -281,7 +283,7 @@ def _attempts(path: str, data: bytes) -> list[list[Line]]:
     return attempts
 
 
-def _is_head(line: Line) -> bool:
+def _is_head(line: Record) -> bool:
     """Whether it begins an attempt, and nothing in it is of another kind than we write."""
     if "failed" in line:
         return _is_failed(line["failed"])
@@ -300,7 +302,7 @@ def _is_failed(failed: Any) -> bool:
     return failed["outcome"] in _OUTCOMES and isinstance(failed.get("what"), str)
 
 
-def _is_piece(line: Line) -> bool:
+def _is_piece(line: Record) -> bool:
     """Whether it goes on with an attempt: bytes, or how it ended."""
     if "base64" in line:
         with contextlib.suppress(ValueError, TypeError):
@@ -310,7 +312,7 @@ def _is_piece(line: Line) -> bool:
     return isinstance(line.get("data"), str) or isinstance(line.get("end"), str) or line.get("silence") is True
 
 
-def _parsed(text: bytes) -> Line:
+def _parsed(text: bytes) -> Record:
     """The line as an object with a moment, else an empty one."""
     with contextlib.suppress(orjson.JSONDecodeError):
         line = orjson.loads(text)
@@ -319,7 +321,7 @@ def _parsed(text: bytes) -> Line:
     return {}
 
 
-def _as_body(data: bytes) -> list[Line]:
+def _as_body(data: bytes) -> list[Record]:
     pieces = [data[at : at + _PIECE] for at in range(0, len(data), _PIECE)]
     lines = [{"ms": 0, "base64": base64.b64encode(piece).decode()} for piece in pieces]
     return [{"ms": 0, "status": 200}, *lines, {"ms": 0, "end": ""}]

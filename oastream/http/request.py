@@ -6,21 +6,19 @@ Sends nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.http.authority import bracketed, public_host
-from oastream.http.credentials import key_source
+from oastream.http.authority import bracketed, is_loopback, public_host
+from oastream.http.credentials import describe_key_source
 from oastream.options import Options
-from oastream.redaction import credentials_in, secrets_in, shown_header, shown_text, shown_url
+from oastream.redaction import credentials_in, mask_header, mask_text, mask_url, secrets_in
 
 MODELS = "/models"
 PATHS = {"responses": "/responses", "chat": "/chat/completions"}
-_LOOPBACK = r"127(\.\d{1,3}){3}|::1(%.*)?|localhost"
 _ACCOUNT_HEADERS = {"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"}
 
 Headers = tuple[tuple[str, str], ...]
@@ -37,18 +35,13 @@ class Request(NamedTuple):
     key_source: str = ""
 
     @property
-    def shown_url(self) -> str:
+    def masked_url(self) -> str:
         """The URL with every secret masked."""
-        return shown_url(urlunsplit(self.url))
+        return mask_url(urlunsplit(self.url))
 
-    def shown_headers(self) -> dict[str, str]:
+    def masked_headers(self) -> dict[str, str]:
         """The headers with every secret masked."""
-        return {name: shown_header(name, value, self.secrets) for name, value in self.headers}
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the text of a URL's host names this machine: 127.0.0.0/8, ::1 or localhost."""
-    return re.fullmatch(_LOOPBACK, host, re.IGNORECASE) is not None
+        return {name: mask_header(name, value, self.secrets) for name, value in self.headers}
 
 
 def join_url(base_url: str, path: str) -> SplitResult:
@@ -72,7 +65,7 @@ def join_url(base_url: str, path: str) -> SplitResult:
 
 
 def _bad_url(base_url: str, why: str) -> Failure:
-    return failure_of(Outcome.USAGE, f"bad --base-url {shown_text(base_url)!r}", why)
+    return failure_of(Outcome.USAGE, f"bad --base-url {mask_text(base_url)!r}", why)
 
 
 def is_header_value(text: str) -> bool:
@@ -124,7 +117,8 @@ def build_request(options: Options, environ: Mapping[str, str], base_url: str, b
     if not options.dry_run and options.replay is None:
         check_key(options, url, credentials_in(headers, url))
     method, body = ("GET", b"") if options.list_models else ("POST", body)
-    return Request(method, url, headers, body, secrets_in(headers, url, environ), key_source(options, environ))
+    source = describe_key_source(options.header, options.api_key_file, options.api_key_cmd, environ)
+    return Request(method, url, headers, body, secrets_in(headers, url, environ), source)
 
 
 def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) -> None:

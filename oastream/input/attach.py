@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from oastream.exits import Outcome, failure_of
-from oastream.input.prompt import argument
+from oastream.input.prompt import decode_argument
 from oastream.options import Options
 
 MAX_ATTACHED_BYTES = 50 * 1024 * 1024
@@ -68,7 +68,7 @@ def attached_parts(options: Options, read: ReadData) -> list[Part]:
     parts = []
     for source, given in zip(options.attach, types, strict=True):
         if _is_url(source):
-            parts.append(_linked(argument(source, "--attach"), given.lower(), options.api))
+            parts.append(_linked(decode_argument(source, "--attach"), given.lower(), options.api))
             continue
         data = read(source, MAX_ATTACHED_BYTES)
         if not data:

@@ -13,7 +13,7 @@ import orjson
 
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.input.chat_messages import chat_messages
-from oastream.input.prompt import argument
+from oastream.input.prompt import decode_argument
 from oastream.lenient_json import dumps_exactly
 from oastream.options import Options
 
@@ -83,7 +83,7 @@ def build_body(
     if options.background or options.detach:
         body["background"] = True
     for path, value in options.set:
-        _set(body, path, _json_or_text(argument(value, "--set")))
+        _set(body, path, _json_or_text(decode_argument(value, "--set")))
     return body
 
 
@@ -98,7 +98,7 @@ def encoded(body: Body) -> bytes:
 def read_json(option: str, value: str, read: ReadText) -> Any:
     """JSON given in place (it begins with a brace or bracket) or in a file, which may be written @FILE."""
     in_place = value.lstrip().startswith(("{", "["))
-    text = argument(value, option) if in_place else read(value.removeprefix("@"))
+    text = decode_argument(value, option) if in_place else read(value.removeprefix("@"))
     return _parsed_json(text, option if in_place else f"{option} {value}")
 
 
@@ -118,7 +118,7 @@ def text_or_file(option: str, value: str, read: ReadText) -> str:
     """TEXT as it is, @FILE's, or @@TEXT for a text that begins with @."""
     if value.startswith("@") and not value.startswith("@@"):
         return read(value[1:])
-    return argument(value.removeprefix("@"), option)
+    return decode_argument(value.removeprefix("@"), option)
 
 
 def _system(options: Options, read: ReadText) -> str | None:

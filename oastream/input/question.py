@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from oastream.events.reply import Reply
 from oastream.exits import Outcome, Verdict, exit_status
 from oastream.input.body import Body, Item, base_body, brings_input, build_body, text_or_file, user_message
-from oastream.input.prompt import Reader, Stdin, read_prompt, waiting_notice
+from oastream.input.prompt import InputReader, StdinKind, read_prompt, waiting_notice
 from oastream.options import Options
-from oastream.output.stderr import Messages
+from oastream.output.stderr import Reporter
 from oastream.watch import Watch
 
 if TYPE_CHECKING:
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 class Question:
     """What is asked, and what becomes of the answer besides its output."""
 
-    def __init__(self, options: Options, watch: Watch, messages: Messages) -> None:
+    def __init__(self, options: Options, watch: Watch, reporter: Reporter) -> None:
         self._options = options
         self._watch = watch
-        self._messages = messages
+        self._reporter = reporter
         self._schema: Schema | None = None
         self._history: History | None = None
         self._said: list[Item] = []
 
-    def body(self, stdin: Stdin, deadline: float) -> Body:
+    def body(self, stdin: StdinKind, deadline: float) -> Body:
         """The request's body. Raises `Failure`: usage, input, or what ended a wait for input or for the history."""
         options = self._options
 
         def notice() -> None:
             if not options.quiet:
-                self._messages.line(waiting_notice(options, stdin))
+                self._reporter.line(waiting_notice(options, stdin))
 
-        reader = Reader(self._watch, options.input_encoding, notice, deadline)
+        reader = InputReader(self._watch, options.input_encoding, notice, deadline)
         self._schema = self._read_schema(reader)
         body = {} if options.resume or options.replay or options.list_models else self._asked(stdin, reader, deadline)
         self._say_what_is_not_strict()
         return body
 
-    def _asked(self, stdin: Stdin, reader: Reader, deadline: float) -> Body:
+    def _asked(self, stdin: StdinKind, reader: InputReader, deadline: float) -> Body:
         """The body of a request that asks something."""
         options = self._options
         base = base_body(options, reader.file)
@@ -64,7 +64,11 @@ class Question:
 
         The schema is about an answer in text; a call has a schema of its own.
         """
-        if self._schema is None or reply.waits or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA)):
+        if (
+            self._schema is None
+            or reply.awaits_client
+            or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA))
+        ):
             return verdict
         found = self._schema.verdict(reply.text, self._hint_at_chat(reply))
         return verdict if found is None else found._replace(request_id=verdict.request_id)
@@ -91,7 +95,7 @@ class Question:
 
     # The parts ---------------------------------------------------------------------------------------------------
 
-    def _read_schema(self, reader: Reader) -> Schema | None:
+    def _read_schema(self, reader: InputReader) -> Schema | None:
         if self._options.schema is None:
             return None
         from oastream.input.schema import read_schema
@@ -102,9 +106,9 @@ class Question:
         """Once stdin is at its end: until then others use the terminal."""
         if notes := self._schema.notes() if self._schema is not None else []:
             more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
-            self._messages.progress(f"--schema breaks the rules of OpenAI's strict mode: {notes[0]}{more}")
+            self._reporter.line_if_watched(f"--schema breaks the rules of OpenAI's strict mode: {notes[0]}{more}")
 
-    def _attached(self, reader: Reader) -> list[Item]:
+    def _attached(self, reader: InputReader) -> list[Item]:
         if not self._options.attach:
             return []
         from oastream.input.attach import attached_parts
@@ -120,9 +124,9 @@ class Question:
 
         history = self._history = History(options.history)
         if options.dry_run:
-            history.look()
+            history.read_only()
         else:
-            history.open(self._watch, deadline, not options.no_wait, self._messages.progress)
+            history.open(self._watch, deadline, not options.no_wait, self._reporter.line_if_watched)
         return history.items
 
     def _answered_calls(self, outputs: list[tuple[str, str]], earlier: list[Item]) -> list[Item]:

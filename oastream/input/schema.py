@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from oastream.display import one_line
 from oastream.exits import Outcome, Verdict, failure_of
 from oastream.input.body import Body, ReadText, object_in, read_json
 from oastream.lenient_json import dumps, parse_json
-from oastream.text import one_line
 
 Path = tuple[str | int, ...]
 """The steps from the root of a document to a place in it."""

@@ -14,7 +14,8 @@ import click
 from oastream.cli import parse
 from oastream.exits import TABLE
 from oastream.mock import cli as mock_cli
-from oastream.mock.script import ENDS, KEYS
+from oastream.mock.endings import ENDS
+from oastream.mock.keys import KEYS
 
 
 class Takes(enum.Enum):
