@@ -130,13 +130,15 @@ class Run:
         if options.replay is None and (options.record is None or options.dry_run):
             yield self._live, lambda: True
             return
-        from oastream.http.recording import Recorder, Replay
-
         if options.replay is not None:
-            player = Replay(options.replay, options.realtime, self._watch, self._deadline)
-            self._choices = player.choices
-            yield player.open, player.can_reopen
+            from oastream.http.replay import Replay
+
+            replay = Replay(options.replay, options.realtime, self._watch, self._deadline)
+            self._choices = replay.choices
+            yield replay.open, replay.can_reopen
             return
+        from oastream.http.recording import Recorder
+
         assert options.record is not None
         recorder = Recorder(
             options.record, self._live, lambda: self._stderr.secrets.texts, self._watch, self._deadline, self._choices

@@ -15,6 +15,8 @@ from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import bracketed, port_of
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_MAX_SOCKS_CREDENTIAL = 255
+"""Bytes: its length has one (RFC 1929)."""
 
 
 class Proxy(NamedTuple):
@@ -56,7 +58,8 @@ def proxy_for(url: SplitResult, environ: Mapping[str, str]) -> Proxy | None:
 
     Raises `Failure` with outcome config for a value that is no proxy's URL.
     """
-    if is_exempt(url.hostname or "", port_of(url), environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
+    exceptions = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if is_exempt(url.hostname or "", port_of(url), exceptions):
         return None
     for variable in proxy_variables(url.scheme, environ):
         if value := environ.get(variable, "").strip():
@@ -75,8 +78,10 @@ def proxy_variables(scheme: str, environ: Mapping[str, str]) -> list[str]:
 
 def parse_proxy(value: str, variable: str) -> Proxy:
     """The proxy of a URL; without a scheme it is an http proxy. No message shows the value: it may hold a password."""
+    if "://" not in value:
+        value = f"http://{value}"
     try:
-        url = urlsplit(value if "://" in value else f"http://{value}")
+        url = urlsplit(value)
         host = url.hostname or ""
     except ValueError as error:
         raise _bad_proxy(variable, "is no URL") from error
@@ -85,12 +90,16 @@ def parse_proxy(value: str, variable: str) -> Proxy:
     if not host or not host.isprintable() or " " in host:
         raise _bad_proxy(variable, "names no host")
     try:
-        port = DEFAULT_PORTS[url.scheme] if url.port is None else url.port
-    except ValueError as error:
+        port = url.port
+    except ValueError as error:  # most often the password, where a / or # ended the host before the @
         raise _bad_proxy(variable, "has no valid port", "write / # ? and @ in a password as %2F %23 %3F %40") from error
-    user = None if url.username is None else unquote_to_bytes(url.username)
+    if port is None:
+        port = DEFAULT_PORTS[url.scheme]
+    user = None
+    if url.username is not None:
+        user = unquote_to_bytes(url.username)
     proxy = Proxy(url.scheme, host, port, user, unquote_to_bytes(url.password or ""))
-    if proxy.is_socks and max(len(user or b""), len(proxy.password)) > 255:
+    if proxy.is_socks and max(len(user or b""), len(proxy.password)) > _MAX_SOCKS_CREDENTIAL:
         raise _bad_proxy(variable, "has a user or a password of more than 255 bytes, which SOCKS5 cannot send")
     return proxy
 
@@ -104,23 +113,25 @@ def is_exempt(host: str, port: int, exceptions: str) -> bool:
 
     Any of them may be for one port, as in `example.com:8443`.
     """
-    return any(_excepts(entry.lower(), host.lower(), port) for entry in exceptions.replace(",", " ").split())
+    entries = exceptions.replace(",", " ").split()
+    return any(_names_host(entry.lower(), host.lower(), port) for entry in entries)
 
 
-def _excepts(entry: str, host: str, port: int) -> bool:
-    name, only_port = _entry_parts(entry)
+def _names_host(entry: str, host: str, port: int) -> bool:
+    name, only_port = _split_entry(entry)
     if only_port and only_port != str(port):
         return False
     if name == "*":
         return True
     if _is_address(host):
         return _in_network(host, name)
+    # `.example.com` and `*.example.com` mean what `example.com` does; each other program reads them in its own way.
     name, host = name.removeprefix("*").strip("."), host.rstrip(".")
     return bool(name) and (host == name or host.endswith(f".{name}"))
 
 
-def _entry_parts(entry: str) -> tuple[str, str]:
-    """Host and port of an entry; the port is empty for all."""
+def _split_entry(entry: str) -> tuple[str, str]:
+    """Host and port of an entry; the port is empty for all. An IPv6 address has one only in brackets."""
     if entry.startswith("["):
         name, _, rest = entry[1:].partition("]")
         return name, rest.removeprefix(":")
@@ -131,6 +142,7 @@ def _entry_parts(entry: str) -> tuple[str, str]:
 
 
 def _is_address(host: str) -> bool:
+    """No top-level domain is a number."""
     return ":" in host or host.rpartition(".")[2].isdigit()
 
 

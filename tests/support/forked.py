@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.support.program import NOTHING, ROOT, TIMEOUT, Environment, Result, check_files, check_result, environment
 
-PRELOADED = ("main", "cli.parse", "pipeline", "input.prompt", "http.transport", "http.recording")
+PRELOADED = ("main", "cli.parse", "pipeline", "input.prompt", "http.transport", "http.recording", "http.replay")
 SLOWEST_START = 30.0
 
 
