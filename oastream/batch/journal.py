@@ -21,8 +21,9 @@ from typing import BinaryIO, NamedTuple
 from oastream.batch.keys import id_key
 from oastream.batch.records import Answered, Layout
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.files import Replacement, reason
+from oastream.files import Replacement
 from oastream.lenient_json import parse_json
+from oastream.system_errors import describe_error
 
 _READ_SIZE = 1 << 20
 _HASH_BITS = 48
@@ -273,7 +274,7 @@ def _open_locked(path: str) -> int:
             raise failure_of(Outcome.JOURNAL, f"{path} is in use", "another oastream-batch writes to it") from error
         except OSError as error:
             os.close(fd)
-            raise failure_of(Outcome.JOURNAL, f"{path} cannot be locked", reason(error)) from error
+            raise failure_of(Outcome.JOURNAL, f"{path} cannot be locked", describe_error(error)) from error
         if _is_at(fd, path):
             return fd
         os.close(fd)  # the run that had the lock has replaced the file in the meantime
@@ -312,4 +313,4 @@ def _damaged(path: str, broken: BrokenLine) -> Failure:
 
 
 def _unwritable(path: str, error: OSError | ValueError) -> Failure:
-    return failure_of(Outcome.OUTPUT, f"{path} cannot be written", reason(error))
+    return failure_of(Outcome.OUTPUT, f"{path} cannot be written", describe_error(error))
