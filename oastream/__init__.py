@@ -4,6 +4,7 @@ Data goes one way, and the folders are its stages, in this order:
 
     cli/        argv, variables, config.toml  → Options
     input/      Options, stdin, files         → the body of a request
+    apis/       what differs between Responses and Chat Completions, one object each; no I/O
     http/       a request                     → the bytes of its reply
     events/     bytes                         → events, the reply they make up, the verdict on it; no I/O
     attempts/   whether another request follows, and what of its stream is passed on
@@ -28,8 +29,8 @@ polled (DNS, a cloud's sign-in) runs in a thread that is polled for. The parts w
 take each 20-byte chunk of a chunked body through pure Python; httptools takes 20 ms, most of it `typing`, and hands
 out chunks from C. The whole of a 20-event answer takes 1/22 of the time of the openai SDK, 100,000 events 1/41.
 The SDK signs in to clouds, and httpx2 hands over what it signs; neither is loaded otherwise. What httpx2 or libcurl
-would have brought is in small modules of our own: `dial` (several addresses race, RFC 8305), `proxy` (CONNECT, SOCKS5),
-`tls` (TLS within TLS, for https proxies); `connect` puts them together.
+would have brought is in small modules of our own: `dial` (addresses race, RFC 8305), `tunnel` (CONNECT, SOCKS5),
+`tls` (TLS within TLS, for https proxies), `inflate` (gzip of several members); `route` says which of them a way takes.
 
 *Start-up is counted in instructions,* which do not depend on the machine's mood (valgrind, millions, of a whole
 20-event answer): 225, of which bare Python takes 32, click and orjson with all that they import 100, the parts of the

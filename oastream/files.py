@@ -140,6 +140,17 @@ class Replacement:
                 os.close(fd)
 
 
+def replace_file(path: str, data: bytes) -> None:
+    """Give a file this content, or leave it as it was and raise `OSError`."""
+    replacement = Replacement(path)
+    try:
+        replacement.write(data)
+        replacement.seal()
+        replacement.put()
+    finally:
+        replacement.discard()  # nothing of what was put in place
+
+
 def overwrite(fd: int, data: bytes) -> None:
     """Give an open file this content, in place: not in one step, but all of it or an `OSError`.
 

@@ -16,9 +16,10 @@ from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettin
 from oastream.attempts.delivery import Delivery
 from oastream.attempts.poll import FetchAttempt
 from oastream.display import one_line
-from oastream.events.decode import parse_document
+from oastream.events.json_body import parse_document
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
+from oastream.files import replace_file
 from oastream.http.request import Request
 from oastream.output.formats import Format
 
@@ -114,13 +115,10 @@ def cache_file(environ: Mapping[str, str]) -> str | None:
 
 def remember(path: str, names: list[str]) -> None:
     """Keep the ids, before those of other servers. A cache that cannot be written is no error."""
-    beside = f"{path}.{os.urandom(4).hex()}"
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         lines = list(dict.fromkeys([*names, *_cached(path)]))[:REMEMBERED]
-        with open(beside, "w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        os.replace(beside, path)
+        replace_file(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _cached(path: str) -> list[str]:

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 import pytest
 
 from oastream.events.answer import LINGER, Answer, Delivered, Limits, Phase
-from oastream.events.decode import ChatDialect, Decoder, ResponsesDialect
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder
 from oastream.events.reply import Reply
+from oastream.events.responses_dialect import ResponsesDialect
 from oastream.exits import Failure, Outcome, Verdict
 from tests.support.streams import (
     call,

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from oastream.apis.response_fields import response_fields
 from oastream.events.chat import ChatTranslator
-from oastream.events.decode import ChatDialect, Decoder
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder
 from oastream.events.reply import Reply
 from oastream.exits import Outcome
-from oastream.input.response_fields import response_fields
 from oastream.output.formats import EagerToolsFormat, TextFormat, ToolsFormat
 from tests.support.program import oastream
 from tests.support.reading import LIMIT, read_body

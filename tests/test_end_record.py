@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oastream.pipeline import stats_line
+from oastream.ending import stats_line
 from tests.support.program import NOTHING, Environment, Result, oastream
 from tests.support.streams import (
     USAGE,

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import pytest
 
 from oastream.events.answer import Answer, Limits
-from oastream.events.decode import ChatDialect, DecodedEvent, Decoder, ResponsesDialect
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import DecodedEvent, Decoder
 from oastream.events.reply import Reply
+from oastream.events.responses_dialect import ResponsesDialect
 from oastream.exits import Failure, Outcome
 from oastream.output.formats import FORMATS
 from tests.support import forked

@@ -16,7 +16,10 @@ from typing import Any
 
 import pytest
 
-from oastream.events.decode import ChatDialect, Decoder, ResponsesDialect, page_title
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder, Dialect
+from oastream.events.json_body import page_title
+from oastream.events.responses_dialect import ResponsesDialect
 from oastream.output.formats import EagerToolsFormat, Format, JsonFormat, NdjsonFormat, TextFormat, ToolsFormat
 from tests.support.program import oastream
 from tests.support.reading import LIMIT, read_body
@@ -64,7 +67,7 @@ def growth(work: Callable[[int], Callable[[], object]]) -> float:
     return lines_run(work(LARGE)) / lines_run(work(SMALL))
 
 
-def reading(body: bytes, output_format: type[Format], dialect: ChatDialect | ResponsesDialect) -> Callable[[], object]:
+def reading(body: bytes, output_format: type[Format], dialect: Dialect) -> Callable[[], object]:
     return lambda: read_body(body, output_format(False), dialect)
 
 

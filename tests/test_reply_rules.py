@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from oastream.events.decode import ResponsesDialect, page_title
+from oastream.events.json_body import page_title
+from oastream.events.responses_dialect import ResponsesDialect
 from oastream.exits import Outcome
 from oastream.output.formats import EagerToolsFormat, TextFormat, ToolsFormat
 from tests.support import forked

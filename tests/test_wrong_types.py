@@ -21,9 +21,10 @@ import pytest
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from oastream.events.decode import ChatDialect, Decoder
+from oastream.apis.response_fields import response_fields
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder
 from oastream.exits import Failure
-from oastream.input.response_fields import response_fields
 from tests.support import forked
 from tests.support.streams import (
     Event,

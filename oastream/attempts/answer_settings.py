@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from oastream.events.decode import ChatDialect, Decoder, ResponsesDialect
+from oastream.apis.api import Api
+from oastream.events.decode import Decoder
 from oastream.events.reply import Reply
 from oastream.output.formats import Format
 
@@ -22,7 +23,7 @@ class AnswerSettings:
 
     def __init__(
         self,
-        api: str,
+        api: Api,
         max_event_bytes: int,
         choices: int,
         max_tokens: int | None,
@@ -39,10 +40,8 @@ class AnswerSettings:
         self._tool_names = tool_names
 
     def new_decoder(self, output_format: Format) -> Decoder:
-        dialect: ChatDialect | ResponsesDialect = ResponsesDialect()
-        if self._api == "chat":
-            keep_text = output_format.repeats_text or self._keep_text
-            dialect = ChatDialect(self._choices, keep_text, self._request_fields)
+        keep_text = output_format.repeats_text or self._keep_text
+        dialect = self._api.new_dialect(self._choices, keep_text, self._request_fields)
         return Decoder(dialect, self._max_event_bytes)
 
     def new_reply(self, output_format: Format) -> Reply:

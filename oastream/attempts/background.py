@@ -13,8 +13,7 @@ from urllib.parse import SplitResult, quote
 
 from oastream.attempts.retry import Remains
 from oastream.display import one_line
-from oastream.events.api_error import event_error
-from oastream.events.decode import error_verdict
+from oastream.events.api_error import error_verdict, event_error
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
 from oastream.lenient_json import dumps

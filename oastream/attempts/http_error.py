@@ -13,8 +13,8 @@ import orjson
 
 from oastream.attempts.retry_after import read_retry_after
 from oastream.display import one_line
-from oastream.events.api_error import ApiError, read_error
-from oastream.events.decode import error_verdict, page_title
+from oastream.events.api_error import ApiError, error_verdict, read_error
+from oastream.events.json_body import page_title
 from oastream.exits import Outcome, Verdict
 from oastream.http.authority import is_loopback
 from oastream.http.request import Request

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from oastream.attempts.attempt import Attempt, AttemptContext
 from oastream.attempts.delivery import Delivery
 from oastream.events.answer import late_verdict
-from oastream.events.decode import parse_document
+from oastream.events.json_body import parse_document
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.http.request import Request
 

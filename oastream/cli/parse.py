@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oastream import __version__
+from oastream.apis import API_NAMES
 from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
 from oastream.cli.clashes import names_stdin, settle, weaker
 from oastream.exits import TABLE, Failure, Outcome, failure_of
@@ -376,7 +377,7 @@ OPTIONS: dict[str, list[Option]] = {
         _value("-s", "--system", "--instructions", "system", metavar="TEXT|@FILE", help="System message."),
         _value(
             "--api",
-            type=click.Choice(["responses", "chat"]),
+            type=click.Choice(API_NAMES),
             default="responses",
             show_default=True,
             help="API to use.",

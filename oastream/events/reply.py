@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from oastream.display import one_line
-from oastream.events.api_error import ApiError, event_error, read_error
-from oastream.events.decode import error_verdict
+from oastream.events.api_error import ApiError, error_verdict, event_error, read_error
 from oastream.events.finish_reason import outcome_of_reason
 from oastream.events.items import (
     CALLS,

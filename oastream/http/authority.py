@@ -19,13 +19,13 @@ def port_of(url: SplitResult) -> int:
 
 def host_label(url: SplitResult) -> str:
     """Host and port as messages name them; the port only when it is not the scheme's own."""
-    host = bracketed(url.hostname or "")
+    host = bracket_host(url.hostname or "")
     if url.port in (None, DEFAULT_PORTS.get(url.scheme)):
         return host
     return f"{host}:{url.port}"
 
 
-def bracketed(host: str) -> str:
+def bracket_host(host: str) -> str:
     """The host as it stands before a port: an IPv6 address in brackets."""
     if ":" in host:
         return f"[{host}]"

@@ -66,7 +66,7 @@ class _Connecting:
             self.label = layer.label
             try:
                 connection = self._add(layer, connection)
-            except BaseException:
+            except BaseException:  # nobody else knows of the socket yet
                 connection.close()
                 raise
         return connection
@@ -85,7 +85,7 @@ class _Connecting:
         self.label = self._route.server  # it is not the proxy's fault when the name is unknown
         address: str = resolve(layer.host, layer.port)[0][4][0]  # the one that the system likes best
         self.label = layer.label
-        return layer.handshake(address.partition("%")[0])
+        return layer.handshake(address.partition("%")[0])  # a zone names an interface of this machine alone
 
     def _shake_hands(self, connection: Any, handshake: Handshake) -> None:
         """Speak with the proxy until it has opened the way."""
@@ -99,4 +99,4 @@ class _Connecting:
             data = connection.recv(handshake.max_read)
             if not data:
                 handshake.close()
-            handshake.feed(data)
+            handshake.feed(data)  # no more was read than is the proxy's: nothing is left over

@@ -22,6 +22,7 @@ def find_key(
     file: str | None, command: str | None, environ: Mapping[str, str], watch: Watch, deadline: float
 ) -> str | None:
     """The key that the user has named a source for, else the one in the variable."""
+    # A source that is named and empty is an error, and not passed over: another key might be billed to somebody else.
     named = read_key(file, command, watch, deadline)
     if named is not None:
         return named
@@ -65,6 +66,7 @@ def _validate_key(key: str, source: str) -> str:
     """The key, if a header can carry it."""
     if not key:
         raise failure_of(Outcome.CONFIG, "no API key", f"{source} is empty")
+    # A line feed in it would begin another header; a blank is most often a second word that is no part of it.
     if not key.isascii() or not key.isprintable() or " " in key:
         raise failure_of(Outcome.CONFIG, "bad API key", f"{source} has characters that a key cannot have")
     return key

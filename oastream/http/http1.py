@@ -46,7 +46,9 @@ class NoReply(Exception):
     """
 
     def __init__(self, is_silent: bool) -> None:
-        where = "without a reply" if is_silent else "within its reply"
+        where = "within its reply"
+        if is_silent:
+            where = "without a reply"
         super().__init__(f"it closed the connection {where}")
         self.is_silent = is_silent
 
@@ -286,27 +288,25 @@ class Http1Response:
 
         Raises `TruncatedBody` once the pieces that came before are taken, and `UnreadableBody`.
         """
-        inflater = self._inflater
-        piece = self._next_plain() if inflater is None else self._next_inflated(inflater)
+        piece = self._next_available()
         if piece:
             return piece
         if self._state is _State.BROKEN:
             raise TruncatedBody(self._break_reason)
         if self._state is not _State.COMPLETE:
             return b""
-        if inflater is not None and not inflater.is_whole:
+        if self._inflater is not None and not self._inflater.is_whole:
             raise TruncatedBody("truncated compressed body")
         return None
 
-    def _next_plain(self) -> bytes:
+    def _next_available(self) -> bytes:
         piece = b"".join(self._body)
         self._body.clear()
-        return piece
-
-    def _next_inflated(self, inflater: Inflater) -> bytes:
-        if self._body:
-            inflater.feed(self._next_plain())
-        return inflater.next_piece()
+        if self._inflater is None:
+            return piece
+        if piece:
+            self._inflater.feed(piece)
+        return self._inflater.next_piece()
 
     @property
     def _ends_with_connection(self) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.http.authority import bracketed, port_of
+from oastream.http.authority import bracket_host, port_of
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _MAX_SOCKS_CREDENTIAL = 255
@@ -31,7 +31,7 @@ class Proxy(NamedTuple):
     @property
     def name(self) -> str:
         """How messages call it: never with the credentials."""
-        return f"the proxy {bracketed(self.host)}:{self.port}"
+        return f"the proxy {bracket_host(self.host)}:{self.port}"
 
     @property
     def is_socks(self) -> bool:

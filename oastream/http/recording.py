@@ -85,7 +85,7 @@ class Recorder:
     def _as_output_failure(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
             if isinstance(error, TimeoutError) and error.errno is None:  # the deadline's, not the system's
                 raise
             raise output_failure(self._path, error) from error
@@ -93,6 +93,7 @@ class Recorder:
     def open(self, request: Request, connect_deadline: float, deadline: float) -> Source:
         self._drop_older()
         self._began = self._now()
+        # What comes of an attempt without a head is a line as well: a replay fails as the run did.
         try:
             source = self._open_live(request, connect_deadline, deadline)
         except TimeoutError:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from oastream.events.decode import is_answer
+from oastream.events.body_kind import is_answer
 from oastream.exits import ANSWERED, TABLE, Failure, Outcome, Verdict, failure_of
 from oastream.http.http1 import TruncatedBody
 from oastream.http.recording import Record

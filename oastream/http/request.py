@@ -11,14 +11,14 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
+from oastream.apis import api_named
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.http.authority import bracketed, is_loopback, public_host
+from oastream.http.authority import bracket_host, is_loopback, public_host
 from oastream.http.credentials import describe_key_source
 from oastream.options import Options
 from oastream.redaction import credentials_in, mask_header, mask_text, mask_url, secrets_in
 
 MODELS = "/models"
-PATHS = {"responses": "/responses", "chat": "/chat/completions"}
 _ACCOUNT_HEADERS = {"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"}
 
 Headers = tuple[tuple[str, str], ...]
@@ -87,7 +87,7 @@ def account_headers(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _host_header(url: SplitResult) -> str:
     """Host and port without the zone of an address, which means nothing to the other end (RFC 6874 3)."""
-    host = bracketed(public_host(url.hostname or ""))
+    host = bracket_host(public_host(url.hostname or ""))
     return host if url.port is None else f"{host}:{url.port}"
 
 
@@ -102,8 +102,10 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
     }
     if not options.list_models:
         headers["Content-Type"] = "application/json"
+    api = api_named(options.api)
+    headers |= dict(api.headers)
     if key is not None:
-        headers["Authorization"] = f"Bearer {key}"
+        headers |= dict([api.key_header(key)])
     headers |= account_headers(environ)
     chosen = {name.lower() for name, _ in options.header}
     kept = [(name, value) for name, value in headers.items() if name.lower() not in chosen]
@@ -112,7 +114,7 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
 
 def build_request(options: Options, environ: Mapping[str, str], base_url: str, body: bytes, key: str | None) -> Request:
     """The request as it will be sent. Raises `Failure` with outcome config when the key is missing or unsafe."""
-    url = join_url(base_url, MODELS if options.list_models else PATHS[options.api])
+    url = join_url(base_url, MODELS if options.list_models else api_named(options.api).path)
     headers = request_headers(options, environ, url, key)
     if not options.dry_run and options.replay is None:
         check_key(options, url, credentials_in(headers, url))

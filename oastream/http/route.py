@@ -47,7 +47,7 @@ class TunnelLayer:
         """What is said to the proxy. `address` is the host's, where one is needed."""
         from oastream.http.tunnel import Connect, Socks5
 
-        host = address or public_host(self.host)
+        host = address or public_host(self.host)  # RFC 6874 3: a zone means nothing to the proxy
         if self.proxy.is_socks:
             return Socks5(self.proxy, host, self.port)
         return Connect(self.proxy, host, self.port)
@@ -101,8 +101,9 @@ class Route:
         return self._proxy is not None and self._url.scheme == "http" and not self._proxy.is_socks
 
     def _add_proxy(self, proxy: Proxy) -> None:
-        if proxy.scheme == "https":
+        if proxy.scheme == "https":  # what is said to the proxy itself, the credentials among it, is encrypted
             self.layers.append(TlsLayer(proxy.host, proxy.name))
+        # SOCKS tunnels plain http as well; an HTTP proxy is asked for it as for a page, as every client does.
         if not self._is_forwarded:
             self.layers.append(TunnelLayer(proxy, self._url.hostname or "", port_of(self._url)))
 

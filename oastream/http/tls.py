@@ -44,9 +44,10 @@ def start_tls(connection: Any, host: str, deadline: float) -> Any:
 def certificate_name(host: str) -> Any:
     """The name that the certificate must bear, as ssl takes it."""
     name = public_host(host).rstrip(".")  # certificates have no final dot
-    # From text ssl would make ASCII once more, and load the IDNA codec for it: 6 million instructions. On macOS
-    # truststore compares the name itself, as text.
-    return name if sys.platform == "darwin" else name.encode("ascii")
+    if sys.platform == "darwin":  # where truststore compares the name itself, as text
+        return name
+    # From text ssl would make ASCII once more, and load the IDNA codec for it: 6 million instructions.
+    return name.encode("ascii")
 
 
 class TlsEngine:

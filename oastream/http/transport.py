@@ -113,6 +113,7 @@ class Response:
                 self._wait(deadline)
             if self._unsent:
                 self._send_more()
+            # Also after a send that failed, and when the poll was for writing: what is there to read counts first.
             data = self._read_socket()
             if data is not None:
                 return data
@@ -148,7 +149,7 @@ class Response:
             self._unsent = self._unsent[self._connection.send(self._unsent) :]
         except OSError as error:
             if not _would_block(error):
-                self._unsent = _NOTHING
+                self._unsent = _NOTHING  # the next read tells how the connection ended
 
     def _read_socket(self) -> memoryview | None:
         """What is there to be read, None when nothing is."""
@@ -163,7 +164,7 @@ class Response:
 
     def _has_pending(self) -> bool:
         """Whether TLS holds bytes that the socket will not announce again."""
-        pending = getattr(self._connection, "pending", None)
+        pending = getattr(self._connection, "pending", None)  # a plain socket has none
         return pending is not None and pending() > 0
 
 

@@ -12,7 +12,7 @@ import socket
 from oastream import __version__
 from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.http.authority import bracketed
+from oastream.http.authority import bracket_host
 from oastream.http.http1 import HeadReader, HeadTooLarge, NotHttp, serialize_request
 from oastream.http.proxy import Proxy
 
@@ -25,7 +25,7 @@ class Handshake:
 
     def __init__(self, proxy: Proxy, host: str, port: int) -> None:
         self._proxy = proxy
-        self._target = f"{bracketed(host)}:{port}"
+        self._target = f"{bracket_host(host)}:{port}"
         self._outgoing = b""
 
     @property
@@ -110,9 +110,9 @@ class Connect(Handshake):
         if answer.status in (401, 407):  # tinyproxy says 401 to credentials that are wrong
             raise self._wants_credentials()
         if answer.status == 403:  # what its rules forbid they will forbid again
-            raise self._refusal(f"it answered {answer.shown}", Outcome.FORBIDDEN)
+            raise self._refusal(f"it answered {answer.status_line}", Outcome.FORBIDDEN)
         if not self.is_done:
-            raise self._refusal(f"it answered {answer.shown}")
+            raise self._refusal(f"it answered {answer.status_line}")
         if answer.has_body:
             raise self._refusal("it sent more than its answer")
 
@@ -140,7 +140,7 @@ class _Answer(HeadReader):
     has_body = False
 
     @property
-    def shown(self) -> str:
+    def status_line(self) -> str:
         return f"{self.status} {one_line(self.reason.decode('latin-1'), 60)}".rstrip()
 
     @property

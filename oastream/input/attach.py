@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from oastream.apis import api_named
+from oastream.apis.api import Api
 from oastream.exits import Outcome, failure_of
 from oastream.input.prompt import decode_argument
 from oastream.options import Options
@@ -62,13 +64,14 @@ _NAMED = {"audio/mpeg": ".mp3", "audio/wav": ".wav", "application/pdf": ".pdf", 
 
 def attached_parts(options: Options, read: ReadData) -> list[Part]:
     """A part for each attachment, in order. Raises `Failure` with outcome input for what cannot be attached."""
+    api = api_named(options.api)
     types = options.attach_type
     types = types * len(options.attach) if len(types) == 1 else types or ("",) * len(options.attach)
     total = 0
     parts = []
     for source, given in zip(options.attach, types, strict=True):
         if _is_url(source):
-            parts.append(_linked(decode_argument(source, "--attach"), given.lower(), options.api))
+            parts.append(_linked(decode_argument(source, "--attach"), given.lower(), api))
             continue
         data = read(source, MAX_ATTACHED_BYTES)
         if not data:
@@ -78,7 +81,7 @@ def attached_parts(options: Options, read: ReadData) -> list[Part]:
             raise failure_of(
                 Outcome.INPUT, "the attachments are too large", f"together over {MAX_ATTACHED_BYTES} bytes"
             )
-        parts.append(_part(source, data, given.lower(), options.api))
+        parts.append(_part(source, data, given.lower(), api))
     return parts
 
 
@@ -93,29 +96,27 @@ def _is_url(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
 
 
-def _linked(url: str, given: str, api: str) -> Part:
+def _linked(url: str, given: str, api: Api) -> Part:
     kind = _ALIASES.get(given, given) or _type_of_name(re.split(r"[?#]", url)[0]) or "image/*"
     if kind.startswith("image/"):
         return _image(url)
     if kind.startswith("audio/"):
         raise failure_of(Outcome.INPUT, f"cannot attach {url}", "audio goes as a file only; download it first")
-    if api == "chat":
-        raise failure_of(
-            Outcome.INPUT, f"cannot attach {url}", "--api chat takes only images as URLs; download it first"
-        )
+    if not api.takes_file_urls:
+        why = f"--api {api.name} takes only images as URLs; download it first"
+        raise failure_of(Outcome.INPUT, f"cannot attach {url}", why)
     return {"type": "input_file", "file_url": url}
 
 
-def _part(source: str, data: bytes, given: str, api: str) -> Part:
+def _part(source: str, data: bytes, given: str, api: Api) -> Part:
     kind = _ALIASES.get(given, given) or media_type(source, data)
     content = base64.b64encode(data).decode()
     main, _, sub = kind.partition("/")
     if main == "image":
         return _image(f"data:{kind};base64,{content}")
-    if main == "audio" and api == "responses":
-        raise failure_of(
-            Outcome.INPUT, f"cannot attach {_shown(source)}", "the Responses API takes no audio", "--api chat does"
-        )
+    if main == "audio" and not api.takes_audio:
+        why = f"{api.title} takes no audio"
+        raise failure_of(Outcome.INPUT, f"cannot attach {_shown(source)}", why, "--api chat does")
     if main == "audio":
         return {"type": "input_audio", "input_audio": {"data": content, "format": _AUDIO_FORMATS.get(sub, sub)}}
     return {"type": "input_file", "filename": _filename(source, kind), "file_data": f"data:{kind};base64,{content}"}

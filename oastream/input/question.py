@@ -6,11 +6,13 @@ the answer in it. What is wrong with any of them is found before anything is sen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from oastream.apis import api_named
+from oastream.apis.api import Body, Item
 from oastream.events.reply import Reply
 from oastream.exits import Outcome, Verdict, exit_status
-from oastream.input.body import Body, Item, base_body, brings_input, build_body, text_or_file, user_message
+from oastream.input.body import base_body, brings_input, build_body, text_or_file, user_message
 from oastream.input.prompt import InputReader, StdinKind, read_prompt, waiting_notice
 from oastream.options import Options
 from oastream.output.stderr import Reporter
@@ -56,7 +58,7 @@ class Question:
         outputs = [(call_id, text_or_file("--tool-output", text, reader.file)) for call_id, text in options.tool_output]
         earlier = self._conversation(deadline)
         self._said = [*self._answered_calls(outputs, earlier), *message]
-        answer_format = self._schema.field(options.api, base) if self._schema is not None else None
+        answer_format = self._schema.field(api_named(options.api), base) if self._schema is not None else None
         return build_body(options, [*earlier, *self._said], base, reader.file, answer_format)
 
     def checked(self, verdict: Verdict, reply: Reply) -> Verdict:
@@ -70,14 +72,9 @@ class Question:
             or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA))
         ):
             return verdict
-        found = self._schema.verdict(reply.text, self._hint_at_chat(reply))
+        hint = api_named(self._options.api).schema_hint(reply.response())
+        found = self._schema.verdict(reply.text, hint)
         return verdict if found is None else found._replace(request_id=verdict.request_id)
-
-    def _hint_at_chat(self, reply: Reply) -> str:
-        """Responses servers say in the response which format they kept to; those that ignore ours may know Chat's."""
-        if self._options.api == "chat" or field_at(reply.response(), "text", "format", "type") == "json_schema":
-            return ""
-        return "this server seems to ignore schemas in the Responses API; try --api chat"
 
     def keep(self, reply: Reply) -> None:
         """Write down what was said and answered; it is part of the conversation with `commit`."""
@@ -135,10 +132,3 @@ class Question:
         from oastream.input.history import output_items
 
         return output_items(outputs, earlier, self._options.history)
-
-
-def field_at(value: Any, *path: str) -> Any:
-    """The field at `path` of nested objects, None where there is none."""
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value

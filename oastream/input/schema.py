@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from oastream.apis.api import Api, Body
 from oastream.display import one_line
 from oastream.exits import Outcome, Verdict, failure_of
-from oastream.input.body import Body, ReadText, object_in, read_json
+from oastream.input.body import ReadText, read_json
 from oastream.lenient_json import dumps, parse_json
 
 Path = tuple[str | int, ...]
@@ -49,12 +50,9 @@ class Schema(NamedTuple):
     head: dict[str, Any]
     validator: Any
 
-    def field(self, api: str, base: Body) -> Body:
+    def field(self, api: Api, base: Body) -> Body:
         """The field of the request's body, laid over what `base` has there."""
-        format = {**self.head, "schema": self.definition}
-        if api == "chat":
-            return {"response_format": {"type": "json_schema", "json_schema": format}}
-        return {"text": {**object_in(base, "text"), "format": {"type": "json_schema", **format}}}
+        return api.answer_format({**self.head, "schema": self.definition}, base)
 
     def notes(self) -> list[str]:
         """Where it breaks the rules of OpenAI's strict mode, by path; nothing when it does not ask for that mode."""

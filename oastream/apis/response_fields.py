@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from oastream.apis import api_named
+from oastream.apis.tools import tool_choice_for, tools_for
 from oastream.exits import Failure
-from oastream.input.body import tool_choice_for, tools_for
 
 Fields = dict[str, Any]
 
@@ -20,7 +21,8 @@ _NUMBERS = ("temperature", "top_p")
 def response_fields(body: Fields) -> Fields:
     """The fields, for a body of POST /chat/completions."""
     choice = body.get("tool_choice")
-    choice = tool_choice_for("responses", choice) if isinstance(choice, dict) else choice
+    if isinstance(choice, dict):
+        choice = tool_choice_for(api_named("responses"), choice)
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     return {
         "background": False,
@@ -51,6 +53,6 @@ def _number_or_none(value: Any) -> float | None:
 def _tools(tools: Any) -> list[Fields]:
     """The tools as Responses has them; none where --body brings something that is no list of tools."""
     try:
-        return tools_for("responses", tools or [])
+        return tools_for(api_named("responses"), tools or [])
     except Failure:
         return []
