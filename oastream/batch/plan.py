@@ -83,6 +83,12 @@ class Plan:
             return Standing.FAILED_FOR_GOOD
         return Standing.TO_ASK
 
+    def ask_changed(self, answers: Answers) -> None:
+        """The answers to other requests are gone: their ids are asked."""
+        self._answers = answers
+        self.counts[Standing.ANSWERED] -= len(self.changed)
+        self.counts[Standing.TO_ASK] += len(self.changed)
+
     def forget_ids(self) -> None:
         """The first pass is over: what it needed to find an id that came twice is not needed any more."""
         self._seen = set()

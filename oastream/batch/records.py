@@ -14,7 +14,7 @@ import orjson
 from oastream.batch.input import InputForm, Item, row_id
 from oastream.batch.keys import id_key
 from oastream.exits import Outcome, Verdict
-from oastream.lenient_json import dumps
+from oastream.lenient_json import dumps, parse_json
 
 Record = dict[str, Any]
 
@@ -48,6 +48,13 @@ class Answered(NamedTuple):
     outcome: Outcome
 
 
+class Failed(NamedTuple):
+    """What an error record of an older run says: whose it is, and whether trying again may help."""
+
+    custom_id: str
+    retryable: bool
+
+
 class Layout:
     """How a line looks. `name` is what --format calls it."""
 
@@ -74,6 +81,12 @@ class Layout:
         if not isinstance(about, dict) or not isinstance(about.get("request"), str):
             raise ValueError("it does not say which request it answers")
         return Answered(self._id_in(record), about["request"], _outcome(about.get("outcome")))
+
+    def read_error(self, record: Any) -> Failed:
+        """Whose error a line is. Raises `ValueError` for what is none in this layout, and for one of no item."""
+        if not isinstance(record, dict) or not isinstance(record.get("error"), dict):
+            raise ValueError("it is no error")
+        return Failed(self._id_in(record), record["error"].get("retryable") is True)
 
     def _head(self, item: Item, result: Result) -> Record:
         return {"custom_id": item.custom_id, "outcome": result.verdict.outcome.value}
@@ -178,6 +191,14 @@ def broken_line_record(broken: bytes, offset: int) -> bytes:
     why = f"the line at byte {offset} of the answers was no record"
     error = {"code": None, "message": why, "kind": Outcome.JOURNAL.value, "retryable": False}
     return _line({"custom_id": None, "response": None, "error": error, "line": broken.decode("utf-8", "replace")})
+
+
+def read_error_line(line: bytes, layout: Layout) -> Failed | None:
+    """Whose error a line of the errors file is, None for a line that is of no item."""
+    try:
+        return layout.read_error(parse_json(line))
+    except (ValueError, KeyError, AttributeError):
+        return None
 
 
 def error_object(verdict: Verdict) -> Record:

@@ -20,30 +20,15 @@ from oastream.attempts.retry import Situation, Step, next_step
 from oastream.batch.gate import Flight, Gate
 from oastream.batch.input import Item
 from oastream.batch.pool import Pool, is_out_of_descriptors
+from oastream.batch.prepare import Prepared
 from oastream.batch.stream import ItemStream, usage_of
 from oastream.batch.tokens import Cost, TokenBudget, TokenEstimates
-from oastream.events.answer import Answer
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.http.connection_errors import as_failure
 from oastream.http.request import Request
 
 _STARTS_AT_ONCE = 64
 """Requests that start before what has arrived is looked at again."""
-
-
-class Prepared(NamedTuple):
-    """An item's request, as far as it is the same for every server.
-
-    `request` is HASH; `output_limit` the most tokens it asks for; `is_streamed` whether the answer comes in events.
-    """
-
-    body: bytes
-    request: str
-    path: str
-    output_limit: int | None
-    is_streamed: bool
-    new_answer: Callable[[float], Answer]
-    """A fresh answer for one attempt, from the moment it begins."""
 
 
 class Server(NamedTuple):
@@ -57,10 +42,11 @@ class Server(NamedTuple):
 class Work:
     """An item that is not done yet."""
 
-    __slots__ = ("asked", "failed_at", "item", "prepared", "rate_limited", "started")
+    __slots__ = ("asked", "failed_at", "item", "position", "prepared", "rate_limited", "started")
 
-    def __init__(self, item: Item, prepared: Prepared) -> None:
+    def __init__(self, item: Item, prepared: Prepared, position: int) -> None:
         self.item = item
+        self.position = position
         self.prepared = prepared
         self.asked = 0
         self.failed_at: list[tuple[Gate, float]] = []
@@ -95,6 +81,8 @@ class Settings(NamedTuple):
     retries: int = 5
     retry_delay: float = 0.5
     tools_wanted: bool = False
+    drain: float = 20.0
+    """Seconds that what is in flight may take when the run is broken off."""
 
 
 class Runner:
@@ -118,6 +106,7 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._is_stopping = False
         self._drain_deadline = math.inf
+        self._last_failure = Verdict(Outcome.UNREACHABLE)
         self.aborted: Verdict | None = None
         """Why the run was broken off."""
         self.warned_of_descriptors = False
@@ -186,23 +175,32 @@ class Runner:
 
     def _choose_server(self, now: float) -> tuple[Server, float]:
         """The server that may be asked first; of several that may be asked now the one with the fewest in flight."""
-        best = min(
-            ((max(server.gate.next_start(now), now), server.gate.in_flight, index)
-             for index, server in enumerate(self._servers)),
-        )
-        return self._servers[best[2]], best[0]
+        chosen, first = self._servers[0], math.inf
+        for server in sorted(self._servers, key=lambda server: server.gate.in_flight):
+            moment = max(server.gate.next_start(now), now)
+            if moment < first:
+                chosen, first = server, moment
+        return chosen, first
 
     def _check_servers(self, now: float) -> None:
         """Whether all servers are given up, or the budget is spent: then the run is broken off."""
         if self._budget.is_spent() and not self._tasks:
-            self._abort(Verdict(Outcome.ABORTED, "the budget is spent", "--max-tokens-total"))
+            self.abort(Verdict(Outcome.ABORTED, "the budget is spent", "--max-tokens-total"))
         elif all(server.gate.outage.is_over(now) for server in self._servers):
-            self._abort(self._servers[0].gate.outage.verdict)
+            self.abort(self._outage_verdict())
 
-    def _abort(self, verdict: Verdict) -> None:
+    def _outage_verdict(self) -> Verdict:
+        """Why no server can be asked any more: the failure that ended it, else how long none has answered."""
+        for server in self._servers:
+            if server.gate.outage.fatal is not None:
+                return server.gate.outage.fatal
+        return self._last_failure._replace(summary="the server is gone", detail=self._last_failure.message)
+
+    def abort(self, verdict: Verdict) -> None:
+        """Break the run off: start nothing more, let what is in flight end."""
         if self.aborted is None:
             self.aborted = verdict
-        self._is_stopping = True
+        self.stop(self._loop.time() + self._settings.drain)
 
     # One request -------------------------------------------------------------------------------------------------
 
@@ -226,10 +224,8 @@ class Runner:
 
     async def _send(self, work: Work, server: Server, flight: Flight, cost: Cost) -> None:
         data, request = server.serialize(work.prepared)
-        answer = work.prepared.new_answer(self._loop.time())
-        stream = ItemStream(request, answer, server.gate, flight, self._settings.tools_wanted)
-        if not work.prepared.is_streamed:
-            stream.document = []
+        reading = work.prepared.new_reading(self._loop.time())
+        stream = ItemStream(request, reading, server.gate, flight, self._settings.tools_wanted)
         try:
             connection = await server.pool.acquire()
         except Failure as failed:
@@ -262,13 +258,14 @@ class Runner:
         tokens = usage_of(stream.answer.reply.usage)
         usage = None if tokens is None else Cost(*tokens)
         self._budget.end(cost, usage)
-        if verdict.answered:
+        if verdict.has_answer:
             server.gate.end(flight, usage, now)
             if usage is not None:
                 self._estimates.learn(len(work.prepared.body), usage)
             self._recorder.answer(work, stream, now)
             return
         server.gate.fail(flight, verdict, now, stream.error_text or verdict.detail)
+        self._last_failure = verdict
         self._after_failure(work, server.gate, stream, now)
 
     def _after_failure(self, work: Work, gate: Gate, stream: ItemStream, now: float) -> None:
@@ -287,9 +284,9 @@ class Runner:
                 verdict._replace(retry_after=None),  # the gate keeps it, for all items
                 failures=max(1, failures),
                 retries=self._settings.retries,
-                asked=failures,
+                times_asked=failures,
                 now=now,
-                retry_until=math.inf,
+                retry_deadline=math.inf,
                 retry_delay=self._settings.retry_delay,
                 luck=random.random(),
             )
@@ -319,6 +316,5 @@ class Runner:
         for stream in list(self._streams):
             stream.stop(Verdict(Outcome.SIGNAL, signal=0))
         for task in list(self._tasks):
-            if not any(task.done() for task in ()):
+            if not task.done():
                 task.cancel()
-        self._tasks.clear()

@@ -16,7 +16,8 @@ from oastream.attempts.exchange import ERROR_BODY_BYTES, ERROR_BODY_TIME, find_r
 from oastream.attempts.http_error import http_error_verdict
 from oastream.batch.gate import Flight, Gate
 from oastream.batch.pool import Connection
-from oastream.events.answer import Answer, Delivered
+from oastream.batch.reading import Reading
+from oastream.events.answer import Delivered
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.http.request import Request
 
@@ -24,7 +25,7 @@ from oastream.http.request import Request
 class ItemStream:
     """Listens to the response of one request. `done` is set once `verdict` is there."""
 
-    def __init__(self, request: Request, answer: Answer, gate: Gate, flight: Flight, tools_wanted: bool) -> None:
+    def __init__(self, request: Request, reading: Reading, gate: Gate, flight: Flight, tools_wanted: bool) -> None:
         self._request = request
         self._gate = gate
         self._flight = flight
@@ -36,13 +37,12 @@ class ItemStream:
         self._error_headers: dict[str, str] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._has_told_first_event = False
-        self.answer = answer
+        self.reading = reading
+        self.answer = reading.answer
         self.done: asyncio.Future[None] = self._loop.create_future()
         self.verdict = Verdict(Outcome.UNREACHABLE)
         self.http_status: int | None = None
         self.request_id: str | None = None
-        self.document: list[bytes] | None = None
-        """The pieces of the body, for a request whose answer comes in one piece."""
 
     @property
     def error_text(self) -> str:
@@ -53,6 +53,12 @@ class ItemStream:
     def error_body(self) -> bytes | None:
         """The same as bytes; None where the status was a 2xx."""
         return None if self._error_body is None else bytes(self._error_body)
+
+    @property
+    def first_event_ms(self) -> int | None:
+        """Milliseconds from the request to the first event."""
+        moment = self.answer.first_event
+        return None if moment is None else round((moment - self._flight.started) * 1000)
 
     def begin(self, connection: Connection, data: bytes) -> None:
         """Send the request on this connection."""
@@ -81,8 +87,8 @@ class ItemStream:
 
     def receive_body(self, piece: bytes) -> None:
         if self._error_body is None:
-            if self.document is not None:
-                self.document.append(piece)
+            if self.reading.document is not None:
+                self.reading.document += piece
             self._deliver(lambda: self.answer.feed(piece))
             return
         self._error_body += piece
@@ -160,12 +166,6 @@ class ItemStream:
             verdict = verdict._replace(request_id=self.request_id)
         self.verdict = verdict
         self.done.set_result(None)
-
-
-def first_event_ms(stream: ItemStream, started: float) -> int | None:
-    """Milliseconds from the request to the first event."""
-    moment = stream.answer.first_event
-    return None if moment is None else round((moment - started) * 1000)
 
 
 def usage_of(usage: dict[str, Any] | None) -> tuple[float, float] | None:
