@@ -10,7 +10,7 @@ import math
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -78,7 +78,6 @@ class BatchRun:
         """The lines of errors that still hold, by the keys of their ids."""
         self._bad_lines: list[bytes] = []
         self._signal: int | None = None
-        self._wake: Callable[[], object] = lambda: None
 
     def run(self) -> Verdict:
         """From the first line of the input to the last of the answers."""
@@ -107,12 +106,13 @@ class BatchRun:
             return self._show_first(chunks)
         self._open_journal()
         self._plan = self._make_plan()
-        if self._input.is_file:
-            self._check_file()
-            if not self._to_ask() and not self._bad_lines:
-                return self._finish(Figures())
-            return asyncio.run(self._ask_all(None))
-        return asyncio.run(self._ask_all(chunks))
+        if not self._input.is_file:
+            source = PipeSource(chunks, self._form, self._plan, self._preparer, self._take_bad_line)
+            return asyncio.run(self._ask_all(source))
+        checked = self._check_file()
+        if not self._to_ask() and not self._bad_lines:
+            return self._finish(Figures())
+        return asyncio.run(self._ask_all(checked))
 
     # Before anything is sent -------------------------------------------------------------------------------------
 
@@ -203,9 +203,9 @@ class BatchRun:
         self._carried = failed
         return set(failed)
 
-    def _check_file(self) -> None:
+    def _check_file(self) -> FileSource:
         """The first pass over the input."""
-        source = self._source = FileSource(self._input, self._form, self._plan, self._preparer, self._take_bad_line)
+        source = FileSource(self._input, self._form, self._plan, self._preparer, self._take_bad_line)
         source.check()
         if not source.has_lines:
             raise failure_of(Outcome.INPUT, f"{self._input.name} is empty")
@@ -213,6 +213,7 @@ class BatchRun:
             changed = set(self._plan.changed)
             self._journal.drop(self._layout, lambda answered: answered.custom_id in changed)
             self._plan.ask_changed(self._journal.answers)
+        return source
 
     def _take_bad_line(self, bad: BadLine) -> None:
         if not self._options.skip_bad:
@@ -224,7 +225,7 @@ class BatchRun:
 
     # While requests are sent -------------------------------------------------------------------------------------
 
-    async def _ask_all(self, chunks: Iterable[bytes] | None) -> Verdict:
+    async def _ask_all(self, source: FileSource | PipeSource) -> Verdict:
         options = self._options
         stdout = Stdout(STDOUT)
         answers, errors = self._open_lines(stdout)
@@ -241,19 +242,13 @@ class BatchRun:
         )
         loop = asyncio.get_running_loop()
         servers = [self._connect(origin) for origin in self._servers]
-        source: FileSource | PipeSource = self._source
-        if chunks is not None:
-            source = PipeSource(
-                chunks, self._form, self._plan, self._preparer, self._take_bad_line, self._wake_threadsafe
-            )
         settings = RunnerSettings(options.request.retry, options.request.retry_delay, options.format == "tools")
         runner = Runner(source, servers, recorder, settings, TokenBudget(options.max_tokens_total))
 
-        self._wake = partial(loop.call_soon_threadsafe, runner.wake)
         stdout.on_change = runner.wake
         recorder.on_failure = lambda: runner.stop(loop.time())
         if isinstance(source, PipeSource):
-            source.start()
+            source.start(partial(loop.call_soon_threadsafe, runner.wake))
         self._listen_for_signals(loop, runner)
         if options.request.max_time:
             loop.call_later(options.request.max_time, self._run_out_of_time, runner)
@@ -274,11 +269,9 @@ class BatchRun:
         if isinstance(errors, ErrorsFile):
             errors.close()
         failure = recorder.failure or stdout.failure or source.failure
+        if failure is None and self._signal is None and not source.has_lines:
+            failure = failure_of(Outcome.INPUT, f"{self._input.name} is empty")
         return self._finish(recorder.figures, runner, failure)
-
-    def _wake_threadsafe(self) -> None:
-        """Something of the input was read, in the thread that reads."""
-        self._wake()
 
     def _open_lines(self, stdout: Stdout) -> tuple[Lines, Lines]:
         """Where answers and errors go."""

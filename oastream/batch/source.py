@@ -116,7 +116,7 @@ class FileSource:
 
 
 class PipeSource:
-    """Items of a pipe, as they come. `on_change` is called in the reading thread when there is one."""
+    """Items of a pipe, as they come."""
 
     def __init__(
         self,
@@ -125,22 +125,22 @@ class PipeSource:
         plan: Plan,
         preparer: Preparer,
         on_bad_line: Callable[[BadLine], None],
-        on_change: Callable[[], None],
     ) -> None:
         self._chunks = chunks
         self._form = form
         self._plan = plan
         self._preparer = preparer
         self._on_bad_line = on_bad_line
-        self._on_change = on_change
+        self._on_change: Callable[[], object] = lambda: None
         self._queue: queue.Queue[Item | BadLine | Failure | None] = queue.Queue(maxsize=1)
         self._position = 0
         self.is_over = False
         self.has_lines = False
         self.failure: Failure | None = None
 
-    def start(self) -> None:
-        """Begin to read. The thread may wait for ever, and dies with the process."""
+    def start(self, on_change: Callable[[], object]) -> None:
+        """Begin to read, in a thread that calls `on_change`. It may wait forever, and dies with the process."""
+        self._on_change = on_change
         threading.Thread(target=self._read, daemon=True).start()
 
     def next(self) -> Work | None:
