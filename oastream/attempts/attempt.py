@@ -119,6 +119,7 @@ class StreamAttempt(Attempt):
         answer = self._answer
         with self._exchange.open(self._request, answer.deadline, self._leave_by) as source:
             self.read_stream(source)
+            # --format sse prints the body as it came: `[DONE]` may follow an event that ended the reading.
             if self._delivery.format.wants_rest_of_body and not answer.has_body_ended:
                 self._drain_body(source)
         return answer.verdict(self._context.tools_wanted)
@@ -133,7 +134,7 @@ class StreamAttempt(Attempt):
             delivery.deliver(self._next_events(source))
             if self._job is not None:
                 self._let_go_of_job(self._job)
-            answer.heard(now())
+            answer.heard(now())  # only now: a stdout that blocked is no silence of the server
 
     def _next_events(self, source: Source) -> Iterator[Delivered]:
         """What the next bytes of the body bring, or its end."""
@@ -145,7 +146,7 @@ class StreamAttempt(Attempt):
         except TimeoutError:
             if not answer.is_whole:
                 raise
-            chunk = None
+            chunk = None  # usage that never came is no reason to fail an answer that is there
         except Failure as failed:
             # Corrupt compression, say. A signal, and a reader that has gone, end the run all the same.
             if not answer.is_whole or failed.verdict.outcome is Outcome.SIGNAL:
@@ -153,7 +154,7 @@ class StreamAttempt(Attempt):
             chunk = None
         if chunk is None:
             return answer.end()
-        self._delivery.format.add_chunk(chunk)
+        self._delivery.format.add_chunk(chunk)  # before its events: of one that makes no sense sse prints the bytes
         return answer.feed(chunk)
 
     def _let_go_of_job(self, job: Job) -> None:

@@ -114,14 +114,14 @@ class Job:
         return True  # a ping, or an error of the server in between: it is not in the sequence
 
     def _accept_numbered(self, kind: str, number: int) -> bool:
-        if self.promise is Promise.UNKNOWN:
+        if self.promise is Promise.UNKNOWN:  # no response has shown yet whose numbers these could be
             self.last_number = max(self.last_number, number)
             return True
         if kind != "response.created" and self._repeats_first(number):
             self._has_numbers = False
         if self._has_numbers:
             if number <= self.last_number:
-                return False
+                return False  # from a server that does not heed `starting_after` and begins at the start
             if number > self.last_number + 1:
                 raise failure_of(Outcome.MALFORMED, "a gap in the answer", f"event {self.last_number + 1} is missing")
             self.last_number = number
@@ -220,6 +220,7 @@ class Job:
         name = quote((self.id or "").encode("utf-8", "surrogatepass"), safe="")
         queries = [text for text in (made.url.query, query) if text]
         url: SplitResult = made.url._replace(path=f"{made.url.path}/{name}{below}", query="&".join(queries))
+        # There is no body that it could be the type of.
         headers = tuple((name, value) for name, value in made.headers if name.lower() != "content-type")
         return made._replace(method=method, url=url, headers=headers, body=b"")
 

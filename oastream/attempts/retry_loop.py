@@ -58,9 +58,9 @@ class RetryLoop:
     def _attempt(self, step: Step) -> Verdict:
         attempts, job = self._attempts, self._attempts.job
         self._step = step
-        self._progress = 0
+        self._progress = 0  # of a new question's job nothing has come
         if step is Step.ASK or job is None:
-            attempts.begin_reply()
+            attempts.begin_reply()  # another answer, from its first word
             return attempts.ask()
         self._progress = job.progress
         if step is Step.RESUME:
@@ -100,6 +100,7 @@ class RetryLoop:
         )
         if job is None:
             return situation
+        # The same request would be answered in the same way. What was refused for a while (429, 503) is asked again.
         was_in_vain = self._step is Step.RESUME and not has_progress and _brought_nothing(verdict)
         if was_in_vain:
             job.stop_replay()
@@ -123,7 +124,7 @@ class RetryLoop:
         self._put_right(verdict)
         if verdict.outcome in BROKEN_OFF:
             self._last_break_off = verdict.outcome
-        if decision.delay is None:
+        if decision.delay is None:  # a poll that follows at once is no failure, and nothing to speak of
             return
         self._failures += 1
         self._report(decision.step, verdict, decision.delay)
@@ -150,7 +151,7 @@ class RetryLoop:
             self._write_record({**self._resume_record(), **cause})
             return
         self._context.reporter.line_if_watched(f"{summary}; retrying {count}")
-        if self._delivery.output.held:
+        if self._delivery.output.held:  # what is not held was not written, or there would be no retry
             self._attempts.begin_format()
             self._reset_output()
         self._write_record({"type": "oastream:retry", "attempt": self._delivery.stats.attempts, **cause})

@@ -50,8 +50,9 @@ class Limits:
 
     def deadline(self, now: float, seconds: float) -> float:
         """The moment `seconds` from now, but never later than the end of the run."""
-        end = now + seconds if seconds else self.run_deadline
-        return end if end < self.run_deadline else self.run_deadline
+        if seconds and now + seconds < self.run_deadline:
+            return now + seconds
+        return self.run_deadline
 
 
 class Phase(enum.Enum):
@@ -176,7 +177,9 @@ class Answer:
             return _LINGERING
         if decoder.is_complete:
             return _COMPLETE
-        return _STREAMING if decoder.payloads else _OPENING
+        if decoder.payloads:
+            return _STREAMING
+        return _OPENING
 
     # How it ended ------------------------------------------------------------------------------------------------
 
@@ -202,11 +205,21 @@ def late_verdict(
     `has_output` says that it has begun, `has_events` that this stream has brought some, `is_resumed` that an earlier
     one has.
     """
-    summary = "the answer broke off" if has_output else "no answer in time"
     if now >= limits.run_deadline:
-        outcome = Outcome.DEADLINE if has_output else Outcome.TIMEOUT
-        return Verdict(outcome, summary, f"--max-time {limits.max_time:g} s passed", should_retry=False)
+        return _run_over_verdict(limits, has_output)
     if has_events:
         return Verdict(Outcome.IDLE, "the answer broke off", f"no event within --idle-timeout {limits.idle:g} s")
-    outcome = Outcome.IDLE if is_resumed else Outcome.TIMEOUT
-    return Verdict(outcome, summary, f"no event within --first-event-timeout {limits.first_event:g} s")
+    detail = f"no event within --first-event-timeout {limits.first_event:g} s"
+    if has_output:
+        return Verdict(Outcome.IDLE, "the answer broke off", detail)
+    if is_resumed:
+        return Verdict(Outcome.IDLE, "no answer in time", detail)
+    return Verdict(Outcome.TIMEOUT, "no answer in time", detail)
+
+
+def _run_over_verdict(limits: Limits, has_output: bool) -> Verdict:
+    """No retry has any time left, whatever the outcome usually allows."""
+    detail = f"--max-time {limits.max_time:g} s passed"
+    if has_output:
+        return Verdict(Outcome.DEADLINE, "the answer broke off", detail, should_retry=False)
+    return Verdict(Outcome.TIMEOUT, "no answer in time", detail, should_retry=False)

@@ -90,7 +90,7 @@ def serialize_request(method: str, target: str, headers: Iterable[tuple[str, str
 class HeadReader:
     """Reads up to the end of the first final head; interim ones (1xx, RFC 9110 15.2) are passed over.
 
-    httptools calls back its `on_…` methods. After the head, `error` is what the parser said of the rest.
+    httptools calls back its `on_…` methods. `error` is what the parser could not read.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -117,19 +117,23 @@ class HeadReader:
         return self._opening
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Take in bytes. Raises `NotHttp` as long as the head is not complete."""
-        if not self.is_complete:
-            self._size += len(data)
-            self._opening += bytes(data[: _MAX_SHOWN_BYTES - len(self._opening)])
+        """Take in bytes, up to those that complete the head. Raises `NotHttp`."""
+        self._size += len(data)
+        self._opening += bytes(data[: _MAX_SHOWN_BYTES - len(self._opening)])
+        self.feed_rest(data)
+        if self.is_complete:  # one read may bring the end of the head and much of the body
+            return
+        if self.error is not None:
+            raise self._as_not_http(self.error) from self.error
+        if self._size > self._max_bytes:
+            raise HeadTooLarge
+
+    def feed_rest(self, data: bytes | memoryview) -> None:
+        """Take in bytes of the body."""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not self.is_complete:
-                raise self._as_not_http(error) from error
             self.error = error
-        # Only a head that goes on is too large: one read may bring the end of the head and much of the body.
-        if not self.is_complete and self._size > self._max_bytes:
-            raise HeadTooLarge
 
     def on_message_begin(self) -> None:
         if not self.is_complete:
@@ -210,6 +214,10 @@ class _State(enum.Enum):
     BROKEN = enum.auto()
 
 
+# As globals: until Python 3.12 a member is looked up by code in Python, 1,000 instructions each time.
+_HEAD, _BODY, _COMPLETE, _BROKEN = _State
+
+
 class Http1Response:
     """One response. Feed it until `head_ended`, then take pieces, and feed it again when there is none.
 
@@ -220,7 +228,7 @@ class Http1Response:
         self.status = 0
         self.headers: dict[str, str] = {}
         """Names in lower case; of a repeated header the last one counts."""
-        self._state = _State.HEAD
+        self._state = _HEAD
         self._break_reason = ""
         self._body: list[bytes] = []
         self._inflater: Inflater | None = None
@@ -229,7 +237,7 @@ class Http1Response:
 
     @property
     def head_ended(self) -> bool:
-        return self._state is not _State.HEAD
+        return self._state is not _HEAD
 
     @property
     def refuses_request(self) -> bool:
@@ -243,39 +251,43 @@ class Http1Response:
         # Two framings at once are how a response is smuggled in behind another (RFC 9112 6.3, 11.2).
         is_ambiguous = "transfer-encoding" in self.headers and "content-length" in self.headers
         is_followed = self._has_excess or reader.is_followed or reader.error is not None
-        return self._state is _State.COMPLETE and reader.keeps_alive and not is_followed and not is_ambiguous
+        return self._state is _COMPLETE and reader.keeps_alive and not is_followed and not is_ambiguous
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take in bytes. Raises `NotHttp`, as long as the head has not ended."""
-        if self._state in (_State.COMPLETE, _State.BROKEN):
+        reader = self._reader
+        if self._state is _BODY:
+            reader.feed_rest(data)
+        elif self._state is _HEAD:
+            reader.feed(data)
+            if not reader.is_complete:
+                return
+            self._begin_body()
+        else:
             self._has_excess = True
             return
-        reader = self._reader
-        reader.feed(data)
-        if self._state is _State.HEAD and reader.is_complete:
-            self._begin_body()
         if reader.message_ended:
-            self._state = _State.COMPLETE
+            self._state = _COMPLETE
             del self._body[reader.pieces :]
         elif reader.error is not None:
             self.break_off("malformed chunked encoding")
 
     def feed_eof(self, why: str = "the connection was closed") -> None:
         """The connection has ended. Raises `NoReply`, as long as the head has not ended."""
-        if self._state is _State.HEAD:
+        if self._state is _HEAD:
             raise NoReply(is_silent=not self._reader.has_begun)
-        if self._state is not _State.BODY:
+        if self._state is not _BODY:
             return
         if self._ends_with_connection:
-            self._state = _State.COMPLETE
+            self._state = _COMPLETE
         else:
             self.break_off(why)
 
     def break_off(self, why: str) -> None:
         """The connection has failed; of interest only within the body."""
-        assert self._state is not _State.HEAD
-        if self._state is _State.BODY:
-            self._state = _State.BROKEN
+        assert self._state is not _HEAD
+        if self._state is _BODY:
+            self._state = _BROKEN
             self._break_reason = why
 
     @property
@@ -291,9 +303,9 @@ class Http1Response:
         piece = self._next_available()
         if piece:
             return piece
-        if self._state is _State.BROKEN:
+        if self._state is _BROKEN:
             raise TruncatedBody(self._break_reason)
-        if self._state is not _State.COMPLETE:
+        if self._state is not _COMPLETE:
             return b""
         if self._inflater is not None and not self._inflater.is_whole:
             raise TruncatedBody("truncated compressed body")
@@ -315,7 +327,7 @@ class Http1Response:
         return not is_chunked and "content-length" not in self.headers
 
     def _begin_body(self) -> None:
-        self._state = _State.BODY
+        self._state = _BODY
         self.status = self._reader.status
         self.headers = dict(self._reader.headers)
         if coding := ", ".join(_codings(self.headers.get("content-encoding", ""))):

@@ -34,7 +34,7 @@ class Response:
         self._message = Http1Response()
         self._unsent = memoryview(request)
         self._buffer = memoryview(bytearray(READ_SIZE))  # one for all reads: a new one takes as long as the read
-        self._was_overdue = False
+        self._is_overtime = False
 
     @property
     def status(self) -> int:
@@ -120,7 +120,7 @@ class Response:
 
     def _wait(self, deadline: float) -> None:
         """Until there is something to do."""
-        self._check_deadline(deadline)
+        self._is_overtime = self._watch.now() >= deadline and self._allow_overtime()
         events = READ
         if self._unsent:
             events |= WRITE
@@ -129,19 +129,18 @@ class Response:
 
     def _poll_watch(self, deadline: float) -> None:
         """Where there is no need to wait, the deadline, signals and a reader that has gone count all the same."""
-        self._check_deadline(deadline)
+        self._is_overtime = self._watch.now() >= deadline and self._allow_overtime()
         self._watch.wait_for(self._connection.fileno(), READ, 0.0)
 
-    def _check_deadline(self, deadline: float) -> None:
-        """Raise `TimeoutError` the second time that the deadline has passed.
+    def _allow_overtime(self) -> bool:
+        """The deadline has passed: True the first time, `TimeoutError` the second time in a row.
 
         Bytes that are there when it has are still taken once: the process may have been stopped. A server that drips
         forever does not get a second time.
         """
-        is_overdue = self._watch.now() >= deadline
-        if is_overdue and self._was_overdue:
+        if self._is_overtime:
             raise TimeoutError
-        self._was_overdue = is_overdue
+        return True
 
     def _send_more(self) -> None:
         """As much of the request as the connection takes. One that fails may have brought an answer before."""
