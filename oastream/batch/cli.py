@@ -17,6 +17,7 @@ from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Shard
 from oastream.batch.records import LAYOUTS
 from oastream.cli.parse import (
+    GENERATED,
     OPTIONS,
     Finite,
     Option,
@@ -160,6 +161,7 @@ OWN: dict[str, list[Option]] = {
         _option(
             "--sync",
             type=AutoOr("off", Seconds(0.0)),
+            metavar="SECONDS|off",
             default="1",
             show_default=True,
             help="Seconds between syncs of the journal; 0 syncs each line.",
@@ -173,6 +175,7 @@ OWN: dict[str, list[Option]] = {
             "-j",
             "--concurrency",
             type=AutoOr("auto", Whole(min=1)),
+            metavar="N|auto",
             default="auto",
             show_default=True,
             help="Most requests in flight, for each server.",
@@ -183,6 +186,7 @@ OWN: dict[str, list[Option]] = {
         _option(
             "--retry",
             "batch_retry",
+            metavar="N",
             type=Whole(min=0),
             default=RETRIES,
             show_default=True,
@@ -209,13 +213,22 @@ OWN: dict[str, list[Option]] = {
 }
 
 
+def _configuration() -> list[Option]:
+    return [option for option in OPTIONS["Configuration"] if option.name in ("profile", "no_config")]
+
+
+def option_groups() -> dict[str, list[Option]]:
+    """All options under their headings."""
+    return {**OWN, "Requests": _shared(), "Configuration": _configuration(), "Help": _HELP}
+
+
 def _show_help(context: click.Context, _option: click.Parameter, asked: bool) -> None:
     if not asked:
         return
     formatter = context.make_formatter()
     context.command.format_usage(context, formatter)
     context.command.format_help_text(context, formatter)
-    for heading, options in (*OWN.items(), ("Requests", _shared())):
+    for heading, options in option_groups().items():
         with formatter.section(heading):
             records = [option.get_help_record(context) for option in options]
             formatter.write_dl([record for record in records if record is not None], col_max=28)
@@ -232,35 +245,52 @@ def _shared() -> list[Option]:
     return [declared[name] for name in _SHARED]
 
 
+def _generate(_context: click.Context, _option: click.Parameter, kind: str | None) -> None:
+    if kind is not None:
+        from oastream.cli.companions import companion
+
+        raise Shown(companion(PROGRAM, kind).removesuffix("\n"))
+
+
+_HELP = [
+    Option(
+        ["--generate"],
+        type=click.Choice(GENERATED),
+        is_eager=True,
+        expose_value=False,
+        callback=_generate,
+        allow_from_autoenv=False,
+        help="Print the man page, or the completions of a shell.",
+    ),
+    Option(
+        ["-h", "--help"],
+        is_flag=True,
+        action=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_show_help,
+        allow_from_autoenv=False,
+        help="Show this text.",
+    ),
+    Option(
+        ["--version"],
+        is_flag=True,
+        action=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_show_version,
+        allow_from_autoenv=False,
+        help="Show the version.",
+    ),
+]
+
+
 def command() -> click.Command:
     """The Click command: it parses, and does nothing else."""
     own = [option for group in OWN.values() for option in group]
-    helps = [
-        Option(
-            ["-h", "--help"],
-            is_flag=True,
-            action=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_show_help,
-            allow_from_autoenv=False,
-            help="Show this text.",
-        ),
-        Option(
-            ["--version"],
-            is_flag=True,
-            action=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_show_version,
-            allow_from_autoenv=False,
-            help="Show the version.",
-        ),
-    ]
-    profile = [option for option in OPTIONS["Configuration"] if option.name in ("profile", "no_config")]
     return click.Command(
         PROGRAM,
-        params=[click.Argument(["input"], required=False), *profile, *_shared(), *own, *helps],
+        params=[click.Argument(["input"], required=False), *_configuration(), *_shared(), *own, *_HELP],
         help=USAGE,
         add_help_option=False,
     )
