@@ -78,13 +78,13 @@ class Preparer:
     def _new_reading(self, api: str, body: Body, in_one_piece: bool, now: float) -> Reading:
         choices = _choices(body)
         limit = _output_limit(body) if choices == 1 else None
-        reply = Reply(limit, printed=False, keep_text=True, offered=offered_tools(body))
+        reply = Reply(limit, prints_deltas=False, keep_text=True, offered=offered_tools(body))
         if api == "chat":
             return self._reader.chat(now, reply, choices, in_one_piece)
         return self._reader.responses(now, reply, in_one_piece)
 
     def _new_plain_reading(self, now: float) -> Reading:
-        return self._reader.plain(now, Reply(printed=False))
+        return self._reader.plain(now, Reply(prints_deltas=False))
 
     def _read(self, path: str) -> str:
         if path not in self._texts:

@@ -268,7 +268,7 @@ class BatchRun:
             progress.close()
         if isinstance(errors, ErrorsFile):
             errors.close()
-        failure = recorder.failure or stdout.failure or source.failure
+        failure = recorder.failure or stdout.failure or source.failure or runner.bug
         if failure is None and self._signal is None and not source.has_lines:
             failure = failure_of(Outcome.INPUT, f"{self._input.name} is empty")
         return self._finish(recorder.figures, runner, failure)

@@ -23,7 +23,7 @@ from oastream.batch.pool import Pool, is_out_of_descriptors
 from oastream.batch.prepare import Prepared
 from oastream.batch.stream import ItemStream, usage_of
 from oastream.batch.tokens import Cost, TokenBudget, TokenEstimates
-from oastream.exits import Failure, Outcome, Verdict
+from oastream.exits import Failure, Outcome, Verdict, internal_error
 from oastream.http.connection_errors import as_failure
 from oastream.http.request import Request
 
@@ -109,6 +109,8 @@ class Runner:
         self._last_failure = Verdict(Outcome.UNREACHABLE)
         self.aborted: Verdict | None = None
         """Why the run was broken off."""
+        self.bug: Failure | None = None
+        """What no part of the program expects: the run ends with it."""
         self.warned_of_descriptors = False
 
     @property
@@ -219,8 +221,9 @@ class Runner:
     def _end_task(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self.wake()
-        if not task.cancelled() and task.exception() is not None:
-            self._loop.call_exception_handler({"message": "", "exception": task.exception()})
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self.bug = internal_error(error)
+            self.stop(self._loop.time())
 
     async def _send(self, work: Work, server: Server, flight: Flight, cost: Cost) -> None:
         data, request = server.serialize(work.prepared)
