@@ -102,7 +102,7 @@ class Decoder:
 
     def feed(self, chunk: bytes) -> Iterator[DecodedEvent]:
         """The events that `chunk` completes."""
-        if self._kind is not EVENTS:
+        if self._kind != EVENTS:
             chunk = self._hold_until_known(chunk)
         decode = self._dialect.feed
         for kind, data in self._parser.feed(chunk) if chunk else ():
@@ -120,7 +120,7 @@ class Decoder:
 
         `truncated` says that the body's framing wanted more: then a document that makes no sense is only a beginning.
         """
-        if self._kind is DOCUMENT and self._held:
+        if self._kind == DOCUMENT and self._held:
             document = bytes(self._held)
             self._held.clear()  # it may have 16 MiB: twice is enough
             yield from self._decode_document(document, truncated)
@@ -140,7 +140,7 @@ class Decoder:
         Returns what the event parser may have.
         """
         self._held += chunk
-        if self._kind is DOCUMENT:
+        if self._kind == DOCUMENT:
             if len(self._held) > self._limit:
                 raise self._too_large()
             return b""
@@ -149,10 +149,10 @@ class Decoder:
         beginning = bytes(self._held).removeprefix(BYTE_ORDER_MARK).lstrip(b"\r\n")
         self._kind = kind_of_body(beginning)
         text = beginning.lstrip()
-        if self._kind is UNKNOWN:
+        if self._kind == UNKNOWN:
             self._held = bytearray(beginning)  # without the blank lines: a gzip may hold 200 MiB of them
             return b""
-        if self._kind is DOCUMENT:
+        if self._kind == DOCUMENT:
             self._held = bytearray(text)
             return b""
         self._held.clear()
