@@ -16,9 +16,7 @@ from oastream.batch.input import CHAT_URL, RESPONSES_URL, Item
 from oastream.batch.keys import request_hash
 from oastream.batch.reading import Reader, Reading
 from oastream.events.reply import Reply
-from oastream.input.body import build_body, encoded, user_message
-from oastream.input.schema import Schema
-from oastream.options import Options
+from oastream.input.body import BodySettings, build_body, encoded, user_message
 
 Body = dict[str, Any]
 _API_OF_URL = {RESPONSES_URL: "responses", CHAT_URL: "chat"}
@@ -39,28 +37,21 @@ class Prepared(NamedTuple):
 
 
 class Preparer:
-    """Lays the options over each item's body. `base` is --body, `read` gives the text of a file that is named."""
+    """Lays the options over each item's body. `base` is --body, `api` is --api: that of an item that is a prompt."""
 
-    def __init__(
-        self, options: Options, base: Body, read: Callable[[str], str], schema: Schema | None, reader: Reader
-    ) -> None:
+    def __init__(self, settings: BodySettings, base: Body, api: str, reader: Reader) -> None:
+        self._settings = settings
         self._base = base
-        self._schema = schema
+        self._own_api = api
         self._reader = reader
-        self._texts: dict[str, str] = {}
-        self._read_file = read
-        self._options = {name: options._replace(api=name) for name in ("responses", "chat")}
-        self._own_api = options.api
 
     def prepare(self, item: Item) -> Prepared:
         """The request. Raises `Failure` with outcome input or usage for a body that the options do not fit on."""
         api = _API_OF_URL.get(item.url, self._own_api if not item.url else "")
         if not api:
             return self._prepare_plain(item)
-        options = self._options[api]
         base = self._base if item.body is None else {**self._base, **item.body}
-        answer_format = None if self._schema is None else self._schema.field(api_named(api), base)
-        body = build_body(options, user_message(item.prompt, ()), base, self._read, answer_format)
+        body = build_body(api_named(api), self._settings, user_message(item.prompt, ()), base)
         in_one_piece = item.body is not None and item.body.get("stream") is False
         if in_one_piece:
             _take_stream_off(body, item.body or {})
@@ -85,11 +76,6 @@ class Preparer:
 
     def _new_plain_reading(self, now: float) -> Reading:
         return self._reader.plain(now, Reply(prints_deltas=False))
-
-    def _read(self, path: str) -> str:
-        if path not in self._texts:
-            self._texts[path] = self._read_file(path)
-        return self._texts[path]
 
 
 def _take_stream_off(body: Body, given: Body) -> None:

@@ -61,9 +61,10 @@ class CompletionDialect(ChatDialect):
         self.completion.add(chunk)
         return chunk
 
-    def decode_chat_answer(self, answer: Event) -> Any:
-        self.completion.add(answer)
-        return super().decode_chat_answer(answer)
+    def decode_answer(self, answer: Event) -> Any:
+        if isinstance(answer.get("choices"), list):
+            self.completion.add(answer)
+        return super().decode_answer(answer)
 
 
 class PlainDecoder(Decoder):

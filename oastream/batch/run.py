@@ -39,7 +39,7 @@ from oastream.http.credentials import find_key
 from oastream.http.http1 import serialize_request
 from oastream.http.request import Request, build_request, join_url
 from oastream.http.route import Route, route_to
-from oastream.input.body import base_body, text_or_file
+from oastream.input.body import base_body, read_body_settings, text_or_file
 from oastream.input.prompt import InputReader
 from oastream.input.schema import Schema, read_schema
 from oastream.lenient_json import dumps, parse_json
@@ -100,7 +100,8 @@ class BatchRun:
         self._schema = self._read_schema()
         reader = Reader(_limits(options), options.request.max_event_bytes)
         base = base_body(options.request, self._reader.file)
-        self._preparer = Preparer(options.request, base, self._reader.file, self._schema, reader)
+        settings = read_body_settings(options.request, self._reader.file, self._schema)
+        self._preparer = Preparer(settings, base, options.request.api, reader)
         self._servers = self._make_requests()
         if options.request.dry_run:
             return self._show_first(chunks)
