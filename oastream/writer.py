@@ -38,17 +38,17 @@ class Writer:
     def __init__(self, fd: int, watch: Watch) -> None:
         self._fd = fd
         self._watch = watch
-        self._left = b""
-        self._into = fd  # where a pipe or terminal is written: `fd` itself, or the same opened again
+        self._unwritten = b""
+        self._target = fd  # where a pipe or terminal is written: `fd` itself, or the same opened again
         self._blocks = False
-        self._put: Callable[[bytes, int], int] = self._put_all
+        self._write_some: Callable[[bytes, int], int] = self._write_all
         mode = os.fstat(fd).st_mode
         if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and os.isatty(fd)):
-            self._into = _reopen(fd)
-            self._blocks = os.get_blocking(self._into)
-            self._put = self._put_lines
+            self._target = _reopen(fd)
+            self._blocks = os.get_blocking(self._target)
+            self._write_some = self._write_lines
         elif stat.S_ISSOCK(mode):
-            self._put = _socket_put(fd)
+            self._write_some = _socket_writer(fd)
 
     def write(self, data: bytes, deadline: float = math.inf) -> None:
         """Write all of `data`.
@@ -56,35 +56,35 @@ class Writer:
         Raises `TimeoutError` when the deadline passes first, `Failure` for a signal or for a reader of stdout that has
         gone, `OSError` for what the system says.
         """
-        if self._left:
-            data = self._left + data
-        self._left = data  # while it waits nothing is offered in between
+        if self._unwritten:
+            data = self._unwritten + data
+        self._unwritten = data  # while it waits nothing is offered in between
         written = 0
         try:
             while written < len(data):
                 if not self._watch.wait_for(self._fd, WRITE, deadline):
                     raise TimeoutError
-                put = self._put(data, written)
-                written += put
-                if not put:  # or the loop would spin: poll says again that there is room
+                size = self._write_some(data, written)
+                written += size
+                if size == 0:  # or the loop would spin: poll says again that there is room
                     self._watch.sleep(self._watch.now() + PAUSE)
         finally:
-            self._left = data[written:]
+            self._unwritten = data[written:]
 
     def offer(self, data: bytes) -> None:
         """Write `data` if there is room for it now and nothing waits before it; else it is dropped."""
-        if self._left or not self._watch.wait_for(self._fd, WRITE, 0.0):
+        if self._unwritten or not self._watch.wait_for(self._fd, WRITE, 0.0):
             return
         with contextlib.suppress(BlockingIOError):
-            os.write(self._into, data)
+            os.write(self._target, data)
 
     def close(self) -> None:
         """Give up what was opened beside `fd`."""
-        if self._into != self._fd:
-            os.close(self._into)
-            self._into = self._fd
+        if self._target != self._fd:
+            os.close(self._target)
+            self._target = self._fd
 
-    def _put_all(self, data: bytes, at: int) -> int:
+    def _write_all(self, data: bytes, at: int) -> int:
         """Into a file that takes everything, or into a device that nobody knows."""
         if at:
             data = data[at:]
@@ -93,7 +93,7 @@ class Writer:
         except BlockingIOError:
             return 0
 
-    def _put_lines(self, data: bytes, at: int) -> int:
+    def _write_lines(self, data: bytes, at: int) -> int:
         """Into a pipe or terminal: as much as fits, whole lines in one write where a pipe takes them in one piece."""
         began = at
         with contextlib.suppress(BlockingIOError):
@@ -102,7 +102,7 @@ class Writer:
                 piece: bytes | memoryview = data
                 if end - at < len(data):
                     piece = memoryview(data)[at:end]
-                at += os.write(self._into, piece)
+                at += os.write(self._target, piece)
                 if self._blocks:  # poll has promised room for one piece only
                     break
         return at - began
@@ -129,16 +129,16 @@ def _reopen(fd: int) -> int:
     return fd
 
 
-def _socket_put(fd: int) -> Callable[[bytes, int], int]:
+def _socket_writer(fd: int) -> Callable[[bytes, int], int]:
     """A socket cannot be opened twice; a send can be asked not to wait."""
     import socket  # stdout is hardly ever one, and --help has no other use for it
 
     connected = socket.socket(fileno=os.dup(fd))
 
-    def put(data: bytes, at: int) -> int:
+    def write_some(data: bytes, at: int) -> int:
         try:
             return connected.send(memoryview(data)[at:], socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
 
-    return put
+    return write_some

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oastream import __version__
-from oastream.apis import API_NAMES
+from oastream.apis import API_NAMES, api_named
 from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
 from oastream.cli.clashes import names_stdin, settle, weaker
 from oastream.exits import TABLE, Failure, Outcome, failure_of
@@ -378,7 +378,7 @@ OPTIONS: dict[str, list[Option]] = {
         _value(
             "--api",
             type=click.Choice(API_NAMES),
-            default="responses",
+            default=API_NAMES[0],
             show_default=True,
             help="API to use.",
         ),
@@ -794,10 +794,11 @@ def _as_typed(option: click.Option, value: Any) -> Any:
 
 def _shown_config(context: click.Context, params: Mapping[str, Any]) -> str:
     from oastream.cli.config import listing, listing_json, without_secrets
-    from oastream.input.body import DEFAULT_MODEL
 
     def row(name: str) -> Row:
-        value = DEFAULT_MODEL if name == "model" and params[name] is None else params[name]
+        value = params[name]
+        if name == "model" and value is None:
+            value = api_named(params["api"]).default_model
         shown = without_secrets(_as_typed(declared[name], value), os.environ)
         return name.replace("_", "-"), shown, origin_of(context, name)
 

@@ -12,7 +12,7 @@ from oastream.apis import api_named
 from oastream.apis.api import Body, Item
 from oastream.events.reply import Reply
 from oastream.exits import Outcome, Verdict, exit_status
-from oastream.input.body import base_body, brings_input, build_body, text_or_file, user_message
+from oastream.input.body import base_body, brings_input, build_body, read_body_settings, text_or_file, user_message
 from oastream.input.prompt import InputReader, StdinKind, read_prompt, waiting_notice
 from oastream.options import Options
 from oastream.output.stderr import Reporter
@@ -58,8 +58,8 @@ class Question:
         outputs = [(call_id, text_or_file("--tool-output", text, reader.file)) for call_id, text in options.tool_output]
         earlier = self._conversation(deadline)
         self._said = [*self._answered_calls(outputs, earlier), *message]
-        answer_format = self._schema.field(api_named(options.api), base) if self._schema is not None else None
-        return build_body(options, [*earlier, *self._said], base, reader.file, answer_format)
+        settings = read_body_settings(options, reader.file, self._schema)
+        return build_body(api_named(options.api), settings, [*earlier, *self._said], base)
 
     def checked(self, verdict: Verdict, reply: Reply) -> Verdict:
         """The verdict of an answer, or that of the schema: among those that hold, the lowest number counts.
