@@ -20,7 +20,7 @@ from tests.docs.generated import ROOT, generated
 from tests.docs.manpage import examples
 from tests.support.program import oastream, program_path, run
 
-PAGES = ["oastream", "oastream-mock"]
+PAGES = ["oastream", "oastream-batch", "oastream-mock"]
 SECTIONS = {"STDIN", "OUTPUT FORMATS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS", "SECURITY", "EXAMPLES", "BUGS"}
 COLUMNS = 80
 

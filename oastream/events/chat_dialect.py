@@ -46,7 +46,7 @@ class ChatDialect(Dialect):
             return self._finish()
         try:
             name = kind.decode("utf-8", "replace") if kind else ""
-            chunk, _ = parse_event(data, name)
+            chunk = self.read_chunk(data, name)
             if not kind and (events := self._translator.text_only_events(chunk)) is not None:
                 return _without_raw(events)
             error = None if self.is_complete else event_error(chunk, name)
@@ -57,6 +57,10 @@ class ChatDialect(Dialect):
             if not self.is_complete:
                 raise
             return self._finish()
+
+    def read_chunk(self, data: bytes, name: str) -> Event:
+        """The chunk in an event's data. Raises `Failure`. The place where something else may look at each."""
+        return parse_event(data, name)[0]
 
     def decode_answer(self, answer: Event) -> Sequence[DecodedEvent] | None:
         if not isinstance(answer.get("choices"), list):
