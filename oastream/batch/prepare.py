@@ -16,7 +16,7 @@ from oastream.batch.input import CHAT_URL, RESPONSES_URL, Item
 from oastream.batch.keys import request_hash
 from oastream.batch.reading import Reader, Reading
 from oastream.events.reply import Reply
-from oastream.input.body import BodySettings, build_body, encoded, user_message
+from oastream.input.body import BodySettings, build_body, encode_body, user_message
 
 Body = dict[str, Any]
 _API_OF_URL = {RESPONSES_URL: "responses", CHAT_URL: "chat"}
@@ -63,7 +63,7 @@ class Preparer:
         return self._prepared(item.body or {}, path, self._new_plain_reading)
 
     def _prepared(self, body: Body, path: str, new_reading: Callable[[float], Reading]) -> Prepared:
-        data = encoded(body)
+        data = encode_body(body)
         return Prepared(data, request_hash(data), path, _output_limit(body), new_reading)
 
     def _new_reading(self, api: str, body: Body, in_one_piece: bool, now: float) -> Reading:

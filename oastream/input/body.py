@@ -78,7 +78,7 @@ def build_body(api: Api, settings: BodySettings, items: Sequence[Item], base: Bo
     options = settings.options
     body = base | api.fields(options, items, base, settings.system)
     if settings.schema is not None:
-        body |= settings.schema.field(api, base)
+        body |= settings.schema.request_field(api, base)
     body.setdefault("model", api.default_model)
     body |= without_none(model=options.model, temperature=options.temperature, top_p=options.top_p)
     if options.tools is not None:
@@ -93,7 +93,7 @@ def build_body(api: Api, settings: BodySettings, items: Sequence[Item], base: Bo
     return body
 
 
-def encoded(body: Body) -> bytes:
+def encode_body(body: Body) -> bytes:
     """The body as JSON. Text that is not Unicode, from a command line that is not UTF-8, is the user's error."""
     try:
         return dumps_exactly(body)
