@@ -125,8 +125,8 @@ class Ending:
         reply = self.delivery.reply
         try:
             self.delivery.format.complete(reply)
-            verdict = self._question.checked(verdict, reply)
-            self._question.keep(reply)
+            verdict = self._question.with_schema_verdict(verdict, reply)
+            self._question.stage(reply)
         except Failure as failed:
             return failed.verdict
         return verdict

@@ -45,6 +45,9 @@ class Outcome(enum.Enum):
     FAILED = "failed"
     MALFORMED = "malformed"
     DEADLINE = "deadline"
+    SOME_FAILED = "some_failed"
+    ABORTED = "aborted"
+    JOURNAL = "journal"
     SIGNAL = "signal"
 
 
@@ -84,6 +87,9 @@ TABLE: dict[Outcome, tuple[int, str]] = {
     Outcome.FAILED: (42, "the server reported an error after output began"),
     Outcome.MALFORMED: (43, "an event that is not a JSON object, too large, or contradicts what was printed"),
     Outcome.DEADLINE: (44, "--max-time passed after output began"),
+    Outcome.SOME_FAILED: (50, "of a batch: some items have no plain answer"),
+    Outcome.ABORTED: (51, "of a batch: no item has an answer, or the run was broken off; the same command goes on"),
+    Outcome.JOURNAL: (52, "of a batch: the answers file is in use, damaged, or answers other requests; nothing sent"),
 }
 
 ANSWERED = frozenset(o for o, (number, _) in TABLE.items() if number == 0 or 10 <= number < 20)

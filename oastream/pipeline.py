@@ -23,7 +23,7 @@ from oastream.ending import Ending, LastWords
 from oastream.exits import Failure, Outcome, Verdict, failure_of, internal_error
 from oastream.http.client import Client, Sources, sources_for
 from oastream.http.request import Request
-from oastream.input.body import encoded
+from oastream.input.body import encode_body
 from oastream.input.prompt import StdinKind
 from oastream.input.question import Question
 from oastream.lenient_json import dumps
@@ -93,7 +93,7 @@ class Run:
             server_for(options) as base_url,
             sources_for(options, self._client, choices, watch, secrets, self._deadlines.run) as sources,
         ):
-            request = self._client.make_request(base_url, encoded(body))
+            request = self._client.make_request(base_url, encode_body(body))
             if options.dry_run:
                 return self._show_request(request, body, output)
             self._show_waits()

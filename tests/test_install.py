@@ -21,12 +21,16 @@ from tests.support.versions import lowest_versions
 
 SHARED = {
     "share/man/man1/oastream.1": "man/oastream.1",
+    "share/man/man1/oastream-batch.1": "man/oastream-batch.1",
     "share/man/man1/oastream-mock.1": "man/oastream-mock.1",
     "share/bash-completion/completions/oastream": "completions/oastream.bash",
+    "share/bash-completion/completions/oastream-batch": "completions/oastream-batch.bash",
     "share/bash-completion/completions/oastream-mock": "completions/oastream-mock.bash",
     "share/zsh/site-functions/_oastream": "completions/_oastream",
+    "share/zsh/site-functions/_oastream-batch": "completions/_oastream-batch",
     "share/zsh/site-functions/_oastream-mock": "completions/_oastream-mock",
     "share/fish/vendor_completions.d/oastream.fish": "completions/oastream.fish",
+    "share/fish/vendor_completions.d/oastream-batch.fish": "completions/oastream-batch.fish",
     "share/fish/vendor_completions.d/oastream-mock.fish": "completions/oastream-mock.fish",
 }
 IN_THE_SDIST = ["tests/docs/oastream.1.in", "tests/docs/generated.py", "README.md", "LICENSE", *SHARED.values()]

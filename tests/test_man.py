@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from oastream.apis.api import Api
 from oastream.exits import TABLE
-from oastream.input.body import DEFAULT_MODEL
 from oastream.mock.script import plan_from_options
 from oastream.mock.server import serve
 from oastream.output.formats import FORMATS
@@ -20,7 +20,7 @@ from tests.docs.generated import ROOT, generated
 from tests.docs.manpage import examples
 from tests.support.program import oastream, program_path, run
 
-PAGES = ["oastream", "oastream-mock"]
+PAGES = ["oastream", "oastream-batch", "oastream-mock"]
 SECTIONS = {"STDIN", "OUTPUT FORMATS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS", "SECURITY", "EXAMPLES", "BUGS"}
 COLUMNS = 80
 
@@ -146,4 +146,4 @@ def test_the_ndjson_example_shows_the_events_of_a_run() -> None:
 
 
 def test_the_page_names_the_default_model() -> None:
-    assert f"it is `{DEFAULT_MODEL}`" in template("oastream")
+    assert f"it is `{Api.default_model}`" in template("oastream")

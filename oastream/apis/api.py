@@ -27,6 +27,7 @@ class Api:
     """What messages call it."""
     path = ""
     """Where requests go, below the base URL."""
+    default_model = "gpt-5-mini"
     headers: tuple[tuple[str, str], ...] = ()
     """What each request says beside the key, such as a version."""
     takes_audio = False
@@ -46,6 +47,10 @@ class Api:
     def tool(self, kind: str, definition: Body, is_flat: bool) -> Body:
         """A tool of kind function or custom. `is_flat`: it was given as the Responses API has it."""
         raise NotImplementedError
+
+    def general_tool_choice(self, word: str) -> Any:
+        """The choice that a word stands for: auto, none or required."""
+        return word
 
     def tool_choice(self, kind: str, name: str) -> Body:
         """The choice of one tool of kind function or custom."""

@@ -14,7 +14,7 @@ from oastream.apis.api import Api
 from oastream.apis.body_fields import Body, describe_kind
 from oastream.exits import Failure, Outcome, failure_of
 
-_STATED_CHOICES = ("auto", "none", "required")
+_GENERAL_CHOICES = ("auto", "none", "required")
 
 
 def tools_for(api: Api, given: Any) -> list[Body]:
@@ -65,8 +65,9 @@ def _no_tool(why: str) -> Failure:
 
 
 def read_tool_choice(api: Api, choice: str, tools: list[Any]) -> Any:
-    if choice in _STATED_CHOICES:
-        return choice
+    """What --tool-choice gives: a word, an object of either API, or the name of one of `tools`."""
+    if choice in _GENERAL_CHOICES:
+        return api.general_tool_choice(choice)
     if choice.lstrip().startswith("{"):
         return tool_choice_for(api, parse_given_json(choice, "--tool-choice"))
     kinds = {_tool_name(tool): tool.get("type", "function") for tool in tools if isinstance(tool, dict)}

@@ -11,7 +11,7 @@ output is open: whoever reads records gets it as one.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -108,13 +108,48 @@ class Configured(Option):
 
 
 class Profile(Option):
-    """--profile: it loads the file, unless --no-config stands anywhere on the command line."""
+    """--profile: it loads the file, unless --no-config stands anywhere on the command line.
+
+    The file's defaults are put below the command line and the environment before any other option is read, so it is
+    eager. `settings` gives the options that the file may set: those of `oastream`, whichever program reads it.
+    """
+
+    def __init__(self, names: Sequence[str], settings: Callable[[], Iterable[Option]], **more: Any) -> None:
+        super().__init__(names, is_eager=True, in_file=False, callback=self._load_layers, **more)
+        self._settings = settings
 
     def handle_parse_result(
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
         ctx.meta[_NO_CONFIG] = "no_config" in opts
         return super().handle_parse_result(ctx, opts, args)
+
+    def _load_layers(self, context: click.Context, _option: click.Parameter, profile: str | None) -> str | None:
+        layers = self._read_file(context, profile)
+        if url := os.environ.get("OPENAI_BASE_URL"):  # not oastream's own: a profile knows better
+            layers.append((OPENAI_BASE_URL, {"base_url": url}))
+        context.meta[_LAYERS] = layers
+        context.default_map = {name: value for _, values in reversed(layers) for name, value in values.items()}
+        if context.meta[_NO_CONFIG]:
+            return None
+        return profile
+
+    def _read_file(self, context: click.Context, profile: str | None) -> list[Layer]:
+        """The layers of the file, none where it cannot be used."""
+        if context.meta[_NO_CONFIG]:
+            if profile is not None and origin_of(context, "profile") == COMMAND_LINE:
+                raise click.UsageError("--profile has no effect with --no-config", context)
+            return []
+        path = config_path(os.environ)
+        if profile is None and not os.path.lexists(path):
+            return []
+        from oastream.cli.config import read_layers  # 5 ms that a run without a file need not pay
+
+        try:
+            return read_layers(path, profile, _as_settings(self._settings()))
+        except Failure as failed:
+            _remember_config_error(context, failed)
+            return []
 
 
 # Where values come from -------------------------------------------------------------------------------------------
@@ -143,39 +178,6 @@ def _remember_config_error(context: click.Context, failed: Failure) -> None:
     context.meta.setdefault(_CONFIG_ERROR, failed)
 
 
-def load_layers(context: click.Context, _option: click.Parameter, profile: str | None) -> str | None:
-    """Put the file's defaults below the command line and the environment, before any other option is read.
-
-    The callback of --profile, which is therefore eager.
-    """
-    layers = _read_file(context, profile)
-    if url := os.environ.get("OPENAI_BASE_URL"):  # not oastream's own: a profile knows better
-        layers.append((OPENAI_BASE_URL, {"base_url": url}))
-    context.meta[_LAYERS] = layers
-    context.default_map = {name: value for _, values in reversed(layers) for name, value in values.items()}
-    if context.meta[_NO_CONFIG]:
-        return None
-    return profile
-
-
-def _read_file(context: click.Context, profile: str | None) -> list[Layer]:
-    """The layers of the file, none where it cannot be used."""
-    if context.meta[_NO_CONFIG]:
-        if profile is not None and origin_of(context, "profile") == COMMAND_LINE:
-            raise click.UsageError("--profile has no effect with --no-config", context)
-        return []
-    path = config_path(os.environ)
-    if profile is None and not os.path.lexists(path):
-        return []
-    from oastream.cli.config import read_layers  # 5 ms that a run without a file need not pay
-
-    try:
-        return read_layers(path, profile, settings_of(context.command))
-    except Failure as failed:
-        _remember_config_error(context, failed)
-        return []
-
-
 def config_path(environ: Mapping[str, str]) -> str:
     """The configuration file. The XDG specification has a relative XDG_CONFIG_HOME ignored."""
     base = environ.get("XDG_CONFIG_HOME", "")
@@ -184,14 +186,17 @@ def config_path(environ: Mapping[str, str]) -> str:
     return os.path.join(base, "oastream", "config.toml")
 
 
-def settings_of(command: click.Command) -> dict[str, Setting]:
-    """What the configuration file may set: the options of a command, by all their long names."""
+# What the file may set --------------------------------------------------------------------------------------------
+
+
+def _as_settings(options: Iterable[Option]) -> dict[str, Setting]:
+    """Each option that may be set in the file, by all its long names."""
     from oastream.cli.config import Setting
 
-    options = [param for param in command.params if isinstance(param, Option) and param.in_file]
     return {
         name.removeprefix("--").replace("-", "_"): Setting(option.name, _kind_of(option), _is_path(option))
         for option in options
+        if option.in_file
         for name in option.opts
         if name.startswith("--")
     }

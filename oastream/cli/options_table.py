@@ -17,7 +17,7 @@ import click
 from oastream.apis import API_NAMES
 from oastream.cli.companions import PLACES
 from oastream.cli.help import GroupedCommand, show_all_help, show_companion, show_help, show_version
-from oastream.cli.option import Configured, Option, Profile, load_layers
+from oastream.cli.option import Configured, Option, Profile
 from oastream.cli.types import (
     BaseUrl,
     Encoding,
@@ -92,7 +92,7 @@ REQUEST: list[Option] = [
     _value(
         "--api",
         type=click.Choice(API_NAMES),
-        default="responses",
+        default=API_NAMES[0],
         show_default=True,
         help="API to use.",
     ),
@@ -268,16 +268,21 @@ RECORDINGS: list[Option] = [
     _flag("--realtime", help="With --replay: play at the recorded speed."),
 ]
 
+
+def configurable_options() -> list[Option]:
+    """Where the configuration file finds what it may set: every option that there is, and what is no option."""
+    return [option for group in (*OPTIONS.values(), CONFIGURED) for option in group]
+
+
 CONFIGURATION: list[Option] = [
     Profile(
         ["--profile"],
-        is_eager=True,
-        callback=load_layers,
+        settings=configurable_options,
         metavar="NAME",
         help="Use the defaults of profile NAME in config.toml.",
     ),
-    _flag("--no-config", help="Ignore config.toml.", allow_from_autoenv=False),
-    _action("--show-config", help="Print each option's value and where it came from."),
+    _flag("--no-config", help="Ignore config.toml.", allow_from_autoenv=False, in_file=False),
+    _action("--show-config", help="Print each option's value and where it came from.", in_file=False),
 ]
 
 HELP: list[Option] = [

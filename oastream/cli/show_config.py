@@ -13,10 +13,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from oastream.apis import api_named
 from oastream.cli.option import DEFAULT, origin_of
 from oastream.cli.types import Pair
 from oastream.display import one_line
-from oastream.input.body import DEFAULT_MODEL
 from oastream.redaction import REDACTED, SHORTEST, mask_text, redact, secrets_in
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ Row = tuple[str, Any, "Origin"]
 def show_config(context: click.Context, values: Mapping[str, Any]) -> str:
     """The listing, in the form that --format asks for."""
     options = [param for param in context.command.params if param.param_type_name == "option" and param.name in values]
+    values = {**values, "model": values["model"] or api_named(values["api"]).default_model}
     rows = [_row(context, option, values[option.name]) for option in options]
     rows.append(_key_row(context, values))
     if values["format"] == "json":
@@ -45,8 +46,6 @@ def show_config(context: click.Context, values: Mapping[str, Any]) -> str:
 
 
 def _row(context: click.Context, option: click.Parameter, value: Any) -> Row:
-    if option.name == "model" and value is None:
-        value = DEFAULT_MODEL
     shown = _without_secrets(_in_cli_form(option, value), os.environ)
     return option.name.replace("_", "-"), shown, origin_of(context, option.name)
 

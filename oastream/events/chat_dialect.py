@@ -46,20 +46,25 @@ class ChatDialect(Dialect):
             return self._finish()
         try:
             name = kind.decode("utf-8", "replace") if kind else ""
-            chunk, _ = parse_event(data, name)
+            chunk = self.read_chunk(data, name)
             if not kind and (events := self._translator.text_only_events(chunk)) is not None:
                 return _without_raw(events)
             error = None if self.is_complete else event_error(chunk, name)
             if error is not None:
-                self._has_ended = True
-                return _without_raw(self._translator.fail(_error_fields(error, chunk)))
+                return self._fail(error, chunk)
             return self._translate(chunk)
         except Failure:
             if not self.is_complete:
                 raise
             return self._finish()
 
-    def decode_chat_answer(self, answer: Event) -> Sequence[DecodedEvent]:
+    def read_chunk(self, data: bytes, name: str) -> Event:
+        """The chunk in an event's data. Raises `Failure`. The place where something else may look at each."""
+        return parse_event(data, name)[0]
+
+    def decode_answer(self, answer: Event) -> Sequence[DecodedEvent] | None:
+        if not isinstance(answer.get("choices"), list):
+            return None
         whole = ChatDialect(len(answer["choices"]), asked=self._asked)
         # An answer in one piece is complete, whatever its finish_reason says.
         return [*whole._translate(answer), *whole._finish()]
@@ -73,6 +78,11 @@ class ChatDialect(Dialect):
             return ()
         self._has_ended = True
         return _without_raw(self._translator.close())
+
+    def _fail(self, error: ApiError, chunk: Event) -> Sequence[DecodedEvent]:
+        """The events that end an answer which the server calls failed."""
+        self._has_ended = True
+        return _without_raw(self._translator.fail(_error_fields(error, chunk)))
 
     def _translate(self, chunk: Event) -> Sequence[DecodedEvent]:
         try:

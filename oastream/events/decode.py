@@ -56,8 +56,11 @@ class Dialect:
         """The events that the end of the body completes."""
         return ()
 
-    def decode_chat_answer(self, answer: dict[str, Any]) -> Sequence[DecodedEvent]:
-        """The events of an answer of Chat that came in one piece."""
+    def decode_answer(self, answer: dict[str, Any]) -> Sequence[DecodedEvent] | None:
+        """The events of an answer that came in one piece, None for JSON that is none.
+
+        Not asked about the Responses API's own, which needs no translation.
+        """
         raise NotImplementedError
 
 
@@ -107,7 +110,7 @@ class Decoder:
                 self.payloads += 1
                 for decoded in decode(kind, data):  # noqa: UP028 - `yield from` takes 130 instructions more an event
                     yield decoded
-        if self._parser.overflowed:
+        if self._parser.has_overflowed:
             if not self.is_complete:
                 raise self._too_large()
             yield from self._dialect.close()
@@ -189,8 +192,9 @@ class Decoder:
         error = event_error(value) if isinstance(value, dict) else read_error(value)
         if error is not None and not is_failed_response:  # such a response tells of its error itself
             raise Failure(error_verdict(error))
-        if isinstance(fields.get("choices"), list):
-            yield from self._dialect.decode_chat_answer(fields)
+        translated = self._dialect.decode_answer(fields)
+        if translated is not None:
+            yield from translated
         elif isinstance(fields.get("output"), list):
             yield from self._decode_response(fields)
         else:

@@ -45,10 +45,12 @@ class ResponsesDialect(Dialect):
             return ()
         return ((event, raw),)
 
-    def decode_chat_answer(self, answer: Event) -> Sequence[DecodedEvent]:
+    def decode_answer(self, answer: Event) -> Sequence[DecodedEvent] | None:
+        if not isinstance(answer.get("choices"), list):
+            return None
         from oastream.events.chat_dialect import ChatDialect  # of a server that has only Chat, and ignored `stream`
 
-        return ChatDialect().decode_chat_answer(answer)
+        return ChatDialect().decode_answer(answer)
 
 
 def _as_error(event: dict[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,10 @@ class Route:
         if url.scheme == "https":
             self.layers.append(TlsLayer(url.hostname or "", self.server))
 
+    def to(self, url: SplitResult) -> Route:
+        """The way to another URL of the same server."""
+        return Route(url, self._proxy)
+
     @property
     def has_tls(self) -> bool:
         return any(isinstance(layer, TlsLayer) for layer in self.layers)

@@ -1,17 +1,19 @@
 """`Options` and the prompt → the JSON body, for either API.
 
 In: options, the conversation's items, the texts of files that options name. Out: a dict that is the request's body.
-Knows nothing of HTTP, nor where the items come from.
+Files are read once (`read_body_settings`); what follows (`build_body`) is a pure function, for as many bodies as share
+the options, whichever API each is for. Knows nothing of HTTP, nor where the items come from.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from oastream.apis import api_named
+from oastream.apis.api import Api
 from oastream.apis.body_fields import Body, describe_kind, list_in, without_none
 from oastream.apis.tools import parse_given_json, read_tool_choice, tools_for
 from oastream.exits import Outcome, failure_of
@@ -19,7 +21,8 @@ from oastream.input.prompt import decode_argument
 from oastream.lenient_json import dumps_exactly
 from oastream.options import Options
 
-DEFAULT_MODEL = "gpt-5-mini"
+if TYPE_CHECKING:
+    from oastream.input.schema import Schema
 
 ReadText = Callable[[str], str]
 """A path → the text of that file."""
@@ -50,27 +53,47 @@ def user_message(prompt: str | None, parts: Sequence[Item]) -> list[Item]:
     return [{"type": "message", "role": "user", "content": [*text, *parts]}]
 
 
-def build_body(
-    options: Options, items: Sequence[Item], base: Body, read: ReadText, answer_format: Body | None = None
-) -> Body:
-    """The body of the request: `base`, the conversation and the options over it, --set last."""
-    api = api_named(options.api)
-    body = base | api.fields(options, items, base, _system(options, read)) | (answer_format or {})
-    body.setdefault("model", DEFAULT_MODEL)
+class BodySettings(NamedTuple):
+    """What the options lay over a body, with the files that they name read, in no API's shape yet."""
+
+    options: Options
+    system: str | None
+    tools: Any
+    """The JSON that --tools gives, None where it is not given."""
+    assignments: tuple[tuple[str, Any], ...]
+    """The paths and values of --set."""
+    schema: Schema | None
+
+
+def read_body_settings(options: Options, read: ReadText, schema: Schema | None = None) -> BodySettings:
+    """The settings of every body that these options are for. Raises `Failure` with outcome input."""
+    system = None if options.system is None else text_or_file("--system", options.system, read)
+    tools = None if options.tools is None else read_json("--tools", options.tools, read)
+    assignments = tuple((path, _json_or_text(decode_argument(value, "--set"))) for path, value in options.set)
+    return BodySettings(options, system, tools, assignments, schema)
+
+
+def build_body(api: Api, settings: BodySettings, items: Sequence[Item], base: Body) -> Body:
+    """The body of the request: `base`, the conversation and the options over it, --set last. Changes none of them."""
+    options = settings.options
+    body = base | api.fields(options, items, base, settings.system)
+    if settings.schema is not None:
+        body |= settings.schema.request_field(api, base)
+    body.setdefault("model", api.default_model)
     body |= without_none(model=options.model, temperature=options.temperature, top_p=options.top_p)
     if options.tools is not None:
-        body["tools"] = tools_for(api, read_json("--tools", options.tools, read))
+        body["tools"] = tools_for(api, settings.tools)
     if options.tool_choice is not None:
         body["tool_choice"] = read_tool_choice(api, options.tool_choice, list_in(body, "tools"))
     body["stream"] = True
     if options.background or options.detach:
         body["background"] = True
-    for path, value in options.set:
-        _set(body, path, _json_or_text(decode_argument(value, "--set")))
+    for path, value in settings.assignments:
+        _set(body, path, value)
     return body
 
 
-def encoded(body: Body) -> bytes:
+def encode_body(body: Body) -> bytes:
     """The body as JSON. Text that is not Unicode, from a command line that is not UTF-8, is the user's error."""
     try:
         return dumps_exactly(body)
@@ -92,10 +115,6 @@ def text_or_file(option: str, value: str, read: ReadText) -> str:
     return decode_argument(value.removeprefix("@"), option)
 
 
-def _system(options: Options, read: ReadText) -> str | None:
-    return None if options.system is None else text_or_file("--system", options.system, read)
-
-
 def _json_or_text(text: str) -> Any:
     try:
         return orjson.loads(text)
@@ -105,28 +124,40 @@ def _json_or_text(text: str) -> Any:
 
 def _set(body: Body, path: str, value: Any) -> None:
     """Put `value` at a dotted path; a number is a place in a list, one past its end appends."""
-    here: Any = body
+    container: Any = body
     steps = path.split(".")
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
-        inner = value if following is None else ([] if _is_position(following) else {})
-        here = _put(here, step, inner, following is None, path)
+    for step, following in itertools.pairwise(steps):
+        key = _key_in(container, step, path)
+        inner = _open_container(container[key], following)
+        container[key] = inner
+        container = inner
+    container[_key_in(container, steps[-1], path)] = value
+
+
+def _key_in(container: Any, step: str, path: str) -> Any:
+    """The key or the position that a step stands for. The container has it then, None where nothing was there."""
+    if isinstance(container, dict):
+        container.setdefault(step, None)
+        return step
+    if isinstance(container, list) and _is_position(step) and int(step) <= len(container):
+        position = int(step)
+        if position == len(container):
+            container.append(None)
+        return position
+    raise failure_of(Outcome.USAGE, "bad usage", f"--set {path}: no object or list at {step!r}")
+
+
+def _open_container(value: Any, step: str) -> Any:
+    """What holds the next step: a copy of what is there, since other bodies may share it, or one that is new."""
+    if isinstance(value, (dict, list)):
+        return value.copy()
+    if value is not None:
+        return value
+    if _is_position(step):
+        return []
+    return {}
 
 
 def _is_position(step: str) -> bool:
     """Whether a step of a path is a place in a list. `str.isdigit` also holds for ², which no int is made of."""
     return step.isascii() and step.isdigit() and len(step) < 10
-
-
-def _put(here: Any, step: str, inner: Any, last: bool, path: str) -> Any:
-    if isinstance(here, list) and _is_position(step) and int(step) <= len(here):
-        at = int(step)
-        if at == len(here):
-            here.append(inner)
-        elif last or here[at] is None:
-            here[at] = inner
-        return here[at]
-    if isinstance(here, dict):
-        if last or here.get(step) is None:
-            here[step] = inner
-        return here[step]
-    raise failure_of(Outcome.USAGE, "bad usage", f"--set {path}: no object or list at {step!r}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import click
 
+from oastream.batch import cli as batch_cli
 from oastream.cli import option as cli_option
 from oastream.cli import options_table, types
 from oastream.exits import TABLE
@@ -101,7 +102,11 @@ def mock() -> Program:
     return _program("oastream-mock", mock_cli.command, {"Options": options})
 
 
-PROGRAMS: dict[str, Callable[[], Program]] = {"oastream": oastream, "oastream-mock": mock}
+def batch() -> Program:
+    return _program("oastream-batch", batch_cli.command(), batch_cli.option_groups())
+
+
+PROGRAMS: dict[str, Callable[[], Program]] = {"oastream": oastream, "oastream-batch": batch, "oastream-mock": mock}
 
 
 def _program(name: str, command: click.Command, groups: Mapping[str, Sequence[click.Option]]) -> Program:
