@@ -78,8 +78,8 @@ class Handshake:
 class Connect(Handshake):
     """An HTTP proxy is asked for a tunnel.
 
-    Raises `Failure`: config for a proxy that requires credentials or does not speak HTTP, forbidden where its rules do not
-    allow the tunnel, unreachable where it cannot open it.
+    Raises `Failure`: config for a proxy that requires credentials or does not speak HTTP, forbidden where its rules do
+    not allow the tunnel, unreachable where it cannot open it.
     """
 
     def __init__(self, proxy: Proxy, host: str, port: int) -> None:
@@ -192,8 +192,8 @@ _MAX_NAME_BYTES = 255
 class Socks5(Handshake):
     """A SOCKS5 proxy is asked to connect.
 
-    Raises `Failure`: config for a proxy that requires credentials or does not speak SOCKS5, forbidden where its rules do
-    not allow the connection, unreachable where it cannot make it. `UnicodeError` for a host whose name is too long.
+    Raises `Failure`: config for a proxy that requires credentials or does not speak SOCKS5, forbidden where its rules
+    do not allow the connection, unreachable where it cannot make it. `UnicodeError` for a host whose name is too long.
     """
 
     def __init__(self, proxy: Proxy, host: str, port: int) -> None:
