@@ -75,7 +75,7 @@ def test_events_do_not_depend_on_the_pieces(lines: list[bytes], size: int) -> No
     events: list[tuple[bytes, bytes]] = []
     for at in range(0, len(body), size):
         events += parser.feed(body[at : at + size])
-        if parser.overflowed:
+        if parser.has_overflowed:
             break
     assert events == by_the_standard(body)
 
@@ -84,7 +84,7 @@ def test_nothing_follows_an_event_that_was_too_large() -> None:
     parser = Parser(LIMIT)
     assert parser.feed(b"data: long") == []
     assert parser.feed(b"long" * LIMIT + b"\n\ndata: after\n\n") == []
-    assert parser.overflowed
+    assert parser.has_overflowed
 
 
 TEXTS = ["word", "", "é", "\ud83d", "\ude00", None]

@@ -110,7 +110,7 @@ class Decoder:
                 self.payloads += 1
                 for decoded in decode(kind, data):  # noqa: UP028 - `yield from` takes 130 instructions more an event
                     yield decoded
-        if self._parser.overflowed:
+        if self._parser.has_overflowed:
             if not self.is_complete:
                 raise self._too_large()
             yield from self._dialect.close()

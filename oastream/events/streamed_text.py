@@ -16,8 +16,11 @@ from oastream.events.text_buffer import TextBuffer
 from oastream.exits import Outcome, failure_of
 from oastream.surrogates import SurrogateJoiner, join_surrogates
 
-_COUNT_AT = 4096
-"""So many characters of deltas are counted at once: one checksum a delta took a tenth of the time of an event."""
+_COUNT_AT = 2048
+"""So many characters of deltas are counted at once: one checksum a delta took a tenth of the time of an event.
+
+No more, since a delta takes fifty bytes more than its text while it waits, and a batch has thousands of streams.
+"""
 _MAX_OPENING = 1 << 16
 """So many bytes of a text are kept, to tell a shorter text that it is only its beginning."""
 
