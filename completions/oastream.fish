@@ -50,7 +50,10 @@ function __oastream_ok
         'idle' 'no event for --idle-timeout' \
         'failed' 'the server reported an error after output began' \
         'malformed' 'an event that is not a JSON object, too large, or contradicts what was printed' \
-        'deadline' '--max-time passed after output began'
+        'deadline' '--max-time passed after output began' \
+        'some_failed' 'of a batch: some items have no plain answer' \
+        'aborted' 'of a batch: no item has an answer, or the run was broken off; the same command goes on' \
+        'journal' 'of a batch: the answers file is in use, damaged, or answers other requests; nothing sent'
 end
 
 complete -c oastream -f

@@ -45,6 +45,9 @@ class Outcome(enum.Enum):
     FAILED = "failed"
     MALFORMED = "malformed"
     DEADLINE = "deadline"
+    SOME_FAILED = "some_failed"
+    ABORTED = "aborted"
+    JOURNAL = "journal"
     SIGNAL = "signal"
 
 
@@ -84,6 +87,9 @@ TABLE: dict[Outcome, tuple[int, str]] = {
     Outcome.FAILED: (42, "the server reported an error after output began"),
     Outcome.MALFORMED: (43, "an event that is not a JSON object, too large, or contradicts what was printed"),
     Outcome.DEADLINE: (44, "--max-time passed after output began"),
+    Outcome.SOME_FAILED: (50, "of a batch: some items have no plain answer"),
+    Outcome.ABORTED: (51, "of a batch: no item has an answer, or the run was broken off; the same command goes on"),
+    Outcome.JOURNAL: (52, "of a batch: the answers file is in use, damaged, or answers other requests; nothing sent"),
 }
 
 ANSWERED = frozenset(o for o, (number, _) in TABLE.items() if number == 0 or 10 <= number < 20)
@@ -118,7 +124,7 @@ class Verdict(NamedTuple):
     signal: int | None = None
 
     @property
-    def answered(self) -> bool:
+    def has_answer(self) -> bool:
         """Whether there is a whole answer, plain or not."""
         return self.outcome in ANSWERED
 
@@ -140,6 +146,10 @@ class Verdict(NamedTuple):
         words = ": ".join(part for part in (self.summary, self.detail) if part)
         return f"{words} [{self.request_id}]" if self.request_id else words
 
+    def with_hint(self, hint: str) -> Verdict:
+        """The same, with a hint after the one it has."""
+        return self._replace(hint="; ".join(filter(None, (self.hint, hint))))
+
 
 class Failure(Exception):
     """Ends the run, or one attempt of it, with a verdict."""
@@ -158,6 +168,19 @@ def internal_error(error: Exception) -> Failure:
     """What no part of the program expects."""
     detail = f"{type(error).__name__}: {error}"
     return failure_of(Outcome.INTERNAL, "internal error", detail, "this is a bug in oastream; please report it")
+
+
+def error_fields(verdict: Verdict) -> dict[str, str | int | float | bool | None]:
+    """What went wrong, for a program to read: `error` in the records of a run."""
+    return {
+        "kind": verdict.outcome.value,
+        "message": verdict.message,
+        "status": verdict.http_status,
+        "code": verdict.code,
+        "request_id": verdict.request_id,
+        "retryable": verdict.retryable,
+        "retry_after": verdict.retry_after,
+    }
 
 
 def exit_status(verdict: Verdict, accepted: Collection[Outcome] = ()) -> int:

@@ -1,9 +1,15 @@
-"""Options of the suite, and what several tests share."""
+"""Options of the suite, and what several tests are given: certificates, mock servers, a terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 import trustme
+
+from oastream.mock.script import plan_from_url
+from oastream.mock.server import Server, serve
+from tests.support.terminal import Terminal, open_terminal
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,3 +32,24 @@ def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> s
     file = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(str(file))
     return str(file)
+
+
+@pytest.fixture
+def mock() -> Iterator[Callable[[str], Server]]:
+    """Starts the server that a `mock:` URL describes; it runs until the test ends."""
+    servers: list[Server] = []
+
+    def start_mock(url: str = "mock:") -> Server:
+        servers.append(serve(plan_from_url(url)))
+        return servers[-1]
+
+    yield start_mock
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    opened = open_terminal()
+    yield opened
+    opened.close()

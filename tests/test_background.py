@@ -9,7 +9,6 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,15 +21,15 @@ from oastream.mock import server as mock_server
 from oastream.mock.script import plan_from_url
 from oastream.mock.server import Server
 from tests.support import forked
-from tests.support.program import Result, environment, finish, oastream, start
+from tests.support.program import Result, finish, oastream, run_python, start
 from tests.support.streams import Event, message, responses_events, sse
+from tests.support.waiting import SOON
 from tests.support.wire import Reply, Request, chunk, http_response, send, serve, sleep, sse_response, stall
 from tests.support.wire import wait as wait_for
 
 TEXT = "one two three four"
 CALLS = '{"text":"Hm.","tool_calls":[{"name":"f","arguments":{"city":"北京"}},{"name":"g","arguments":{}}]}'
 FORMATS = ("text", "ndjson", "tools", "json", "sse")
-SOON = 10.0
 TERMINAL = "response.completed"
 FOR_EVER = "endless,pace=0.05"
 
@@ -828,15 +827,16 @@ watch = Watch()
 watch.catch_signals()
 os.kill(os.getpid(), signal.SIGTERM)
 try:
-    watch.ready(os.pipe()[0], READ)
+    watch.wait_for(os.pipe()[0], READ)
 except Failure:
     watch.acknowledge_signal()
 began = time.monotonic()
-watch.ready(os.pipe()[0], READ, began + 0.3)
+watch.wait_for(os.pipe()[0], READ, began + 0.3)
 assert time.monotonic() - began > 0.25, "the wait ended at once"
 """
 
 
 def test_a_signal_that_was_heeded_ends_no_later_wait() -> None:
     """One that came between two waits left its byte in the pipe, and the cancel was given up before it was sent."""
-    subprocess.run([sys.executable, "-c", NOTICED_BEFORE_A_WAIT], check=True, env=environment(), timeout=SOON)
+    result = run_python(NOTICED_BEFORE_A_WAIT)
+    assert (result.status, result.err) == (0, "")

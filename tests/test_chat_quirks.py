@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from oastream.events.chat import Translator
-from oastream.events.decode import Chat, Decoder
+from oastream.apis.response_fields import response_fields
+from oastream.events.chat import ChatTranslator
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder
 from oastream.events.reply import Reply
 from oastream.exits import Outcome
-from oastream.input.response_fields import response_fields
-from oastream.output.formats import EagerTools, Text, Tools
+from oastream.output.formats import EagerToolsFormat, TextFormat, ToolsFormat
 from tests.support.program import oastream
-from tests.support.reading import LIMIT, read
+from tests.support.reading import LIMIT, read_body
 from tests.support.streams import Event, chat_chunks, chunk, sse
 from tests.support.wire import head, send, serve, sleep, sse_response
 
@@ -41,8 +42,8 @@ class Read(NamedTuple):
 def said(chunks: Sequence[Event | str], choices: int = 1, done: bool = True, limit: int | None = None) -> Read:
     """What a stream of chunks says."""
     body = sse(chunks, done=done)
-    outcome, text = read(body, Text(False), Chat(choices), limit)
-    with_calls, lines = read(body, Tools(False), Chat(choices), limit)
+    outcome, text = read_body(body, TextFormat(False), ChatDialect(choices), limit)
+    with_calls, lines = read_body(body, ToolsFormat(False), ChatDialect(choices), limit)
     calls = [json.loads(line) for line in b"".join(lines).splitlines()]
     found = [(call["call_id"], call["name"], call.get("arguments", call.get("input"))) for call in calls]
     return Read(with_calls if found else outcome, b"".join(text).decode(), found)
@@ -185,22 +186,24 @@ def test_calls_are_put_together(quirk: str) -> None:
 
 @pytest.mark.parametrize("arguments", ["", "{}", '{"x":1}'])
 def test_a_call_without_a_name_is_broken(arguments: str) -> None:
-    outcome, printed = read(sse([piece(0, "a", None, arguments), END], done=True), Tools(False), Chat())
+    outcome, printed = read_body(
+        sse([piece(0, "a", None, arguments), END], done=True), ToolsFormat(False), ChatDialect()
+    )
     assert (outcome, b"".join(printed)) == (Outcome.MALFORMED, b"")
 
 
 def eager(*chunks: Event) -> tuple[Outcome, list[Any]]:
     """What --eager prints, in order, and how it ends."""
-    outcome, printed = read(sse(chunks, done=True), EagerTools(False), Chat())
+    outcome, printed = read_body(sse(chunks, done=True), EagerToolsFormat(False), ChatDialect())
     return outcome, [json.loads(line) for line in b"".join(printed).splitlines()]
 
 
 def printed_before(chunks: Sequence[Event], last: Event) -> list[str]:
     """The names of the calls that --eager has printed before the last chunk comes."""
-    decoder, reply, sink = Decoder(Chat(), LIMIT), Reply(), EagerTools(False)
+    decoder, reply, output_format = Decoder(ChatDialect(), LIMIT), Reply(), EagerToolsFormat(False)
     for event, raw in decoder.feed(sse([*chunks, last])):
-        sink.event(event, raw, reply.feed(event), reply)
-    return [json.loads(line)["name"] for line in sink.take().splitlines()]
+        output_format.add_event(event, raw, reply.feed(event), reply)
+    return [json.loads(line)["name"] for line in output_format.take().splitlines()]
 
 
 def test_an_eager_call_goes_out_when_the_next_one_begins() -> None:
@@ -226,7 +229,9 @@ def test_an_eager_call_that_goes_on_once_it_is_printed_is_broken() -> None:
     other = {"index": 1, "id": "b", "function": {"name": "g", "arguments": '{"y":2}'}}
     late = {"index": 0, "function": {"arguments": ', "z":3}'}}
     chunks = [chunk({"tool_calls": [fragment]}) for fragment in (head, other, late)]
-    outcome, printed = read(sse([*chunks, chunk({}, "tool_calls")], done=True), EagerTools(False), Chat())
+    outcome, printed = read_body(
+        sse([*chunks, chunk({}, "tool_calls")], done=True), EagerToolsFormat(False), ChatDialect()
+    )
     assert outcome is Outcome.MALFORMED
     assert [json.loads(line)["name"] for line in b"".join(printed).splitlines()] == ["f"]
 
@@ -311,7 +316,7 @@ def test_text_after_a_finish_reason_is_part_of_the_answer(pause: float) -> None:
 
 
 def decoder_after(*chunks: Event, choices: int = 1) -> Decoder:
-    decoder = Decoder(Chat(choices), LIMIT)
+    decoder = Decoder(ChatDialect(choices), LIMIT)
     list(decoder.feed(sse(chunks)))
     return decoder
 
@@ -359,7 +364,7 @@ def test_a_complete_answer_stays_complete_whatever_follows(noise: str) -> None:
 def test_a_complete_answer_stays_complete_whatever_bytes_follow(noise: list[bytes]) -> None:
     body = sse([TEXT, FINISH]) + b"".join(b"data: %b\n\n" % data for data in noise)
     for end in (body, body + b"".join(noise)):
-        outcome, printed = read(end, Text(False), Chat())
+        outcome, printed = read_body(end, TextFormat(False), ChatDialect())
         assert outcome in (Outcome.STOP, Outcome.LENGTH, Outcome.CONTENT_FILTER, Outcome.TOOL_CALLS, Outcome.OTHER)
         assert b"".join(printed).startswith(b"x")
 
@@ -431,7 +436,10 @@ def test_when_one_choice_was_asked_for_every_choice_is_that_one() -> None:
 def test_a_whole_json_answer_is_complete(finish: str | None) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": finish}
     body = json.dumps({**chunk(None), "object": "chat.completion", "choices": [choice]}).encode()
-    assert read(body, Text(False), Chat()) == (Outcome.STOP, [b""] * 4 + [b"Hi"] + [b""] * 4 + [b"\n"])
+    assert read_body(body, TextFormat(False), ChatDialect()) == (
+        Outcome.STOP,
+        [b""] * 4 + [b"Hi"] + [b""] * 4 + [b"\n"],
+    )
 
 
 def test_a_delta_may_be_null() -> None:
@@ -478,7 +486,7 @@ STREAMS: dict[str, list[Event | str]] = {
 @pytest.mark.parametrize("keep_text", [True, False])
 def test_each_translated_event_is_whole_by_the_sdks_types(name: str, body: Event, keep_text: bool) -> None:
     choices = 2 if name == "several choices" else 1
-    decoder = Decoder(Chat(choices, keep_text, response_fields(body)), LIMIT)
+    decoder = Decoder(ChatDialect(choices, keep_text, response_fields(body)), LIMIT)
     events = [event for event, _ in [*decoder.feed(sse(STREAMS[name], done=True)), *decoder.close()]]
     for number, event in enumerate(events):
         STREAM_EVENT.validate_python(event, strict=False)
@@ -503,7 +511,7 @@ def test_a_response_repeats_what_was_asked_for() -> None:
 def test_usage_has_the_details_that_its_type_needs() -> None:
     chunks = [TEXT, chunk({}, "stop", usage={"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9,
               "prompt_tokens_details": {"cached_tokens": 2, "audio_tokens": 1}})]  # fmt: skip
-    decoder = Decoder(Chat(), LIMIT)
+    decoder = Decoder(ChatDialect(), LIMIT)
     usage = [*decoder.feed(sse(chunks, done=True))][-1][0]["response"]["usage"]
     assert usage["input_tokens_details"] == {"cached_tokens": 2, "audio_tokens": 1, "cache_write_tokens": 0}
     assert usage["output_tokens_details"] == {"reasoning_tokens": 0}
@@ -515,7 +523,7 @@ def test_usage_has_the_details_that_its_type_needs() -> None:
 
 def translated(chunks: Sequence[Event], choices: int = 1, done: bool = True) -> list[Event]:
     """The events of a stream."""
-    decoder = Decoder(Chat(choices), LIMIT)
+    decoder = Decoder(ChatDialect(choices), LIMIT)
     return [event for event, _ in [*decoder.feed(sse(chunks, done=done)), *decoder.close()]]
 
 
@@ -671,7 +679,7 @@ def test_a_message_beside_deltas_is_not_said_again() -> None:
 
 
 def test_text_that_nobody_repeats_is_not_kept() -> None:
-    translator = Translator(keep_text=False)
+    translator = ChatTranslator(keep_text=False)
     translator.feed(BOTH)
     assert translator.close()[-1]["response"]["output"][0]["content"][0]["text"] == ""
 
@@ -733,18 +741,18 @@ SAYS_MORE = [
 ]  # fmt: skip
 
 
-def begun(choices: int = 1) -> Translator:
-    translator = Translator(choices)
+def begun(choices: int = 1) -> ChatTranslator:
+    translator = ChatTranslator(choices)
     translator.feed(TEXT)
     return translator
 
 
 def test_only_text_that_goes_on_goes_the_short_way() -> None:
-    assert all(begun().go_on(each) for each in GOES_ON)
-    assert [each for each in [*SAYS_MORE, *ERRORS] if begun().go_on(each) is not None] == []
-    assert Translator().go_on(TEXT) is None
-    assert begun(2).go_on(TEXT) is not None
-    assert begun(2).go_on(of(1, {"content": "x"})) is None
+    assert all(begun().text_only_events(each) for each in GOES_ON)
+    assert [each for each in [*SAYS_MORE, *ERRORS] if begun().text_only_events(each) is not None] == []
+    assert ChatTranslator().text_only_events(TEXT) is None
+    assert begun(2).text_only_events(TEXT) is not None
+    assert begun(2).text_only_events(of(1, {"content": "x"})) is None
 
 
 @pytest.mark.parametrize("error", range(len(ERRORS)))
@@ -755,9 +763,9 @@ def test_an_error_beside_text_is_an_error(error: int) -> None:
 @hypothesis.settings(max_examples=300, deadline=None)
 @hypothesis.given(st.lists(st.sampled_from([*GOES_ON * 4, *SAYS_MORE]), max_size=12), st.integers(1, 2))
 def test_the_short_way_says_what_the_long_one_says(chunks: list[Event], choices: int) -> None:
-    short, long = Translator(choices), Translator(choices)
+    short, long = ChatTranslator(choices), ChatTranslator(choices)
     for each in chunks:
-        went = short.go_on(each)
+        went = short.text_only_events(each)
         assert (short.feed(each) if went is None else went) == long.feed(each)
         assert (short.is_complete, short.is_settled) == (long.is_complete, long.is_settled)
     assert short.close() == long.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.declared import STATUSES, oastream
-from tests.support.shells import offered
+from tests.support.shells import press_tab
 
 SHELLS = ["bash", "zsh", "fish"]
 MODELS = "gpt-5\nft:gpt-4o:me@org\n$(touch pwned)\n`touch pwned`\nno such; touch pwned\n"
@@ -76,7 +76,7 @@ def completed(shell: str, line: str, folder: Path) -> list[str]:
         "XDG_CONFIG_HOME": str(folder / "config"),
         "PATH": f"{folder}/bin:/usr/local/bin:/usr/bin:/bin",
     }
-    words = offered(shell, line, folder / "work", env)
+    words = press_tab(shell, line, folder / "work", env)
     assert not (folder / "started").exists(), "a program was started"
     assert not (folder / "work/pwned").exists(), "the name of a model was run"
     return words

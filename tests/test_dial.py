@@ -16,17 +16,16 @@ from pathlib import Path
 import pytest
 
 from oastream.exits import Failure, Outcome
-from oastream.http.connect import translated
-from oastream.http.dial import Address, addresses_of, connect_first, dial, interleaved
-from tests.support.names import resolving
+from oastream.http.connection_errors import as_failure
+from oastream.http.dial import Address, connect_first, dial, interleave_families, resolve
+from tests.support.name_service import use_names
 from tests.support.program import finish, oastream, start
 from tests.support.streams import message, responses_body
+from tests.support.waiting import SOON, wait_until
 from tests.support.wire import free_port, serve, sse_response
 
 HELLO = sse_response(responses_body(message("Hello")))
 NAME = "several.example.test"
-SOON = 10.0
-"""Seconds that nothing here takes, unless it hangs."""
 
 
 def address(host: str, port: int) -> Address:
@@ -160,9 +159,9 @@ def test_families_take_turns_and_keep_their_order() -> None:
 
     v6, v4 = socket.AF_INET6, socket.AF_INET
     given = [of(v6, 1), of(v6, 2), of(v6, 3), of(v4, 4), of(v4, 5)]
-    assert [one[4][0] for one in interleaved(given)] == ["1", "4", "2", "5", "3"]
-    assert [one[4][0] for one in interleaved(given[::-1])] == ["5", "3", "4", "2", "1"]
-    assert interleaved([]) == []
+    assert [one[4][0] for one in interleave_families(given)] == ["1", "4", "2", "5", "3"]
+    assert [one[4][0] for one in interleave_families(given[::-1])] == ["5", "3", "4", "2", "1"]
+    assert interleave_families([]) == []
 
 
 def test_the_socket_blocks_and_sends_at_once() -> None:
@@ -174,18 +173,18 @@ def test_the_socket_blocks_and_sends_at_once() -> None:
 
 @pytest.mark.parametrize("zone", ["%25lo", "%lo"])
 def test_a_zone_of_a_url_is_an_interface(zone: str) -> None:
-    assert addresses_of(f"fe80::1{zone}", 80)[0][4][3] == socket.if_nametoindex("lo")
+    assert resolve(f"fe80::1{zone}", 80)[0][4][3] == socket.if_nametoindex("lo")
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\N{LATIN SMALL LETTER U WITH DIAERESIS}" * 70])
 def test_what_is_no_host_name_is_called_that(name: str) -> None:
     with pytest.raises(UnicodeError):
-        addresses_of(name, 80)
+        resolve(name, 80)
 
 
 def test_a_connection_that_the_kernel_gives_up_is_no_deadline_of_ours() -> None:
-    given_up = translated(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)), "h")
-    late = translated(TimeoutError(), "h")
+    given_up = as_failure(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)), "h")
+    late = as_failure(TimeoutError(), "h")
     assert isinstance(given_up, Failure)
     assert isinstance(late, Failure)
     assert (given_up.verdict.outcome, late.verdict.outcome) == (Outcome.UNREACHABLE, Outcome.TIMEOUT)
@@ -202,13 +201,13 @@ def arguments(port: int, *more: str) -> tuple[str, ...]:
 
 def test_a_host_whose_first_address_hangs_answers(tmp_path: Path) -> None:
     with serve(HELLO) as server, hanging("127.0.0.2", server.port):
-        result = oastream(*arguments(server.port), env=resolving(tmp_path, {NAME: ["127.0.0.2", "127.0.0.1"]}))
+        result = oastream(*arguments(server.port), env=use_names(tmp_path, {NAME: ["127.0.0.2", "127.0.0.1"]}))
     assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
     assert result.seconds < SOON
 
 
 def test_the_limit_is_for_all_addresses_together(tmp_path: Path) -> None:
-    names = resolving(tmp_path, {NAME: [f"127.0.0.{number}" for number in range(2, 10)]})
+    names = use_names(tmp_path, {NAME: [f"127.0.0.{number}" for number in range(2, 10)]})
     with hanging("0.0.0.0") as port:
         result = oastream(*arguments(port, "--connect-timeout", "0.6"), env=names)
     assert result.status == 33
@@ -218,30 +217,31 @@ def test_the_limit_is_for_all_addresses_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_wait_for_a_connection(tmp_path: Path, number: signal.Signals) -> None:
-    with hanging() as port, start(*arguments(port, "-v"), env=resolving(tmp_path, {NAME: ["127.0.0.2"]})) as process:
-        wait_for_connecting(process)
+    with (
+        hanging() as port,
+        start(*arguments(port, "-v"), env=use_names(tmp_path, {NAME: ["127.0.0.2"]})) as process,
+    ):
+        assert wait_until(lambda: is_connecting(process))
         process.send_signal(number)
         assert finish(process, SOON).status == -number
 
 
 def test_a_reader_that_goes_ends_the_wait_for_a_connection(tmp_path: Path) -> None:
-    with hanging() as port, start(*arguments(port, "-v"), env=resolving(tmp_path, {NAME: ["127.0.0.2"]})) as process:
-        wait_for_connecting(process)
+    with (
+        hanging() as port,
+        start(*arguments(port, "-v"), env=use_names(tmp_path, {NAME: ["127.0.0.2"]})) as process,
+    ):
+        assert wait_until(lambda: is_connecting(process))
         assert process.stdout is not None
         process.stdout.close()
         assert process.wait(SOON) == -signal.SIGPIPE
 
 
-def wait_for_connecting(process: subprocess.Popen[bytes]) -> None:
-    """Until the process has a TCP socket on its way: state SYN_SENT is 02 in /proc/net/tcp."""
-    limit = time.monotonic() + SOON
-    while time.monotonic() < limit:
-        mine = set()
-        for fd in os.listdir(f"/proc/{process.pid}/fd"):
-            with contextlib.suppress(OSError):
-                mine.add(os.readlink(f"/proc/{process.pid}/fd/{fd}"))
-        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        if any(row[3] == "02" and f"socket:[{row[9]}]" in mine for row in rows):
-            return
-        time.sleep(0.02)
-    raise AssertionError("it does not connect")
+def is_connecting(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the process has a TCP socket on its way: state SYN_SENT is 02 in /proc/net/tcp."""
+    own = set()
+    for fd in os.listdir(f"/proc/{process.pid}/fd"):
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(f"/proc/{process.pid}/fd/{fd}"))
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[3] == "02" and f"socket:[{row[9]}]" in own for row in rows)

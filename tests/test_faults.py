@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import gzip
-import os
 import re
 import signal
 import socket
@@ -43,6 +42,8 @@ from tests.support.streams import (
     responses_start,
     sse,
 )
+from tests.support.terminal import Terminal
+from tests.support.waiting import SOON
 from tests.support.wire import (
     Framing,
     Reply,
@@ -55,13 +56,12 @@ from tests.support.wire import (
     rst,
     send,
     sse_response,
-    stalled,
+    stall_after,
 )
 
 TEXT = "Hello, world"
 BODY = responses_body(message(TEXT), piece=4)
 OK = sse_response(BODY)
-SOON = 10.0
 QUICK = 5.0  # seconds that a run may take whose faults bring no wait of their own, on a busy machine
 
 
@@ -726,7 +726,7 @@ def test_a_process_that_slept_while_its_server_went_away_ends_with_4x() -> None:
 def test_sigquit_is_deadly() -> None:
     """Row 66."""
     with (
-        wire.serve(stalled(responses_start(TEXT))) as server,
+        wire.serve(stall_after(responses_start(TEXT))) as server,
         start("--base-url", server.url, "hi", shell='ulimit -c 0; exec "$@"') as process,
     ):
         assert process.stdout is not None
@@ -736,14 +736,9 @@ def test_sigquit_is_deadly() -> None:
         assert server.request.closed.wait(SOON)
 
 
-def test_no_prompt_on_a_terminal_is_a_usage_error() -> None:
+def test_no_prompt_on_a_terminal_is_a_usage_error(terminal: Terminal) -> None:
     """Row 75."""
-    ours, theirs = os.openpty()
-    try:
-        result = program.oastream("--base-url", "http://127.0.0.1:1/v1", stdin=theirs)
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    result = program.oastream("--base-url", "http://127.0.0.1:1/v1", stdin=terminal.theirs)
     assert (result.status, result.out) == (2, b"")
     assert len(result.err.splitlines()) <= 2
     assert result.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -19,8 +20,8 @@ from openai.types.responses import ResponseInputItemParam
 from pydantic import TypeAdapter
 
 from tests.support import forked
-from tests.support.mounts import mounted
-from tests.support.program import COMMAND, Result, environment, finish, oastream, start
+from tests.support.mounts import mount
+from tests.support.program import Result, finish, oastream, start
 from tests.support.streams import (
     call,
     chat_body,
@@ -378,7 +379,7 @@ def test_a_conversation_that_a_container_was_given_goes_on(file: Path) -> None:
     given = file.with_name("given")
     begun(given, QUESTION, ANSWER)
     file.touch()
-    with mounted("--bind", str(given), str(file)):
+    with mount("--bind", str(given), str(file)):
         assert answered(BODIES["responses"], file, "Again")[0].status == 0
     assert len(items(given)) == 4
     assert sorted(entry.name for entry in file.parent.iterdir()) == ["given", file.name]
@@ -495,10 +496,9 @@ def test_runs_at_the_same_time_lose_nothing(file: Path) -> None:
     count = 8
     with serve(sse_response(BODIES["responses"], pieces=40)) as server:
         args = ("--base-url", server.url, "--history", str(file))
-        with start(*args, "0") as first:
-            others = [another(*args, str(n)) for n in range(1, count)]
-            assert finish(first).status == 0
-            assert [other.wait(60) for other in others] == [0] * (count - 1)
+        with contextlib.ExitStack() as stack:
+            runs = [stack.enter_context(start(*args, str(number))) for number in range(count)]
+            assert [finish(run, 60).status for run in runs] == [0] * count
         kept = items(file)
         assert sorted(item["content"] for item in kept[::2]) == [str(n) for n in range(count)]
         assert [item["content"] for item in kept[1::2]] == ["Hello!"] * count
@@ -508,10 +508,6 @@ def test_runs_at_the_same_time_lose_nothing(file: Path) -> None:
 
 def _turns(given: Any) -> int:
     return 1 if isinstance(given, str) else len(given)
-
-
-def another(*args: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([*COMMAND, *args], env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def test_a_kill_leaves_the_old_file_or_the_new(file: Path) -> None:

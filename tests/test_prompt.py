@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import socket
 import subprocess
 import tempfile
@@ -16,8 +15,10 @@ from typing import IO
 
 import pytest
 
-from tests.support.program import COMMAND, Result, checked, environment, finish, oastream, start
+from tests.support.program import COMMAND, Result, finish, oastream, start
+from tests.support.program import run as run_command
 from tests.support.streams import message, prompt_in, responses_body
+from tests.support.terminal import Terminal
 from tests.support.wire import Server, serve, sse_response
 
 OK = sse_response(responses_body(message("ok")))
@@ -106,13 +107,8 @@ def test_closed_stdin_exits_8(server: Server) -> None:
     refused(server, 8, run(server, shell='exec "$@" <&-'))
 
 
-def test_a_terminal_exits_2_with_one_line(server: Server) -> None:
-    ours, theirs = pty.openpty()
-    try:
-        result = refused(server, 2, run(server, stdin=theirs))
-    finally:
-        os.close(ours)
-        os.close(theirs)
+def test_a_terminal_exits_2_with_one_line(server: Server, terminal: Terminal) -> None:
+    result = refused(server, 2, run(server, stdin=terminal.theirs))
     assert len(result.err.splitlines()) == 1
 
 
@@ -152,15 +148,10 @@ def test_closed_stdin_leaves_the_words_alone(server: Server) -> None:
     assert prompt(server, "hello", shell='exec "$@" <&-') == "hello"
 
 
-def test_a_terminal_is_not_read_when_there_are_words(server: Server) -> None:
-    ours, theirs = pty.openpty()
-    try:
-        os.write(ours, b"typed ahead\n")
-        assert prompt(server, "hello", stdin=theirs) == "hello"
-        assert os.read(theirs, 100) == b"typed ahead\n"
-    finally:
-        os.close(ours)
-        os.close(theirs)
+def test_a_terminal_is_not_read_when_there_are_words(server: Server, terminal: Terminal) -> None:
+    terminal.type(b"typed ahead\n")
+    assert prompt(server, "hello", stdin=terminal.theirs) == "hello"
+    assert os.read(terminal.theirs, 100) == b"typed ahead\n"
 
 
 def test_no_word_is_a_subcommand(server: Server) -> None:
@@ -285,14 +276,7 @@ def test_the_locale_changes_nothing(server: Server, locale: str) -> None:
 def test_a_loop_over_a_file_runs_once_a_line(server: Server, tmp_path: Path) -> None:
     (tmp_path / "list").write_text("one\ntwo words\nthree\n")
     script = 'while read -r p; do "$@" "$p" || exit; done < "$0"'
-    done = subprocess.run(
-        ["/bin/sh", "-c", script, str(tmp_path / "list"), *COMMAND, "--base-url", server.url],
-        capture_output=True,
-        env=environment(),
-        timeout=30,
-        check=False,
-    )
-    result = checked(done.returncode, done.stdout, done.stderr)
+    result = run_command(["/bin/sh", "-c", script, str(tmp_path / "list"), *COMMAND, "--base-url", server.url])
     assert (result.status, result.out, result.err) == (0, b"ok\n" * 3, "")
     assert [prompt_in(request.json) for request in server.requests] == ["one", "two words", "three"]
 
@@ -326,53 +310,38 @@ def test_two_seconds_of_silence_on_stdin_are_reported_and_waited_out(server: Ser
     assert prompt_in(server.request.json).split() == [*"".join(words[:1]).split(), "late", "text"]
 
 
-def test_a_terminal_that_is_read_says_how_to_end_it_and_nothing_else_is_drawn_there(server: Server) -> None:
+def test_a_terminal_that_is_read_says_how_to_end_it_and_nothing_else_is_drawn_there(
+    server: Server, terminal: Terminal
+) -> None:
     """Whoever types would lose what they see to a line that is drawn anew."""
-    ours, theirs = pty.openpty()
-    try:
-        env = {"TERM": "xterm"}
-        with start("--base-url", server.url, "-", stdin=theirs, stderr=theirs, env=env) as process:
-            screen = b""
-            while b"ends it" not in screen:
-                screen += os.read(ours, 1000)
-            os.write(ours, b"typed\n")
-            while b"typed" not in screen:
-                screen += os.read(ours, 1000)
-            threading.Event().wait(1.5)  # in which a status line would have appeared
-            os.write(ours, b"\x04")
-            result = finish(process)
-            os.write(theirs, b"<END>")
-            while b"<END>" not in screen:
-                screen += os.read(ours, 1000)
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    args, screen = ("--base-url", server.url, "-"), terminal.theirs
+    with start(*args, stdin=screen, stderr=screen, env={"TERM": "xterm"}) as process:
+        terminal.read_until(b"ends it")
+        terminal.type(b"typed\n")
+        terminal.read_until(b"typed")
+        threading.Event().wait(1.5)  # in which a status line would have appeared
+        terminal.type(b"\x04")
+        result = finish(process)
     assert (result.status, result.out) == (0, b"ok\n")
     assert prompt_in(server.request.json) == "typed\n"
-    assert screen.replace(b"\r", b"").split(b"\n") == [
+    assert terminal.read_rest().replace(b"\r", b"").split(b"\n") == [
         b"oastream: waiting for stdin; Ctrl-D on a line of its own ends it",
         b"typed",
-        b"<END>",
+        b"",
     ]
 
 
-def test_a_warning_waits_for_the_end_of_stdin(server: Server) -> None:
+def test_a_warning_waits_for_the_end_of_stdin(server: Server, terminal: Terminal) -> None:
     """Whoever feeds the pipe, sudo or ssh, may be asking on the terminal meanwhile."""
-    ours, theirs = pty.openpty()
     args = ("--base-url", server.url, "--schema", '{"type":"object"}', "-f", "-")
-    try:
-        with start(*args, stdin=subprocess.PIPE, stderr=theirs, env={"TERM": "xterm"}) as process:
-            assert process.stdin is not None
-            first = os.read(ours, 1000)
-            process.stdin.write(b"text")
-            process.stdin.close()
-            process.stdin = None
-            assert finish(process).status == 14
-            assert b"strict mode" in os.read(ours, 1000)
-    finally:
-        os.close(ours)
-        os.close(theirs)
-    assert first == b"oastream: waiting for stdin\r\n"
+    with start(*args, stdin=subprocess.PIPE, stderr=terminal.theirs, env={"TERM": "xterm"}) as process:
+        assert process.stdin is not None
+        assert terminal.read_until(b"\n") == b"oastream: waiting for stdin\r\n"
+        process.stdin.write(b"text")
+        process.stdin.close()
+        process.stdin = None
+        assert finish(process).status == 14
+    assert b"strict mode" in terminal.read_rest()
 
 
 def test_stdin_that_comes_in_pieces_is_read_to_its_end(server: Server) -> None:

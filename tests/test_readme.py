@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from oastream.cli.parse import FORMATS
 from oastream.exits import TABLE
-from oastream.mock.script import ENDS
+from oastream.mock.endings import ENDS
+from oastream.output.formats import FORMATS
 from tests.docs import COMMAND
 from tests.readme import README, sessions, with_statuses
-from tests.support.shells import program_path
+from tests.support.program import ROOT, program_path, run
 
 TEXT = README.read_text()
-ROOT = README.parent
+NO_DEFAULTS = dict.fromkeys(["OPENAI_API_KEY", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"])
+"""A reader of the README has none of what other tests set."""
 
 
 def test_the_table_of_statuses_is_the_codes() -> None:
@@ -28,27 +28,14 @@ def test_the_table_of_statuses_is_the_codes() -> None:
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 @pytest.mark.parametrize("session", list(sessions(TEXT)), ids=lambda session: session[0][0][:40])
 def test_a_terminal_session_prints_what_it_shows(session: list[tuple[str, str]], tmp_path: Path) -> None:
-    program = tmp_path / "bin" / "oastream"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m oastream "$@"\n')
-    program.chmod(0o755)
-    environment = {"PATH": f"{program.parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    env = {**NO_DEFAULTS, "PATH": program_path(tmp_path), "HOME": str(tmp_path)}
     for command, shown in session:
-        done = subprocess.run(
-            ["sh", "-c", command],
-            check=False,
-            cwd=tmp_path,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=60,
-        )
-        assert _as_on_a_terminal(done.stdout.decode()) == _as_on_a_terminal(shown), command
+        result = run(["sh", "-c", command], cwd=tmp_path, env=env, stderr=subprocess.STDOUT, timeout=60)
+        assert _as_on_a_terminal(result.text) == _as_on_a_terminal(shown), command
 
 
 def test_every_end_that_the_readme_promises_is_one_of_the_mocks() -> None:
-    """An outcome that is new has an end in `mock/script.py`, or is named where the README says which have none."""
+    """An outcome that is new has an end in `mock/endings.py`, or is named where the README says which have none."""
     sentence = re.search(r"bring about: with each status above but (.*?)\.", TEXT, re.DOTALL)
     assert sentence
     named = set(re.findall(r"`(\w+)`", sentence[1]))
@@ -65,8 +52,8 @@ def test_the_files_that_an_installer_leaves_out_are_placed_as_the_readme_says(tm
     block = next(
         code for code in re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL) if "--generate" in code
     )
-    environment = {"PATH": program_path(tmp_path), "HOME": str(tmp_path)}
-    subprocess.run(["sh", "-eu", "-c", block], env=environment, cwd=tmp_path, timeout=60, check=True)
+    env = {**NO_DEFAULTS, "PATH": program_path(tmp_path), "HOME": str(tmp_path)}
+    assert run(["sh", "-eu", "-c", block], cwd=tmp_path, env=env, timeout=60).status == 0
     for path, source in {
         ".local/share/man/man1/oastream.1": "man/oastream.1",
         ".local/share/bash-completion/completions/oastream": "completions/oastream.bash",

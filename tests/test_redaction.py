@@ -14,13 +14,13 @@ from oastream.redaction import (
     REDACTED,
     StreamMask,
     is_secret,
-    redacted,
+    mask_body,
+    mask_header,
+    mask_reply_header,
+    mask_text,
+    mask_url,
+    redact,
     secrets_in,
-    shown_body,
-    shown_header,
-    shown_reply_header,
-    shown_text,
-    shown_url,
 )
 
 SECRET = [
@@ -44,30 +44,30 @@ SECRET = [
 @pytest.mark.parametrize("name", [*SECRET, *map(str.upper, SECRET)])
 def test_a_header_is_secret_by_a_word_in_its_name(name: str) -> None:
     assert is_secret(name)
-    assert shown_header(name, "abc") == REDACTED
+    assert mask_header(name, "abc") == REDACTED
 
 
 @pytest.mark.parametrize("name", ["Accept", "Content-Type", "X-Title", "HTTP-Referer", "OpenAI-Organization", "Host"])
 def test_other_headers_are_shown(name: str) -> None:
-    assert shown_header(name, "abc") == "abc"
+    assert mask_header(name, "abc") == "abc"
 
 
 def test_the_scheme_of_a_credential_is_shown() -> None:
-    assert shown_header("Authorization", "Bearer x") == f"Bearer {REDACTED}"
-    assert shown_header("Helicone-Auth", "bearer x") == f"bearer {REDACTED}"
-    assert shown_header("Authorization", "two words") == REDACTED
+    assert mask_header("Authorization", "Bearer x") == f"Bearer {REDACTED}"
+    assert mask_header("Helicone-Auth", "bearer x") == f"bearer {REDACTED}"
+    assert mask_header("Authorization", "two words") == REDACTED
 
 
 @pytest.mark.parametrize(
     "name", ["x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-limit", "X-RateLimit-Reset-Tokens"]
 )
 def test_what_a_reply_says_of_rate_limits_is_shown(name: str) -> None:
-    assert shown_reply_header(name, "149984") == "149984"
+    assert mask_reply_header(name, "149984") == "149984"
 
 
 @pytest.mark.parametrize("name", ["set-cookie", "x-auth-token", "www-authenticate"])
 def test_a_reply_has_secrets_too(name: str) -> None:
-    assert shown_reply_header(name, "s=1") == REDACTED
+    assert mask_reply_header(name, "s=1") == REDACTED
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_a_reply_has_secrets_too(name: str) -> None:
     ],
 )
 def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    assert shown_url(url) == shown
-    assert shown_url(shown) == shown
+    assert mask_url(url) == shown
+    assert mask_url(shown) == shown
 
 
 @pytest.mark.parametrize("text", ["http://user:pa/CANARY@host/v1", "//user:CANARY@host", "sk-CANARY-0123456789abcdef"])
 def test_what_is_no_url_is_shown_without_what_may_be_a_secret(text: str) -> None:
-    assert "CANARY" not in shown_text(text)
+    assert "CANARY" not in mask_text(text)
 
 
 def test_short_secrets_are_masked_in_headers_only() -> None:
@@ -106,21 +106,21 @@ def test_secrets_are_found_in_headers_queries_cookies_and_proxies() -> None:
 
 
 def test_the_longest_secret_is_masked_first_and_once() -> None:
-    assert redacted("Bearer abcdefgh!", ("abcdefgh", "Bearer abcdefgh")) == f"{REDACTED}!"
-    assert redacted("abcdefghi abcdefgh", ("abcdefgh", "abcdefghi")) == f"{REDACTED} {REDACTED}"
+    assert redact("Bearer abcdefgh!", ("abcdefgh", "Bearer abcdefgh")) == f"{REDACTED}!"
+    assert redact("abcdefghi abcdefgh", ("abcdefgh", "abcdefghi")) == f"{REDACTED} {REDACTED}"
 
 
 @settings(deadline=None)
 @given(st.text("abr[]edct", max_size=40), st.lists(st.text("abredct", min_size=8, max_size=10), max_size=3))
 def test_masking_twice_is_masking_once(text: str, secrets: list[str]) -> None:
     known = (*secrets, "redacted", "[redacte")
-    once = redacted(text, known)
-    assert redacted(once, known) == once
+    once = redact(text, known)
+    assert redact(once, known) == once
 
 
 def test_the_beginning_of_a_secret_that_was_cut_is_masked() -> None:
-    assert redacted("key abcdef…", ("abcdefghij",)) == f"key {REDACTED}…"
-    assert redacted("key abcd…", ("abcdefghij",)) == "key abcd…"
+    assert redact("key abcdef…", ("abcdefghij",)) == f"key {REDACTED}…"
+    assert redact("key abcd…", ("abcdefghij",)) == "key abcd…"
 
 
 @settings(deadline=None)
@@ -149,7 +149,7 @@ def test_the_keys_of_tools_on_other_servers_are_not_shown() -> None:
     }
     image = {"type": "input_image", "image_url": "https://h/a.png?sig=K&v=1"}
     schema = {"properties": {"authorization": {"type": "string"}, "headers": {"type": "object"}, "url": {}}}
-    shown = shown_body({"tools": [tool], "input": [{"content": [image]}], "text": schema})
+    shown = mask_body({"tools": [tool], "input": [{"content": [image]}], "text": schema})
     assert "K" not in str(shown).replace("Key", "")
     assert shown["tools"][0]["headers"]["X-A"] == "a"
     assert shown["input"][0]["content"][0]["image_url"].endswith("&v=1")

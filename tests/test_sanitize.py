@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pty
+import contextlib
 import tty
 
 import pytest
 
-from tests.support.program import Result, checked, oastream, start
+from tests.support.program import Result, check_result, finish, oastream, start
 from tests.support.streams import chat_body, chunk, sse
+from tests.support.terminal import open_terminal
 from tests.support.wire import Reply, serve, sse_response
 
 NASTY = "a\tb\n\x1b[31mred\x07\x00\x7f\x9b2J\u202eevil\u2066x é😀✀\n"
@@ -18,22 +18,16 @@ DANGEROUS = "\x1b\x07\x00\x7f\x9b\u202e\u2066"
 
 def on_a_terminal(reply: Reply, *args: str) -> Result:
     """What a terminal is sent; its own newline handling is switched off."""
-    ours, theirs = pty.openpty()
-    tty.setraw(theirs)
+    terminal = open_terminal()
+    tty.setraw(terminal.theirs)
     with (
+        contextlib.closing(terminal),
         serve(reply) as server,
-        start("--api", "chat", "--base-url", server.url, *args, "hi", stdout=theirs) as process,
-        open(ours, "rb", buffering=0) as terminal,
+        start("--api", "chat", "--base-url", server.url, *args, "hi", stdout=terminal.theirs) as process,
     ):
-        os.close(theirs)
-        out = b""
-        try:
-            while piece := terminal.read(65536):
-                out += piece
-        except OSError:  # Linux: EIO when the last process has closed the terminal
-            pass
-        _, err = process.communicate(timeout=30)
-        return checked(process.returncode, out, err)
+        out = terminal.read_to_end()
+        result = finish(process)
+        return check_result(result.status, out, result.err.encode())
 
 
 def on_a_pipe(reply: Reply, *args: str) -> Result:

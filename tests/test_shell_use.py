@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from oastream.mock.script import plan_from_url
-from oastream.mock.server import Server, serve
-from tests.support.program import COMMAND, environment
+from oastream.mock.server import Server
+from tests.support.program import Result, program_path, run
 
 TOOLS = """\
 [{"name": "clock", "description": "The time in a zone like Asia/Tokyo",
@@ -50,53 +47,37 @@ talk.jsonl: notes.txt
 
 
 def zone_name(zone: str) -> str:
-    return subprocess.run(["date", "+%Z"], env={"TZ": zone}, capture_output=True, text=True, check=True).stdout
+    return run(["date", "+%Z"], env={"TZ": zone}).text
 
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+RunInFolder = Callable[..., Result]
 
 both_apis = pytest.mark.parametrize("api", ["responses", "chat"])
 
 
 @pytest.fixture
-def mock(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
-    servers: list[Server] = []
+def scripted(mock: Callable[[str], Server], tmp_path: Path) -> Callable[[str], Server]:
+    """Starts the server that a script describes."""
 
-    def started(script: str) -> Server:
+    def start_scripted(script: str) -> Server:
         (tmp_path / "script.toml").write_text(script)
-        servers.append(serve(plan_from_url(f"mock:?script={tmp_path}/script.toml")))
-        return servers[-1]
+        return mock(f"mock:?script={tmp_path}/script.toml")
 
-    yield started
-    for server in servers:
-        server.close()
+    return start_scripted
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run_in_folder(tmp_path: Path) -> RunInFolder:
     """Runs a command in a folder of its own, with `oastream` on the PATH."""
-    command = tmp_path / "bin" / "oastream"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} {" ".join(COMMAND[1:])} "$@"\n')
-    command.chmod(0o755)
+    path = program_path(tmp_path)
 
-    def go(*words: str, url: str, api: str = "responses") -> subprocess.CompletedProcess[str]:
+    def run_command(*words: str, url: str, api: str = "responses") -> Result:
         if shutil.which(words[0]) is None or shutil.which("jq") is None:
             pytest.skip(f"{words[0]} or jq is not installed")
-        env = environment({"OPENAI_BASE_URL": url, "OASTREAM_API": api, "OASTREAM_RETRY": "0"})
-        env["PATH"] = f"{command.parent}{os.pathsep}{env['PATH']}"
-        return subprocess.run(
-            words,
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-            check=False,
-        )
+        env = {"PATH": path, "OPENAI_BASE_URL": url, "OASTREAM_API": api, "OASTREAM_RETRY": "0"}
+        return run(words, cwd=tmp_path, env=env, timeout=60)
 
-    return go
+    return run_command
 
 
 TWO_CALLS = """
@@ -117,13 +98,13 @@ def test_the_readme_has_the_same_loop() -> None:
 
 @both_apis
 def test_the_tool_loop_runs_until_the_model_is_done(
-    mock: Callable[[str], Server], run: Run, tmp_path: Path, api: str
+    scripted: Callable[[str], Server], run_in_folder: RunInFolder, tmp_path: Path, api: str
 ) -> None:
     (tmp_path / "clock.json").write_text(TOOLS)
     (tmp_path / "ask").write_text(LOOP)
-    server = mock(TWO_CALLS)
-    done = run("sh", "ask", "What time", "is it?", url=server.url, api=api)
-    assert (done.returncode, done.stdout) == (0, "One more.\nIt is late.\n")
+    server = scripted(TWO_CALLS)
+    result = run_in_folder("sh", "ask", "What time", "is it?", url=server.url, api=api)
+    assert (result.status, result.text) == (0, "One more.\nIt is late.\n")
     kept = [json.loads(line) for line in (tmp_path / "chat.jsonl").read_text().splitlines()]
     assert kept[0]["content"] == "What time is it?"
     zones = [zone_name(zone) for zone in ("UTC", "Asia/Tokyo")]
@@ -133,36 +114,38 @@ def test_the_tool_loop_runs_until_the_model_is_done(
 
 
 def test_the_tool_loop_ends_with_the_status_of_what_went_wrong(
-    mock: Callable[[str], Server], run: Run, tmp_path: Path
+    scripted: Callable[[str], Server], run_in_folder: RunInFolder, tmp_path: Path
 ) -> None:
     (tmp_path / "clock.json").write_text(TOOLS)
     (tmp_path / "ask").write_text(LOOP)
-    server = mock(TWO_CALLS.replace('reply = "It is late."', 'end = "auth"'))
-    assert run("sh", "ask", "What time is it?", url=server.url).returncode == 21
+    server = scripted(TWO_CALLS.replace('reply = "It is late."', 'end = "auth"'))
+    assert run_in_folder("sh", "ask", "What time is it?", url=server.url).status == 21
 
 
 @both_apis
-def test_make_builds_each_file_once(mock: Callable[[str], Server], run: Run, tmp_path: Path, api: str) -> None:
+def test_make_builds_each_file_once(
+    scripted: Callable[[str], Server], run_in_folder: RunInFolder, tmp_path: Path, api: str
+) -> None:
     (tmp_path / "Makefile").write_text(MAKEFILE)
     (tmp_path / "notes.txt").write_text("The Rite of Spring, 1913\n")
-    server = mock("")
-    assert run("make", url=server.url, api=api).returncode == 0
+    server = scripted("")
+    assert run_in_folder("make", url=server.url, api=api).status == 0
     assert set(json.loads((tmp_path / "facts.json").read_text())) == {"title", "year"}
     assert "1913" in (tmp_path / "summary.txt").read_text()
     assert len((tmp_path / "talk.jsonl").read_text().splitlines()) == 4
-    assert run("make", url=server.url, api=api).returncode == 0
+    assert run_in_folder("make", url=server.url, api=api).status == 0
     assert len(server.requests) == 4
 
 
 def test_make_fails_and_keeps_the_old_file_when_the_answer_does_not_fit(
-    mock: Callable[[str], Server], run: Run, tmp_path: Path
+    scripted: Callable[[str], Server], run_in_folder: RunInFolder, tmp_path: Path
 ) -> None:
     (tmp_path / "Makefile").write_text(MAKEFILE)
     (tmp_path / "facts.json").write_text("old")
     os.utime(tmp_path / "facts.json", (1, 1))
     (tmp_path / "notes.txt").write_text("The Rite of Spring, 1913\n")
-    done = run("make", "facts.json", url=mock('end = "schema"').url)
-    assert done.returncode == 2
-    assert "Error 14" in done.stderr
+    result = run_in_folder("make", "facts.json", url=scripted('end = "schema"').url)
+    assert result.status == 2
+    assert "Error 14" in result.err
     assert (tmp_path / "facts.json").read_text() == "old"
     assert (tmp_path / "facts.json").stat().st_mtime == 1

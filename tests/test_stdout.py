@@ -35,6 +35,8 @@ from tests.support.streams import (
     sse,
 )
 from tests.support.streams import chunk as stream_chunk
+from tests.support.terminal import Terminal
+from tests.support.waiting import SOON
 from tests.support.wire import (
     Server,
     Step,
@@ -47,14 +49,13 @@ from tests.support.wire import (
     serve,
     sse_response,
     stall,
-    stalled,
+    stall_after,
     wait,
 )
 
 HELLO = sse_response(responses_body(message("Hello")))
 FORMATS = ["text", "ndjson", "json", "sse", "tools"]
 UNAUTHORIZED = http_response('{"error":{"message":"bad key"}}', "401 Unauthorized")
-SOON = 10.0  # seconds: only a hang takes longer
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ SIGPIPE_DISPOSITIONS = pytest.mark.parametrize(
 @SIGPIPE_DISPOSITIONS
 def test_a_closed_pipe_ends_the_request_while_no_token_flows(shell: str) -> None:
     with (
-        serve(stalled(responses_start("Hello"))) as server,
+        serve(stall_after(responses_start("Hello"))) as server,
         start("--base-url", server.url, "hi", shell=shell) as process,
     ):
         assert process.stdout is not None
@@ -188,7 +189,7 @@ def test_a_full_disk_exits_9(format: str) -> None:
 
 
 def test_a_full_disk_ends_the_request_at_once() -> None:
-    with serve(stalled(responses_start("Hello"))) as server:
+    with serve(stall_after(responses_start("Hello"))) as server:
         result = run(server, shell='exec "$@" >/dev/full')
         assert server.request.closed.wait(SOON)
     assert result.status == 9
@@ -492,18 +493,13 @@ def test_a_slow_reader_gets_a_huge_delta_whole(kind: str) -> None:
     assert out.replace(b"\r\n", b"\n") == b"x" * HUGE + b"\n"
 
 
-def test_the_other_end_of_a_terminal_gets_every_byte(server: Server) -> None:
+def test_the_other_end_of_a_terminal_gets_every_byte(server: Server, terminal: Terminal) -> None:
     """To open that a second time would make another terminal."""
-    ours, theirs = os.openpty()
-    try:
-        tty.setraw(theirs)
-        result = oastream("--base-url", server.url, "hi", stdout=ours)
-        assert result.status == 0
-        assert select.select([theirs], [], [], SOON)[0]
-        assert os.read(theirs, 100) == b"Hello\n"
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    tty.setraw(terminal.theirs)
+    result = oastream("--base-url", server.url, "hi", stdout=terminal.ours)
+    assert result.status == 0
+    assert select.select([terminal.theirs], [], [], SOON)[0]
+    assert os.read(terminal.theirs, 100) == b"Hello\n"
 
 
 def short_events() -> list[Event]:
@@ -535,30 +531,30 @@ def test_lines_of_several_runs_into_one_pipe_are_whole(kind: str) -> None:
 # The line that shows what is waited for
 
 
-def test_a_wait_is_shown_on_a_terminal_and_gone_when_text_comes() -> None:
+def test_a_wait_is_shown_on_a_terminal_and_gone_when_text_comes(terminal: Terminal) -> None:
     go_on = threading.Event()
-    ours, theirs = os.openpty()
-    try:
-        with (
-            serve([wait(go_on), *HELLO]) as server,
-            start("--base-url", server.url, "hi", stderr=theirs, env={"TERM": "xterm"}) as process,
-        ):
-            screen = b""
-            while b" 1 s" not in screen:
-                assert select.select([ours], [], [], SOON)[0], f"only {screen!r} is shown"
-                screen += os.read(ours, 1000)
-            go_on.set()
-            result = finish(process)
-            os.write(theirs, b"<END>")
-            while b"<END>" not in screen:
-                screen += os.read(ours, 1000)
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    with (
+        serve([wait(go_on), *HELLO]) as server,
+        start("--base-url", server.url, "hi", stderr=terminal.theirs, env={"TERM": "xterm"}) as process,
+    ):
+        terminal.read_until(b" 1 s")
+        go_on.set()
+        result = finish(process)
+    screen = terminal.read_rest()
     assert (result.status, result.out) == (0, b"Hello\n")
     assert screen.startswith(b"\r\x1b[Kwaiting")
-    assert screen.endswith(b"\r\x1b[K<END>"), "nothing of it stays"
+    assert screen.endswith(b"\r\x1b[K"), "nothing of it stays"
     assert b"\n" not in screen
+
+
+def test_a_wait_is_not_shown_in_place_of_reasoning_that_goes_on(terminal: Terminal) -> None:
+    events = responses_events(reasoning("Hm, let me"), piece=20)
+    begun = sse([event for event in events if not event["type"].endswith(("done", "completed"))])
+    with serve(stall_after(begun)) as server:
+        args = ("--base-url", server.url, "--reasoning", "--idle-timeout", "1.6", "--retry", "0", "hi")
+        with start(*args, stderr=terminal.theirs, env={"TERM": "xterm"}) as process:
+            assert finish(process).status == 41
+    assert b"\x1b[K" not in terminal.read_rest().partition(b"Hm, let me")[2]
 
 
 # stdout and stderr are one file

@@ -7,17 +7,17 @@ import pty
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.program import COMMAND, FILE_OPTIONS, Environment, environment, finish, oastream, start
-from tests.support.servers import until
 from tests.support.streams import message, responses_body
+from tests.support.terminal import Terminal
+from tests.support.waiting import SOON, wait_until
 from tests.support.wire import serve, sse_response, stall
 
-SOON = 10.0  # seconds: only a hang takes longer
 NOWHERE = ("--base-url", "http://127.0.0.1:1/v1")
 ANSWER = sse_response(responses_body(message("ok")))
 
@@ -53,7 +53,7 @@ def catches_signals(process: subprocess.Popen[bytes]) -> bool:
 def waiting(kind: str, name: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     args, env = in_wait(kind, name, folder)
     with start(*args, env=env, new_session=True) as process:
-        assert until(lambda: catches_signals(process), SOON)
+        assert wait_until(lambda: catches_signals(process))
         yield process
 
 
@@ -137,7 +137,7 @@ def test_a_wait_for_certificates_ends_too(tmp_path: Path) -> None:
         late = oastream("--max-time", "1", *args, env=env, timeout=SOON)
         assert late.status == 33
         with start(*args, env=env) as process:
-            assert until(lambda: catches_signals(process), SOON)
+            assert wait_until(lambda: catches_signals(process))
             process.send_signal(signal.SIGINT)
             assert finish(process, SOON).status == -signal.SIGINT
 
@@ -164,21 +164,16 @@ class Job:
     """oastream as the foreground of a terminal of its own, as a shell starts it."""
 
     def __init__(self, *args: str, env: Environment) -> None:
-        self.pid, self.terminal = pty.fork()
+        self.pid, ours = pty.fork()
         if not self.pid:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execve(COMMAND[0], [*COMMAND, *args], environment(env))
-
-    def shows(self, text: bytes) -> bool:
-        seen = b""
-        with suppress(OSError):  # EIO: everyone has closed it
-            while text not in seen:
-                seen += os.read(self.terminal, 1 << 10)
-        return text in seen
+        self.terminal = Terminal(ours)
 
     def status(self) -> int:
         """After everything that it still prints."""
-        self.shows(b"\0")
+        self.terminal.read_to_end()
+        self.terminal.close()
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
@@ -188,20 +183,20 @@ ASKS = "printf 'Pass''phrase: ' >/dev/tty; IFS= read -r key </dev/tty; echo \"$k
 def test_a_command_may_ask_on_the_terminal_which_comes_back_to_the_run() -> None:
     with serve([stall]) as server:
         job = Job("--base-url", server.url, "-n", "hi", env={"OASTREAM_API_KEY_CMD": ASKS})
-        assert job.shows(b"Passphrase: ")
-        os.write(job.terminal, b"sk-CANARY-typed\n")
-        assert until(lambda: bool(server.requests), SOON)
+        job.terminal.read_until(b"Passphrase: ")
+        job.terminal.type(b"sk-CANARY-typed\n")
+        assert wait_until(lambda: bool(server.requests))
         assert server.request.headers["authorization"] == "Bearer sk-CANARY-typed"
-        assert os.tcgetpgrp(job.terminal) == job.pid
-        os.write(job.terminal, b"\x03")
+        assert os.tcgetpgrp(job.terminal.ours) == job.pid
+        job.terminal.type(b"\x03")
         assert job.status() == -signal.SIGINT
 
 
 def test_ctrl_c_at_the_question_of_a_command_ends_the_run() -> None:
     job = Job(*NOWHERE, "-n", "hi", env={"OASTREAM_API_KEY_CMD": ASKS})
-    assert job.shows(b"Passphrase: ")
-    assert until(lambda: os.tcgetpgrp(job.terminal) != job.pid, SOON)
-    os.write(job.terminal, b"\x03")
+    job.terminal.read_until(b"Passphrase: ")
+    assert wait_until(lambda: os.tcgetpgrp(job.terminal.ours) != job.pid)
+    job.terminal.type(b"\x03")
     assert job.status() == -signal.SIGINT
 
 
@@ -210,6 +205,6 @@ def test_a_command_that_does_not_ask_leaves_the_terminal_alone(tmp_path: Path) -
     os.mkfifo(tmp_path / "go")
     job = Job(*NOWHERE, "--retry", "0", "-n", "hi", env={"OASTREAM_API_KEY_CMD": f"cat {tmp_path}/go"})
     with open(tmp_path / "go", "w") as go:
-        assert os.tcgetpgrp(job.terminal) == job.pid
+        assert os.tcgetpgrp(job.terminal.ours) == job.pid
         go.write("sk-CANARY-piped")
     assert job.status() == 32

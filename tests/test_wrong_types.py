@@ -21,9 +21,10 @@ import pytest
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from oastream.events.decode import Chat, Decoder
+from oastream.apis.response_fields import response_fields
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder
 from oastream.exits import Failure
-from oastream.input.response_fields import response_fields
 from tests.support import forked
 from tests.support.streams import (
     Event,
@@ -263,7 +264,7 @@ def test_what_chat_is_translated_into_is_whole_by_the_sdks_types() -> None:
         run = spoilt(seed)
         if run.api != "chat":
             continue
-        decoder = Decoder(Chat(asked=response_fields({})), len(run.body) + 1)
+        decoder = Decoder(ChatDialect(asked=response_fields({})), len(run.body) + 1)
         with contextlib.suppress(Failure):
             for event, _ in itertools.chain(decoder.feed(run.body), decoder.close()):
                 STREAM_EVENT.validate_python(event, strict=False)

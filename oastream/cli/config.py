@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import json
-import math
 import os
 import stat
 import tomllib
@@ -16,8 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.redaction import SHORTEST, is_secret, redacted, secrets_in, shown_text
-from oastream.text import one_line
+from oastream.redaction import is_secret
 
 PROFILES = "profile"
 """The table that holds the profiles, each a table of its own."""
@@ -28,7 +26,7 @@ class Kind(enum.Enum):
     """What a key of the file takes. The value says so to the user."""
 
     FLAG = "true or false"
-    WHOLE = "a whole number"
+    INTEGER = "a whole number"
     NUMBER = "a number"
     TEXT = "a text"
     TEXTS = "a text or a list of texts"
@@ -88,7 +86,9 @@ def _read(path: str) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise bad(f"cannot read {path}", (error.strerror or str(error)).lower()) from error
+        from oastream.system_errors import describe_error  # only to say what went wrong
+
+        raise bad(f"cannot read {path}", describe_error(error)) from error
 
 
 def _parsed(content: bytes, path: str) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _converted(kind: Kind, value: Any) -> Any:
     match kind:
         case Kind.FLAG:
             return value if isinstance(value, bool) else None
-        case Kind.WHOLE:
+        case Kind.INTEGER:
             return value if whole else None
         case Kind.NUMBER:
             return value if whole or isinstance(value, float) else None
@@ -212,52 +212,3 @@ def _kind_of(value: Any) -> str:
 def _kind_alone(value: Any) -> str:
     names = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
     return names.get(type(value), "a date or time")
-
-
-# Where the values came from --------------------------------------------------------------------------------------
-
-
-Row = tuple[str, Any, Origin]
-"""An option, its value, fit to be shown, and its origin."""
-
-
-def listing(rows: Iterable[Row]) -> str:
-    """A line an option: its name, its value, where it came from."""
-    table = [(option, _shown(value), " ".join(origin)) for option, value, origin in rows]
-    first, second = (min(max(len(row[column]) for row in table), 40) for column in (0, 1))
-    return "\n".join(f"{name:<{first}}  {value:<{second}}  {origin}".rstrip() for name, value, origin in table)
-
-
-def listing_json(rows: Iterable[Row]) -> str:
-    """One object: option → value, source, and the source's name."""
-    shown = {option: {"value": value, "source": kind, "name": name or None} for option, value, (kind, name) in rows}
-    return json.dumps(shown, ensure_ascii=False)
-
-
-def _shown(value: Any) -> str:
-    if value is None or value == []:
-        return "-"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return one_line(", ".join(map(str, value)), 200)
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:g}"
-    return one_line(str(value), 200) or '""'
-
-
-_KEY_VARIABLES = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
-
-
-def without_secrets(value: Any, environ: Mapping[str, str]) -> Any:
-    """A value as JSON has it, without passwords and secret fields in URLs, and what looks like a key."""
-    if isinstance(value, list | tuple | frozenset):
-        return [without_secrets(item, environ) for item in value]
-    if isinstance(value, enum.Enum):
-        return value.value
-    if not isinstance(value, str):
-        return value
-    value = os.fsencode(value).decode("utf-8", "replace")  # Python hides bytes that are not UTF-8 in surrogates
-    keys = (environ.get(name, "").strip() for name in _KEY_VARIABLES)
-    secrets = (*(key for key in keys if len(key) >= SHORTEST), *secrets_in((), None, environ))
-    return shown_text(redacted(value, secrets))

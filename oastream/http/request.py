@@ -6,21 +6,19 @@ Sends nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
+from oastream.apis import api_named
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.http.authority import bracketed, public_host
-from oastream.http.credentials import key_source
+from oastream.http.authority import bracket_host, is_loopback, public_host
+from oastream.http.credentials import describe_key_source
 from oastream.options import Options
-from oastream.redaction import credentials_in, secrets_in, shown_header, shown_text, shown_url
+from oastream.redaction import credentials_in, mask_header, mask_text, mask_url, secrets_in
 
 MODELS = "/models"
-PATHS = {"responses": "/responses", "chat": "/chat/completions"}
-_LOOPBACK = r"127(\.\d{1,3}){3}|::1(%.*)?|localhost"
 _ACCOUNT_HEADERS = {"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"}
 
 Headers = tuple[tuple[str, str], ...]
@@ -37,18 +35,13 @@ class Request(NamedTuple):
     key_source: str = ""
 
     @property
-    def shown_url(self) -> str:
+    def masked_url(self) -> str:
         """The URL with every secret masked."""
-        return shown_url(urlunsplit(self.url))
+        return mask_url(urlunsplit(self.url))
 
-    def shown_headers(self) -> dict[str, str]:
+    def masked_headers(self) -> dict[str, str]:
         """The headers with every secret masked."""
-        return {name: shown_header(name, value, self.secrets) for name, value in self.headers}
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the text of a URL's host names this machine: 127.0.0.0/8, ::1 or localhost."""
-    return re.fullmatch(_LOOPBACK, host, re.IGNORECASE) is not None
+        return {name: mask_header(name, value, self.secrets) for name, value in self.headers}
 
 
 def join_url(base_url: str, path: str) -> SplitResult:
@@ -72,7 +65,7 @@ def join_url(base_url: str, path: str) -> SplitResult:
 
 
 def _bad_url(base_url: str, why: str) -> Failure:
-    return failure_of(Outcome.USAGE, f"bad --base-url {shown_text(base_url)!r}", why)
+    return failure_of(Outcome.USAGE, f"bad --base-url {mask_text(base_url)!r}", why)
 
 
 def is_header_value(text: str) -> bool:
@@ -94,7 +87,7 @@ def account_headers(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _host_header(url: SplitResult) -> str:
     """Host and port without the zone of an address, which means nothing to the other end (RFC 6874 3)."""
-    host = bracketed(public_host(url.hostname or ""))
+    host = bracket_host(public_host(url.hostname or ""))
     return host if url.port is None else f"{host}:{url.port}"
 
 
@@ -109,8 +102,10 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
     }
     if not options.list_models:
         headers["Content-Type"] = "application/json"
+    api = api_named(options.api)
+    headers |= dict(api.headers)
     if key is not None:
-        headers["Authorization"] = f"Bearer {key}"
+        headers |= dict([api.key_header(key)])
     headers |= account_headers(environ)
     chosen = {name.lower() for name, _ in options.header}
     kept = [(name, value) for name, value in headers.items() if name.lower() not in chosen]
@@ -119,12 +114,13 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
 
 def build_request(options: Options, environ: Mapping[str, str], base_url: str, body: bytes, key: str | None) -> Request:
     """The request as it will be sent. Raises `Failure` with outcome config when the key is missing or unsafe."""
-    url = join_url(base_url, MODELS if options.list_models else PATHS[options.api])
+    url = join_url(base_url, MODELS if options.list_models else api_named(options.api).path)
     headers = request_headers(options, environ, url, key)
     if not options.dry_run and options.replay is None:
         check_key(options, url, credentials_in(headers, url))
     method, body = ("GET", b"") if options.list_models else ("POST", body)
-    return Request(method, url, headers, body, secrets_in(headers, url, environ), key_source(options, environ))
+    source = describe_key_source(options.header, options.api_key_file, options.api_key_cmd, environ)
+    return Request(method, url, headers, body, secrets_in(headers, url, environ), source)
 
 
 def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) -> None:

@@ -19,11 +19,11 @@ from typing import Any
 
 import orjson
 
+from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.files import Replacement, reason
+from oastream.files import Replacement
 from oastream.lenient_json import dumps, parse_exactly
-from oastream.output.destination import unwritable
-from oastream.text import one_line
+from oastream.output.destination import output_failure
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 
@@ -50,7 +50,7 @@ class History:
         self._created = False
         self._staged: Replacement | None = None
 
-    def look(self) -> None:
+    def read_only(self) -> None:
         """Read the items and change nothing, not even by creating the file."""
         with self._as_input_error():
             try:
@@ -190,11 +190,13 @@ class History:
             if self._staged is not None:
                 self._staged.discard()
             self._staged = None
-            raise unwritable(self._name, error) from error
+            raise output_failure(self._name, error) from error
 
 
 def _unusable(name: str, error: OSError | ValueError) -> Failure:
-    return failure_of(Outcome.INPUT, f"cannot use {name} as a history", reason(error))
+    from oastream.system_errors import describe_error  # only to say what went wrong
+
+    return failure_of(Outcome.INPUT, f"cannot use {name} as a history", describe_error(error))
 
 
 def _lock_in_time(fd: int, watch: Watch, deadline: float) -> bool:

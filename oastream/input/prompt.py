@@ -25,7 +25,7 @@ MAX_INPUT_BYTES = 32 * 1024 * 1024
 """Largest stdin or file; no model takes a hundredth of it."""
 
 
-class Stdin(enum.Enum):
+class StdinKind(enum.Enum):
     """What stdin is when oastream starts."""
 
     CLOSED = "closed"
@@ -35,21 +35,21 @@ class Stdin(enum.Enum):
     SOURCE = "a pipe or file"
 
 
-def stdin_kind(is_open: bool) -> Stdin:
+def stdin_kind(is_open: bool) -> StdinKind:
     """What stdin is; `is_open` is what main found before anything else could take the number."""
     if not is_open:
-        return Stdin.CLOSED
+        return StdinKind.CLOSED
     if os.isatty(STDIN):
-        return Stdin.TERMINAL
+        return StdinKind.TERMINAL
     status = os.fstat(STDIN)
     if stat.S_ISCHR(status.st_mode) and os.path.exists(os.devnull) and status.st_rdev == os.stat(os.devnull).st_rdev:
-        return Stdin.NULL
+        return StdinKind.NULL
     if stat.S_ISREG(status.st_mode) and os.lseek(STDIN, 0, os.SEEK_CUR) != 0:
-        return Stdin.LOOP_INPUT
-    return Stdin.SOURCE
+        return StdinKind.LOOP_INPUT
+    return StdinKind.SOURCE
 
 
-class Reader:
+class InputReader:
     """Reads stdin and text files to their end, within a deadline. `notice` says that nothing comes on stdin."""
 
     def __init__(self, watch: Watch, encoding: str, notice: Callable[[], None], deadline: float = math.inf) -> None:
@@ -60,11 +60,11 @@ class Reader:
 
     def stdin(self) -> str:
         """All of stdin as text, with the notice when nothing comes."""
-        return decoded(self._stdin(MAX_INPUT_BYTES), self._encoding, "stdin")
+        return decode_text(self._stdin(MAX_INPUT_BYTES), self._encoding, "stdin")
 
     def file(self, path: str) -> str:
         """All of a text file; - is stdin."""
-        return self.stdin() if path == "-" else decoded(self.data(path), self._encoding, path)
+        return self.stdin() if path == "-" else decode_text(self.data(path), self._encoding, path)
 
     def data(self, path: str, limit: int = MAX_INPUT_BYTES) -> bytes:
         """All bytes of a file that has no more than `limit`; - is stdin."""
@@ -75,7 +75,7 @@ class Reader:
 
     def _stdin(self, limit: int) -> bytes:
         until = min(self._deadline, self._watch.now() + NOTICE_AFTER)
-        if not self._watch.ready(STDIN, READ, until) and until < self._deadline:
+        if not self._watch.wait_for(STDIN, READ, until) and until < self._deadline:
             self._notice()
         with _as_input_error("stdin"):
             return read_all(STDIN, "stdin", self._watch, self._deadline, limit)
@@ -91,22 +91,23 @@ def _as_input_error(name: str) -> Iterator[None]:
         raise failure_of(Outcome.INPUT, f"{name} is too large", error) from error
 
 
-def waiting_notice(options: Options, kind: Stdin) -> str:
+def waiting_notice(options: Options, kind: StdinKind) -> str:
     """What to say when nothing comes on stdin: how to do without it, where that is possible, or how to end it."""
-    if kind is Stdin.TERMINAL:
+    if kind is StdinKind.TERMINAL:
         return "waiting for stdin; Ctrl-D on a line of its own ends it"
-    if _says_anything(options) and not _places_of_stdin(options):
+    if _has_content(options) and not _stdin_uses(options):
         return "waiting for stdin; use -n to run without it"
     return "waiting for stdin"
 
 
 def unreadable(name: str, error: OSError | ValueError) -> Failure:
     """An input that cannot be read at all."""
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return failure_of(Outcome.INPUT, f"cannot read {name}", why.lower())
+    from oastream.system_errors import describe_error  # only to say what went wrong
+
+    return failure_of(Outcome.INPUT, f"cannot read {name}", describe_error(error))
 
 
-def decoded(data: bytes, encoding: str, name: str) -> str:
+def decode_text(data: bytes, encoding: str, name: str) -> str:
     """Bytes as text, or a failure that names the offset of the first byte that is wrong."""
     try:
         return data.decode(encoding)
@@ -117,22 +118,22 @@ def decoded(data: bytes, encoding: str, name: str) -> str:
         ) from error
 
 
-def argument(word: str, name: str) -> str:
+def decode_argument(word: str, name: str) -> str:
     """A word of the command line as text: Python hides bytes that are not UTF-8 in surrogates."""
-    return decoded(os.fsencode(word), "utf-8", name)
+    return decode_text(os.fsencode(word), "utf-8", name)
 
 
 def _shown(encoding: str) -> str:
     return "UTF-8" if encoding == "utf-8" else encoding
 
 
-def read_prompt(options: Options, kind: Stdin, reader: Reader, required: bool = True) -> str | None:
+def read_prompt(options: Options, kind: StdinKind, reader: InputReader, required: bool = True) -> str | None:
     """The user's message, or None when there is none and none is required (--body brings its own).
 
     Raises `Failure`: usage when oastream was started without anything to say, input when the text is empty or broken.
     """
-    words = [argument(word, "the prompt") for word in options.prompt]
-    named = _places_of_stdin(options)
+    words = [decode_argument(word, "the prompt") for word in options.prompt]
+    named = _stdin_uses(options)
     _check_usage(options, kind, named, required)
     files = [reader.file(path) for path in options.file]
     if "-" in words:
@@ -141,7 +142,7 @@ def read_prompt(options: Options, kind: Stdin, reader: Reader, required: bool = 
     if (
         not named
         and not options.no_stdin
-        and (kind is Stdin.SOURCE or (not _says_anything(options) and _has_input(kind)))
+        and (kind is StdinKind.SOURCE or (not _has_content(options) and _has_input(kind)))
     ):
         blocks.append(reader.stdin())
     prompt = _joined(blocks)
@@ -149,18 +150,18 @@ def read_prompt(options: Options, kind: Stdin, reader: Reader, required: bool = 
         return prompt
     if not required and not _given(options):
         return None
-    raise failure_of(Outcome.INPUT, "the prompt is empty", _emptiness(options, kind))
+    raise failure_of(Outcome.INPUT, "the prompt is empty", _why_empty(options, kind))
 
 
 def _given(options: Options) -> bool:
     return bool(options.prompt or options.file)
 
 
-def _says_anything(options: Options) -> bool:
+def _has_content(options: Options) -> bool:
     return _given(options) or bool(options.attach or options.tool_output)
 
 
-def _places_of_stdin(options: Options) -> int:
+def _stdin_uses(options: Options) -> int:
     """How many words and options name stdin."""
     texts = (options.system, *(value for _, value in options.tool_output))
     files = (options.tools, options.body, options.schema)
@@ -168,11 +169,11 @@ def _places_of_stdin(options: Options) -> int:
     return named + sum(value in ("-", "@-") for value in files)
 
 
-def _has_input(kind: Stdin) -> bool:
-    return kind in (Stdin.SOURCE, Stdin.LOOP_INPUT)
+def _has_input(kind: StdinKind) -> bool:
+    return kind in (StdinKind.SOURCE, StdinKind.LOOP_INPUT)
 
 
-def _check_usage(options: Options, kind: Stdin, named: int, required: bool) -> None:
+def _check_usage(options: Options, kind: StdinKind, named: int, required: bool) -> None:
     if named > 1:
         raise failure_of(Outcome.USAGE, "bad usage", "stdin can be used only once")
     if named and options.no_stdin:
@@ -181,7 +182,7 @@ def _check_usage(options: Options, kind: Stdin, named: int, required: bool) -> N
         return
     if options.no_stdin:
         raise failure_of(Outcome.USAGE, "no prompt", "-n does not read stdin, and there are no words")
-    if kind is Stdin.TERMINAL:
+    if kind is StdinKind.TERMINAL:
         raise failure_of(
             Outcome.USAGE, "no prompt", "try 'oastream WORDS', 'echo WORDS | oastream' or 'oastream --help'"
         )
@@ -197,7 +198,7 @@ def _joined(blocks: list[str]) -> str:
     return text
 
 
-def _emptiness(options: Options, kind: Stdin) -> str:
+def _why_empty(options: Options, kind: StdinKind) -> str:
     if _given(options):
         return "the arguments and files are empty"
     return "stdin has nothing" if _has_input(kind) else f"no words, and stdin is {kind.value}"

@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from oastream.apis.api import Api, Body
+from oastream.display import one_line
 from oastream.exits import Outcome, Verdict, failure_of
-from oastream.input.body import Body, ReadText, object_in, read_json
+from oastream.input.body import ReadText, read_json
 from oastream.lenient_json import dumps, parse_json
-from oastream.text import one_line
 
 Path = tuple[str | int, ...]
 """The steps from the root of a document to a place in it."""
@@ -49,14 +50,11 @@ class Schema(NamedTuple):
     head: dict[str, Any]
     validator: Any
 
-    def field(self, api: str, base: Body) -> Body:
+    def request_field(self, api: Api, base: Body) -> Body:
         """The field of the request's body, laid over what `base` has there."""
-        format = {**self.head, "schema": self.definition}
-        if api == "chat":
-            return {"response_format": {"type": "json_schema", "json_schema": format}}
-        return {"text": {**object_in(base, "text"), "format": {"type": "json_schema", **format}}}
+        return api.answer_format({**self.head, "schema": self.definition}, base)
 
-    def notes(self) -> list[str]:
+    def strict_mode_warnings(self) -> list[str]:
         """Where it breaks the rules of OpenAI's strict mode, by path; nothing when it does not ask for that mode."""
         return list(_strict_errors(self.definition)) if self.head.get("strict") else []
 
@@ -93,15 +91,15 @@ def _parse_answer(text: str) -> Any:
 
 def read_schema(value: str, read: ReadText) -> Schema:
     """The schema that --schema gives. Raises `Failure` with outcome input for what is none."""
-    given = _shorthand(value) if _is_shorthand(value) else read_json("--schema", value, read)
-    definition, head = _unwrapped(given)
+    given = _read_shorthand(value) if _is_shorthand(value) else read_json("--schema", value, read)
+    definition, head = _unwrap(given)
     title = definition.get("title") if isinstance(definition, dict) else None
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(head.get("name") or title or "")).strip("_")[:_MAX_NAME]
     head = {"strict": True, **head, "name": name or DEFAULT_NAME}
     return Schema(definition, head, _compile_schema(definition))
 
 
-def _unwrapped(given: Any) -> tuple[Any, dict[str, Any]]:
+def _unwrap(given: Any) -> tuple[Any, dict[str, Any]]:
     """A schema that stands in the frame of either API: its name, description and strictness count."""
     if isinstance(given, dict) and given.get("type") == "json_schema":
         given = given["json_schema"] if isinstance(given.get("json_schema"), dict) else given
@@ -122,10 +120,10 @@ def _is_shorthand(value: str) -> bool:
     return any(c in value for c in ",: \n") and "/" not in value.split(":")[0]
 
 
-def _shorthand(text: str) -> dict[str, Any]:
+def _read_shorthand(text: str) -> dict[str, Any]:
     """Fields with commas, or lines, between them, as in `llm --schema`: NAME [TYPE][: DESCRIPTION], or NAME:TYPE."""
     separator = "\n" if "\n" in text else ","
-    properties = dict(_property(field.strip()) for field in text.split(separator) if field.strip())
+    properties = dict(_read_property(field.strip()) for field in text.split(separator) if field.strip())
     if not properties:
         raise failure_of(Outcome.INPUT, "--schema has no fields", repr(text))
     return {
@@ -136,7 +134,7 @@ def _shorthand(text: str) -> dict[str, Any]:
     }
 
 
-def _property(field: str) -> tuple[str, dict[str, str]]:
+def _read_property(field: str) -> tuple[str, dict[str, str]]:
     head, _, description = field.partition(":")
     name, *types = head.split() or [""]
     description = description.strip()
@@ -159,7 +157,7 @@ def _compile_schema(definition: Any) -> Any:
         raise failure_of(Outcome.INPUT, "--schema is not a schema", "it is not a JSON object")
     import jsonschema_rs  # 20 ms that only --schema pays
 
-    if _is_endless(definition):
+    if _has_endless_reference(definition):
         raise failure_of(Outcome.INPUT, "--schema is not a schema", "a $ref leads back to itself")
     try:
         return jsonschema_rs.validator_for(definition, retriever=_refuse_to_fetch)
@@ -180,9 +178,9 @@ def _refuse_to_fetch(_uri: str) -> Any:
     raise LookupError("not fetched")
 
 
-def _is_endless(definition: dict[str, Any]) -> bool:
+def _has_endless_reference(definition: dict[str, Any]) -> bool:
     """Whether a reference within the schema leads back to itself without going into the answer: it says nothing."""
-    references = {_pointer(path): str(part["$ref"]) for path, part in _parts(definition) if "$ref" in part}
+    references = {_pointer(path): str(part["$ref"]) for path, part in _schemas_in(definition) if "$ref" in part}
     for start in references:
         here, followed = start, 0
         while here in references and followed <= len(references):
@@ -203,7 +201,7 @@ def _json_path(path: Sequence[str | int]) -> str:
     return "".join(["$", *steps])
 
 
-def _parts(definition: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _schemas_in(definition: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The schema and every schema in it, with their paths, each before those in it. A list: schemas nest deeply."""
     waiting: list[tuple[Path, Any]] = [((), definition)]
     while waiting:
@@ -230,7 +228,7 @@ def _inner_schemas(path: Path, schema: dict[str, Any]) -> Iterator[tuple[Path, A
 def _strict_errors(definition: dict[str, Any]) -> Iterator[str]:
     if definition.get("type") != "object" or "anyOf" in definition:
         yield "$: the root must be an object, and not anyOf"
-    for path, schema in _parts(definition):
+    for path, schema in _schemas_in(definition):
         where = _json_path(path)
         for keyword in _NOT_STRICT:
             if keyword in schema:

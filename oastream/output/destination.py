@@ -57,7 +57,7 @@ class Direct:
         except OSError as error:
             if isinstance(error, TimeoutError) and error.errno is None:  # the deadline's, not the system's
                 raise
-            raise unwritable(self._name, error) from error
+            raise output_failure(self._name, error) from error
         self.in_line = not data.endswith(b"\n")
 
     def reset(self) -> None:
@@ -70,7 +70,7 @@ class Direct:
         try:
             os.close(self._fd)
         except OSError as error:
-            raise unwritable(self._name, error) from error
+            raise output_failure(self._name, error) from error
 
     def discard(self) -> None:
         """Leave nothing half-done behind: what was written is written."""
@@ -132,7 +132,7 @@ class ToFile:
             yield
         except OSError as error:
             self.discard()
-            raise unwritable(self._name, error) from error
+            raise output_failure(self._name, error) from error
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -234,16 +234,16 @@ def _opened_file(path: str, keep_partial: bool) -> Output:
         can_stay = error.errno in _FOLDER_REFUSES and os.path.isfile(target) and os.access(target, os.W_OK)
         if can_stay and part is None:
             return InPlace(path, target)
-        raise unwritable(f"{path}.part" if can_stay else path, error) from error
+        raise output_failure(f"{path}.part" if can_stay else path, error) from error
 
 
 _FOLDER_REFUSES = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
-def unwritable(name: str, error: OSError | ValueError) -> Failure:
-    from oastream.files import reason  # not for stdout, unless it fails
+def output_failure(name: str, error: OSError | ValueError) -> Failure:
+    from oastream.system_errors import describe_error  # only to say what went wrong
 
-    return failure_of(Outcome.OUTPUT, f"cannot write to {name}", reason(error))
+    return failure_of(Outcome.OUTPUT, f"cannot write to {name}", describe_error(error))
 
 
 def is_special(path: str) -> bool:
@@ -259,7 +259,7 @@ def _opened(path: str, watch: Watch, deadline: float) -> int:
     try:
         return open_file(path, os.O_WRONLY, watch, deadline)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise output_failure(path, error) from error
 
 
 def descriptor(path: str) -> int | None:
@@ -280,7 +280,7 @@ def _real_path(path: str, name: str) -> str:
     try:
         return os.path.realpath(path)
     except OSError as error:
-        raise unwritable(name, error) from error
+        raise output_failure(name, error) from error
 
 
 _MOST_LINKS = 40
@@ -300,7 +300,7 @@ def _inherited(path: str, number: int) -> int:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return os.dup(number)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise output_failure(path, error) from error
 
 
 def _check_target(path: str, target: str) -> None:
@@ -313,9 +313,9 @@ def _check_target(path: str, target: str) -> None:
 
 def _check_part(part: str) -> None:
     """Raises `OSError` for a name that --keep-partial could not rename to."""
-    from oastream.files import longest_name
+    from oastream.files import max_name_bytes
 
-    if len(os.fsencode(os.path.basename(part))) > longest_name(os.path.dirname(part)):
+    if len(os.fsencode(os.path.basename(part))) > max_name_bytes(os.path.dirname(part)):
         raise OSError(errno.ENAMETOOLONG, f"{os.strerror(errno.ENAMETOOLONG)} for --keep-partial")
     if os.path.isdir(part):
         raise IsADirectoryError(errno.EISDIR, "its .part, for --keep-partial, is a directory")

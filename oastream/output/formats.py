@@ -1,39 +1,53 @@
-"""Events → the bytes of one format. One small class a format.
+"""Events → the bytes of one format. One class per format, one entry in `FORMATS`.
 
-In: events, the text they add, the body's raw bytes. Out: bytes that `take` gives, for the attempt to write.
-Where events come from, and where bytes go, is not known here.
+In: events, the text they add, the body's raw bytes; at the end the `Reply` that they made up, which assembles text,
+calls and response. Out: bytes that `take` gives, for the attempt to write.
+Refuses to know where events come from and where bytes go. The command line takes the formats' names and words from
+here, so this module must not import what --help does without: orjson loads with the first format that is used.
 """
 
 from __future__ import annotations
 
 import codecs
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from oastream.events.reply import Reply
-from oastream.exits import Verdict
-from oastream.lenient_json import dumps
-from oastream.text import escaped, visible, whole
+from oastream.display import escape_controls, escape_json_controls
+from oastream.exits import Verdict, error_fields
+from oastream.surrogates import join_surrogates
+
+if TYPE_CHECKING:
+    from oastream.events.reply import Reply
 
 Event = dict[str, Any]
 
-
-FULL = 1 << 16
+FLUSH_AT = 1 << 16
 """A line longer than this goes out before the next is made: the events that end an answer repeat all of its text."""
 
 
-class Sink:
-    """What the formats share: bytes that wait to be written. `sanitized` is for a terminal."""
+class Format:
+    """Bytes that wait to be written. `sanitized` is for a terminal: what could steer it is shown as text.
 
-    wants_rest_of_body = False
-    """Whether the bytes that follow the terminal event belong to the output."""
+    Its attributes are what the rest of a run must know of a format, each with what most formats have.
+    """
+
+    name: ClassVar[str] = ""
+    """What --format calls it."""
+    summary: ClassVar[str] = ""
+    """What is printed, and when, in a few words of help."""
+
     prints_deltas = True
     """Whether text is printed as it comes, and cannot be taken back."""
     repeats_text = False
     """Whether events that repeat the whole text are part of the output."""
     assembles = False
     """Whether the assembled response is needed at the end."""
+    wants_rest_of_body = False
+    """Whether the bytes that follow the terminal event are part of the output."""
 
     def __init__(self, sanitized: bool) -> None:
+        from oastream.lenient_json import dumps  # not for --help
+
+        self._dumps = dumps
         self._sanitized = sanitized
         self._pending: list[bytes] = []
         self.is_full = False
@@ -46,167 +60,189 @@ class Sink:
         self.is_full = False
         return data
 
-    def chunk(self, data: bytes) -> None:
-        """A piece of the body as it came."""
+    def add_chunk(self, data: bytes) -> None:
+        """Take a piece of the body as it came."""
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
-        """An event, the server's own JSON of it if there is one, and the text it adds to the answer."""
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+        """Take an event, the server's own JSON of it if there is one, and the text it adds to the answer."""
 
-    def record(self, record: Event) -> None:
-        """A record of oastream's own."""
+    def add_record(self, record: Event) -> None:
+        """Take a record of oastream's own."""
 
     def complete(self, reply: Reply) -> None:
         """The answer is complete, plain or not. Raises `Failure` when what is printed now is not whole."""
 
-    def _line(self, value: Any) -> None:
-        line = dumps(value)
-        self._add(escaped(line.decode()).encode() if self._sanitized else line)
+    def _add_value(self, value: Any) -> None:
+        self._add_json(self._dumps(value))
 
-    def _add(self, line: bytes) -> None:
+    def _add_json(self, line: bytes) -> None:
+        if self._sanitized:
+            line = escape_json_controls(line.decode()).encode()
         self._pending += (line, b"\n")
-        if len(line) > FULL:
+        if len(line) > FLUSH_AT:
             self.is_full = True
 
+    def _encode(self, text: str) -> bytes:
+        if self._sanitized:
+            text = escape_controls(text)
+        return text.encode()
 
-class Text(Sink):
+
+class TextFormat(Format):
     """The answer's text and nothing else."""
+
+    name = "text"
+    summary = "the answer's text, as it comes"
 
     def __init__(self, sanitized: bool) -> None:
         super().__init__(sanitized)
         self._texts: list[str] = []
         self._last = "\n"
+        """The last character that was taken; an answer without text gets no newline."""
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if text:
             self._texts.append(text)
 
     def take(self) -> bytes:
         if not self._texts:
             return b""
+        # Joined before they are encoded: a read brings some hundred deltas of a few characters each.
         text = "".join(self._texts)
         self._texts.clear()
         self._last = text[-1]
-        return (visible(text) if self._sanitized else text).encode()
+        return self._encode(text)
 
     def complete(self, reply: Reply) -> None:
-        if (self._texts[-1] if self._texts else self._last)[-1] != "\n":
+        last = self._texts[-1] if self._texts else self._last
+        if not last.endswith("\n"):
             self._texts.append("\n")
 
 
-class Ndjson(Sink):
-    """One event a line: the server's own JSON where it is one of the vocabulary, and oastream's records."""
+class NdjsonFormat(Format):
+    """One event per line: the server's own JSON where it is one of the vocabulary, and oastream's records."""
 
+    name = "ndjson"
+    summary = "one event per line, as it comes"
     repeats_text = True
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
-        if raw is None:
-            self._line(event)
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+        if raw is None:  # translated from Chat, or put right: there is no JSON of the server's that says the same
+            self._add_value(event)
         else:
-            raw = verbatim(raw)
-            self._add(escaped(raw.decode()).encode() if self._sanitized else raw)
+            self._add_json(on_one_line(raw))
 
-    def record(self, record: Event) -> None:
-        self._line(record)
+    def add_record(self, record: Event) -> None:
+        self._add_value(record)
 
 
-class Tools(Sink):
-    """One tool call a line, once all are whole."""
+class ToolsFormat(Format):
+    """One tool call per line, once all are whole."""
 
+    name = "tools"
+    summary = "one tool call per line, once the answer is complete"
     prints_deltas = False
 
     def complete(self, reply: Reply) -> None:
-        for call in list(reply.calls()):  # all or none
-            self._line(call)
+        for call in list(reply.calls()):  # all or none: the list raises for a broken call before a whole one is added
+            self._add_value(call)
 
 
-class EagerTools(Tools):
-    """One tool call a line, each as soon as it is whole."""
+class EagerToolsFormat(ToolsFormat):
+    """--eager: one tool call per line, each as soon as it is whole."""
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if event["type"] == "response.output_item.done":
             for call in reply.finished_calls():
-                self._line(call)
+                self._add_value(call)
 
     def complete(self, reply: Reply) -> None:
         for call in reply.unprinted_calls():
-            self._line(call)
+            self._add_value(call)
 
 
-class Json(Sink):
+class JsonFormat(Format):
     """The assembled response, one object."""
 
+    name = "json"
+    summary = "the assembled response, once the answer is complete"
     prints_deltas = False
     repeats_text = True
     assembles = True
 
     def complete(self, reply: Reply) -> None:
-        self._line(reply.response())
+        self._add_value(reply.response())
 
 
-class Sse(Sink):
-    """The body as it came."""
+class SseFormat(Format):
+    """The raw response body."""
 
+    name = "sse"
+    summary = "the raw response body, as it comes"
     wants_rest_of_body = True
 
     def __init__(self, sanitized: bool) -> None:
         super().__init__(sanitized)
+        # Only for a terminal: a character may be cut between two pieces of the body.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def chunk(self, data: bytes) -> None:
-        self._pending.append(visible(self._decoder.decode(data)).encode() if self._sanitized else data)
+    def add_chunk(self, data: bytes) -> None:
+        if self._sanitized:
+            data = self._encode(self._decoder.decode(data))
+        self._pending.append(data)
 
 
-class SseEvents(Sse):
-    """The events of a body that may come in several streams: each whole, framed anew, once."""
+class SseEventsFormat(SseFormat):
+    """--background and --resume: the events of a body that may come in several streams, each whole, framed anew, once.
+
+    The bytes of those bodies, one after the other, would be no event stream: half an event at the end of one would run
+    into the next, and a stream that is resumed may repeat some.
+    """
 
     wants_rest_of_body = False
 
-    def chunk(self, data: bytes) -> None:
-        """Half an event at the end of one stream must not run into the next."""
+    def add_chunk(self, data: bytes) -> None:
+        """Nothing: events are what is printed."""
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
-        data = dumps(event) if raw is None else verbatim(raw)
-        super().chunk(b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode("utf-8", "replace"), data))
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+        data = self._dumps(event) if raw is None else on_one_line(raw)
+        kind = str(event["type"]).encode("utf-8", "replace")
+        super().add_chunk(b"event: %s\ndata: %s\n\n" % (kind, data))
 
 
-class ResponseId(Sink):
-    """The id of the response, once the server has named it: --detach."""
+class ResponseIdFormat(Format):
+    """--detach: the id of the response, once the server has named it."""
 
     def __init__(self, sanitized: bool) -> None:
         super().__init__(sanitized)
-        self._printed = False
+        self._is_printed = False
 
-    def event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
-        if reply.response_id and not self._printed:
-            self._printed = True
-            ident = whole(reply.response_id)
-            self._pending.append(f"{visible(ident) if self._sanitized else ident}\n".encode())
-
-
-SINKS: dict[str, type[Sink]] = {"text": Text, "ndjson": Ndjson, "tools": Tools, "json": Json, "sse": Sse}
+    def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
+        if reply.response_id and not self._is_printed:
+            self._is_printed = True
+            self._pending.append(self._encode(join_surrogates(reply.response_id)) + b"\n")
 
 
-def verbatim(data: bytes) -> bytes:
-    """The server's JSON on one line: between tokens, the only place where JSON has newlines, a space means the same."""
+FORMATS: dict[str, type[Format]] = {
+    each.name: each for each in (TextFormat, NdjsonFormat, ToolsFormat, JsonFormat, SseFormat)
+}
+"""What --format takes, in the order in which help and completions name it."""
+
+
+def on_one_line(data: bytes) -> bytes:
+    """The server's JSON on one line: between tokens, the only place where JSON has newlines, a space means the same.
+
+    The tests are there for what nearly every server sends, ASCII on one line: it is passed on without a copy.
+    """
     if not data.isascii():
         data = data.decode("utf-8", "replace").encode()
-    return data.replace(b"\n", b" ") if b"\n" in data else data
+    if b"\n" in data:
+        return data.replace(b"\n", b" ")
+    return data
 
 
 def end_record(verdict: Verdict, exit_status: int, figures: Event) -> Event:
     """The last record of NDJSON, in every outcome."""
+    error = None if verdict.has_answer else error_fields(verdict)
     head = {"type": "oastream:end", "exit": exit_status, "outcome": verdict.outcome.value}
-    return {**head, **figures, "error": None if verdict.answered else error_fields(verdict)}
-
-
-def error_fields(verdict: Verdict) -> Event:
-    """What went wrong, for a program to read."""
-    return {
-        "kind": verdict.outcome.value,
-        "message": verdict.message,
-        "status": verdict.http_status,
-        "code": verdict.code,
-        "request_id": verdict.request_id,
-        "retryable": verdict.retryable,
-        "retry_after": verdict.retry_after,
-    }
+    return {**head, **figures, "error": error}

@@ -17,7 +17,7 @@ import re
 
 from oastream import __version__
 from oastream.exits import TABLE
-from oastream.mock.script import KEYS
+from oastream.mock.keys import KEYS
 from tests.docs import COMMAND
 from tests.docs.declared import Option, Program, Takes
 

@@ -1,7 +1,9 @@
-"""Runs the real program, as a user does: a process of its own, a clean environment, bytes in and bytes out.
+"""Runs real programs, as a user does: a process of its own, a clean environment, bytes in and bytes out.
 
+In: a command line. Out: a `Result`. `run` takes any command; `oastream` and `start` run the program itself, to its end
+or not; `run_python` runs a script that imports parts of it; `imported_modules` says what a run has loaded.
 Every result is checked for the two things that no run may ever show: the key and a traceback. The key may not be in
-the files that a run writes either.
+the files that a run writes either. Knows nothing of servers and APIs.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +27,7 @@ from typing import IO, Any
 ROOT = Path(__file__).parents[2]
 CANARY = "sk-CANARY-0123456789abcdefghij"
 COMMAND = [sys.executable, "-m", "oastream"]
+MOCK_COMMAND = [sys.executable, "-m", "oastream.mock.cli"]
 TIMEOUT = 30.0
 
 _HOME = tempfile.mkdtemp(prefix="oastream-home-")
@@ -115,12 +118,28 @@ def environment(extra: Environment = NOTHING) -> dict[str, str]:
     return {name: value for name, value in {**base, **extra}.items() if value is not None}
 
 
-def command(args: tuple[str, ...], shell: str | None = None) -> list[str]:
+def command(args: Sequence[str], shell: str | None = None, program: Sequence[str] = COMMAND) -> list[str]:
     """The command line. `shell` is a sh script that finds the command in "$@", as in 'exec "$@" >&-'."""
-    return [*COMMAND, *args] if shell is None else ["/bin/sh", "-c", shell, "sh", *COMMAND, *args]
+    if shell is None:
+        return [*program, *args]
+    return ["/bin/sh", "-c", shell, "sh", *program, *args]
 
 
-def checked(status: int, out: bytes | None, err: bytes | None, seconds: float = 0.0) -> Result:
+_MODULES = {"oastream": "oastream", "oastream-batch": "oastream.batch", "oastream-mock": "oastream.mock.cli"}
+
+
+def program_path(folder: Path) -> str:
+    """A PATH on which the programs are found by their names, as they are in this tree."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, module in _MODULES.items():
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m {module} "$@"\n')
+        program.chmod(0o755)
+    return f"{programs}:/usr/local/bin:/usr/bin:/bin"
+
+
+def check_result(status: int, out: bytes | None, err: bytes | None, seconds: float = 0.0) -> Result:
     """A result, after the checks that hold for every run."""
     result = Result(status, out or b"", (err or b"").decode("utf-8", "backslashreplace"), seconds)
     assert b"CANARY" not in result.out, f"the key is on stdout: {result}"
@@ -137,6 +156,31 @@ def check_files(args: tuple[str, ...], cwd: str | Path | None = None) -> None:
             assert b"CANARY" not in file.read_bytes(), f"the key is in {file}"
 
 
+def run(
+    command: Sequence[str | Path],
+    *,
+    stdin: bytes | int | IO[bytes] | None = None,
+    env: Environment = NOTHING,
+    cwd: str | Path | None = None,
+    timeout: float = TIMEOUT,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+) -> Result:
+    """Run a command to its end. Stdin is bytes through a pipe, a file, or (None) /dev/null."""
+    began = time.monotonic()
+    source: dict[str, Any] = {"input": stdin}
+    if not isinstance(stdin, bytes):
+        source = {"stdin": _or_null(stdin)}
+    done = subprocess.run(
+        command, **source, stdout=stdout, stderr=stderr, env=environment(env), cwd=cwd, timeout=timeout, check=False
+    )
+    return check_result(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+
+def _or_null(stdin: int | IO[bytes] | None) -> int | IO[bytes]:
+    return subprocess.DEVNULL if stdin is None else stdin
+
+
 def oastream(
     *args: str,
     stdin: bytes | int | IO[bytes] | None = None,
@@ -147,26 +191,30 @@ def oastream(
     stderr: int | IO[bytes] = subprocess.PIPE,
     shell: str | None = None,
 ) -> Result:
-    """Run the program to its end. Stdin is bytes through a pipe, a file, or (None) /dev/null."""
-    began = time.monotonic()
-    done = subprocess.run(
-        command(args, shell),
-        input=stdin if isinstance(stdin, bytes) else None,
-        stdin=None if isinstance(stdin, bytes) else subprocess.DEVNULL if stdin is None else stdin,
-        stdout=stdout,
-        stderr=stderr,
-        env=environment(env),
-        cwd=cwd,
-        timeout=timeout,
-        check=False,
-    )
+    """Run the program to its end; for `shell` see `command`."""
+    line = command(args, shell)
+    result = run(line, stdin=stdin, env=env, cwd=cwd, timeout=timeout, stdout=stdout, stderr=stderr)
     check_files(args, cwd)
-    return checked(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+    return result
+
+
+def run_python(code: str, *args: str, timeout: float = TIMEOUT) -> Result:
+    """Run a script that imports parts of the program, in a Python of its own."""
+    return run([sys.executable, "-c", code, *args], timeout=timeout)
+
+
+def imported_modules(*args: str, env: Environment = NOTHING) -> set[str]:
+    """The modules that a run imports, which must end well."""
+    result = run([sys.executable, "-X", "importtime", *COMMAND[1:], *args], env=env)
+    assert result.status == 0, result
+    lines = [line for line in result.err.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines[1:]}
 
 
 @contextlib.contextmanager
 def start(
     *args: str,
+    program: Sequence[str] = COMMAND,
     stdin: int | IO[bytes] | None = None,
     env: Environment = NOTHING,
     cwd: str | Path | None = None,
@@ -177,8 +225,8 @@ def start(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the program and leave it running; whatever is left of it at the end, or after a minute, is killed."""
     process = subprocess.Popen(
-        command(args, shell),
-        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        command(args, shell, program),
+        stdin=_or_null(stdin),
         stdout=stdout,
         stderr=stderr,
         env=environment(env),
@@ -205,4 +253,4 @@ def finish(process: subprocess.Popen[bytes], timeout: float = TIMEOUT) -> Result
     """Wait for a started program, and read what is left of its output."""
     began = time.monotonic()
     out, err = process.communicate(timeout=timeout)
-    return checked(process.returncode, out, err, time.monotonic() - began)
+    return check_result(process.returncode, out, err, time.monotonic() - began)

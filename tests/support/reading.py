@@ -6,35 +6,35 @@ means; whether the program reads it so over a socket is for other tests to show.
 
 from __future__ import annotations
 
-from oastream.events.decode import Chat, Decoder, Responses
+from oastream.events.decode import Decoder, Dialect
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome
-from oastream.output.formats import Sink, Tools
+from oastream.output.formats import Format, ToolsFormat
 
 LIMIT = 1 << 20
 """Bytes of the largest event."""
 
 
-def read(
+def read_body(
     body: bytes,
-    sink: Sink,
-    dialect: Chat | Responses,
+    output_format: Format,
+    dialect: Dialect,
     limit: int | None = None,
     offered: frozenset[str] | None = None,
 ) -> tuple[Outcome, list[bytes]]:
-    """The outcome of a body, and what the sink has printed after each event, and at the end."""
+    """The outcome of a body, and what the format has printed after each event, and at the end."""
     decoder = Decoder(dialect, LIMIT)
-    reply = Reply(limit, sink.prints_deltas, offered=offered)
+    reply = Reply(limit, output_format.prints_deltas, offered=offered)
     printed = []
     try:
         for event, raw in [*decoder.feed(body), *decoder.close()]:
-            if not reply.ended:
-                sink.event(event, raw, reply.feed(event), reply)
-                printed.append(sink.take())
-        verdict = reply.verdict(isinstance(sink, Tools))
-        if verdict.answered:
-            sink.complete(reply)
-            printed.append(sink.take())
+            if not reply.has_ended:
+                output_format.add_event(event, raw, reply.feed(event), reply)
+                printed.append(output_format.take())
+        verdict = reply.verdict(isinstance(output_format, ToolsFormat))
+        if verdict.has_answer:
+            output_format.complete(reply)
+            printed.append(output_format.take())
     except Failure as failed:
         return failed.verdict.outcome, printed
     return verdict.outcome, printed

