@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -20,9 +20,6 @@ from oastream.exits import Outcome, failure_of
 from oastream.input.prompt import decode_argument
 from oastream.lenient_json import dumps_exactly
 from oastream.options import Options
-
-if TYPE_CHECKING:
-    from oastream.input.schema import Schema
 
 ReadText = Callable[[str], str]
 """A path → the text of that file."""
@@ -61,6 +58,12 @@ def _text_parts(prompt: str | None) -> list[Item]:
     return [{"type": "input_text", "text": prompt}]
 
 
+class AnswerForm(Protocol):
+    """What --schema asks of the answer, as far as a request says it."""
+
+    def request_field(self, api: Api, base: Body) -> Body: ...
+
+
 class BodySettings(NamedTuple):
     """What the options lay over a body, with the files that they name read, in no API's shape yet."""
 
@@ -70,10 +73,10 @@ class BodySettings(NamedTuple):
     """The JSON that --tools gives, None where it is not given."""
     assignments: tuple[tuple[str, Any], ...]
     """The paths and values of --set."""
-    schema: Schema | None
+    form: AnswerForm | None
 
 
-def read_body_settings(options: Options, read: ReadText, schema: Schema | None = None) -> BodySettings:
+def read_body_settings(options: Options, read: ReadText, form: AnswerForm | None = None) -> BodySettings:
     """The settings of every body that these options are for. Raises `Failure` with outcome input."""
     system = tools = None
     if options.system is not None:
@@ -81,15 +84,15 @@ def read_body_settings(options: Options, read: ReadText, schema: Schema | None =
     if options.tools is not None:
         tools = read_json("--tools", options.tools, read)
     assignments = tuple((path, _json_or_text(decode_argument(value, "--set"))) for path, value in options.set)
-    return BodySettings(options, system, tools, assignments, schema)
+    return BodySettings(options, system, tools, assignments, form)
 
 
 def build_body(api: Api, settings: BodySettings, items: Sequence[Item], base: Body) -> Body:
     """The body of the request: `base`, the conversation and the options over it, --set last. Changes none of them."""
     options = settings.options
     body = base | api.fields(options, items, base, settings.system)
-    if settings.schema is not None:
-        body |= settings.schema.request_field(api, base)
+    if settings.form is not None:
+        body |= settings.form.request_field(api, base)
     body.setdefault("model", api.default_model)
     body |= without_none(model=options.model, temperature=options.temperature, top_p=options.top_p)
     if options.tools is not None:
