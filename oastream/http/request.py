@@ -53,7 +53,7 @@ def join_url(base_url: str, path: str) -> SplitResult:
     try:
         _ = base.port
     except ValueError as error:  # whose words may hold a part of a password
-        raise _bad_url(base_url, "its port is no number from 0 to 65535") from error
+        raise _bad_url(base_url, "its port is not a number from 0 to 65535") from error
     if base.scheme not in ("http", "https") or not base.hostname:
         raise _bad_url(base_url, "it must begin with http:// or https:// and name a host")
     if base.username or base.password:
@@ -141,5 +141,5 @@ def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) 
         raise failure_of(
             Outcome.CONFIG,
             f"refusing to send the API key over plain http to {url.hostname}",
-            hint="use https, or --insecure-http if the network is yours",
+            hint="use https, or --insecure-http if you trust the network",
         )

@@ -284,8 +284,8 @@ def output_items(outputs: Iterable[tuple[str, str]], earlier: Iterable[Item], na
     for call_id, text in outputs:
         kind = "function_call" if name is None else waiting.pop(call_id, None)
         if kind is None:
-            why = f"the calls that wait are {', '.join(waiting)}" if waiting else "no call waits for an output"
-            raise failure_of(Outcome.INPUT, f"{name} has no call {call_id!r} that waits", one_line(why))
+            why = f"the pending calls are {', '.join(waiting)}" if waiting else "no call is pending"
+            raise failure_of(Outcome.INPUT, f"{name} has no pending call {call_id!r}", one_line(why))
         items.append({"type": _CALLS[kind], "call_id": call_id, "output": text})
     return items
 

@@ -60,12 +60,12 @@ def _print_companion(context: click.Context, _option: click.Parameter, kind: str
 @click.option("--fault", "faults", multiple=True, metavar="KEY=VALUE,...", help="What goes wrong in one attempt.")
 @click.option("--cycle", is_flag=True, default=None, help="Start over with the first attempt after the last.")
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", metavar="N", default="0", show_default=True, help="Port to listen on; 0: any that is free.")
+@click.option("--port", metavar="N", default="0", show_default=True, help="Port to listen on; 0 picks a free one.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each request to stderr.")
 @click.option(
     "--generate",
     type=click.Choice(tuple(PLACES)),
-    help="Print the man page, or the completions of a shell.",
+    help="Print the man page, or completions for a shell.",
     is_eager=True,
     expose_value=False,
     callback=_print_companion,
