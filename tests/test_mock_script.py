@@ -14,6 +14,7 @@ from oastream.mock.endings import ENDS
 from oastream.mock.faults import DEADLINE_PACE, HALF, AttemptKind, Fault
 from oastream.mock.keys import KEYS
 from oastream.mock.script import plan_from_options, plan_from_url
+from tests.docs import COMMAND
 
 STREAM, POLL, CANCEL = AttemptKind
 
@@ -165,4 +166,4 @@ def test_faults_and_a_scripts_attempts_exclude_each_other(tmp_path: Path) -> Non
 
 
 def test_every_key_is_a_fault() -> None:
-    assert set(KEYS) == set(Fault._fields)
+    assert set(KEYS) == set(Fault._fields), f"correct KEYS in oastream/mock/keys.py, then run: {COMMAND}"

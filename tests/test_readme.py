@@ -39,7 +39,9 @@ def test_every_end_that_the_readme_promises_is_one_of_the_mocks() -> None:
     sentence = re.search(r"bring about: with each status above but (.*?)\.", TEXT, re.DOTALL)
     assert sentence
     named = set(re.findall(r"`(\w+)`", sentence[1]))
-    assert named == {outcome.value for outcome in set(TABLE) - set(ENDS)}, f"correct it, then run: {COMMAND}"
+    assert named == {outcome.value for outcome in set(TABLE) - set(ENDS)}, (
+        f"README.md lists the statuses without an end in mock/endings.py: correct that list, then run: {COMMAND}"
+    )
 
 
 @pytest.mark.parametrize("name", FORMATS)

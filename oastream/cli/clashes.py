@@ -55,17 +55,16 @@ EXCLUSIVE = (("history", "previous_response_id"), ("detach", "resume"), ("eager"
 """Pairs of which only one can have its way: the nearer, and from one place the first."""
 
 
-def settle(values: dict[str, Any], given: dict[str, str], defaults: Mapping[str, Any]) -> str | None:
+def settle(values: dict[str, Any], given: dict[str, str], unset: Mapping[str, Any]) -> str | None:
     """Drop what has no effect from `values` and `given`; the first that stands in vain on the command line, in words.
 
-    `given` has the kind of place that each option came from; `defaults` the values of dropped options that are not
-    simply empty.
+    `given` has the kind of place that each option came from; `unset` the value of each when nobody sets it.
     """
     for name, complaint in _in_vain(values, given):
         if complaint is not None:
             return complaint
         del given[name]
-        values[name] = defaults[name] if name in defaults else _nothing_like(values[name])
+        values[name] = unset[name]
     return None
 
 
@@ -113,11 +112,6 @@ def weaker(first: str, second: str, given: Mapping[str, str]) -> str:
     """Of two options that exclude each other, the one from farther away; from the same place, the second."""
     places = [NEAREST_FIRST.index(given[name]) for name in (first, second)]
     return first if places[0] > places[1] else second
-
-
-def _nothing_like(value: Any) -> Any:
-    """The value of an option that was not given: no flag, none of several, none."""
-    return False if isinstance(value, bool) else () if isinstance(value, tuple) else None
 
 
 def spelled(name: str) -> str:

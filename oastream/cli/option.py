@@ -50,6 +50,7 @@ class Option(click.Option):
         super().__init__(names, **more)
         self.help = help  # Click would load `inspect` to take off an indentation that it does not have
         self.in_file = in_file and self.expose_value
+        self.unset_value = _unset_value(self, more.get("default"))
         long = self.opts[-1]
         is_switch = (self.is_flag or self.count) and not action and not long.startswith("--no-")
         self.opposite = f"--no-{long.removeprefix('--')}" if is_switch else None
@@ -98,6 +99,15 @@ class Option(click.Option):
         if self.is_flag:
             return failure_of(Outcome.CONFIG, what, f"it must be 1 or 0, not {value!r}")
         return failure_of(Outcome.CONFIG, what, lowercase_sentence(error.message))
+
+
+def _unset_value(option: click.Option, default: Any) -> Any:
+    """What an option is that nobody has set, as Click would make it: it says so only once it has parsed something."""
+    if option.multiple:
+        return ()
+    if option.count:
+        return 0
+    return default
 
 
 class Configured(Option):

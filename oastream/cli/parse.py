@@ -16,7 +16,7 @@ from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
 from oastream.cli.clashes import names_stdin, settle, weaker
 from oastream.cli.help import PrintAndExit, describe_usage_error
 from oastream.cli.option import COMMAND_LINE, DEFAULT, OPENAI_BASE_URL, config_error_of, origin_of
-from oastream.cli.options_table import OPENAI_URL, OPTIONAL_VALUE, build_command
+from oastream.cli.options_table import OPTIONAL_VALUE, build_command, unset_values
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.options import Options
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 HELP_HINT = "try 'oastream --help'"
 DASH_HINT = f"put a prompt that begins with a dash after --, as in: oastream -- '- item'; {HELP_HINT}"
-
-_DEFAULTS = {"format": "text", "base_url": OPENAI_URL, "input_encoding": "utf-8"}
-"""What an option without effect is set back to, where that is not simply nothing."""
 
 
 def parse(words: list[str]) -> Options:
@@ -95,7 +92,7 @@ def _show_config(context: click.Context, values: Mapping[str, Any], config_error
 def _drop_without_effect(context: click.Context, values: dict[str, Any]) -> None:
     """Set back what other options leave without effect; on the command line that is a mistake."""
     given = _given_options(context, values)
-    complaint = settle(values, given, _DEFAULTS)
+    complaint = settle(values, given, unset_values())
     if complaint is not None:
         raise _usage_failure(complaint)
     if given.get("no_stdin", ON_COMMAND_LINE) != ON_COMMAND_LINE and names_stdin(values, given):
