@@ -151,7 +151,7 @@ def test_a_file_that_a_pattern_put_among_the_words_exits_2(option: str, short: s
     result = run(*args)
     assert (result.status, result.out) == (2, b"")
     assert f"{tmp_path}/b.txt is a file" in result.message
-    assert f"a {short} of its own" in result.message
+    assert f"its own {short}" in result.message
     assert "-- " in result.err.splitlines()[1]
 
 

@@ -171,7 +171,7 @@ def test_a_path_may_begin_with_the_home_directory(home: Home, tmp_path: Path) ->
     ("text", "names"),
     [
         ('modle = "x"', "model"),
-        ('[profiles.work]\nmodel = "x"', "is it profile?"),
+        ('[profiles.work]\nmodel = "x"', "did you mean profile?"),
         ('model = ""', "model"),
         ("profile = 7", "config.toml"),
         ("model = 7", "model"),

@@ -20,6 +20,7 @@ _NUMBERS = ("temperature", "top_p")
 
 def response_fields(body: Fields) -> Fields:
     """The fields, for a body of POST /chat/completions."""
+    # What Chat cannot ask for has the value that a Response has without it: the SDK's type wants the field to be there.
     return {
         "background": False,
         "instructions": _instructions(body.get("messages")),

@@ -29,6 +29,7 @@ def tools_for(api: Api, given: Any) -> list[Body]:
 
 def offered_tools(body: Body) -> frozenset[str] | None:
     """The names of the tools that a request offers; None where a stored prompt may bring more of them."""
+    # The prompt's tools are known to the server alone, so no call can be told from one of a tool of the server's own.
     if body.get("prompt"):
         return None
     tools = body.get("tools")

@@ -54,7 +54,7 @@ def read_layers(path: str, profile: str | None, settings: Mapping[str, Setting])
     content = _read(path)
     if content is None:
         if profile is not None:
-            raise bad(f"there is no profile {profile!r}", f"there is no {path}")
+            raise bad(f"no such profile: {profile}", f"there is no {path}")
         return []
     table = _parsed(content, path)
     profiles = table.pop(PROFILES, {})
@@ -64,7 +64,7 @@ def read_layers(path: str, profile: str | None, settings: Mapping[str, Setting])
     if profile is None:
         return [file]
     if not isinstance(profiles.get(profile), dict):
-        raise bad(f"there is no profile {profile!r}", f"{path} has {_listed(profiles)}")
+        raise bad(f"no such profile: {profile}", f"{path} has {_listed(profiles)}")
     chosen = _values(profiles[profile], f"{path}, profile {profile}", settings)
     return [(("profile", profile), chosen), file]
 
@@ -118,12 +118,14 @@ def _values(table: Mapping[str, Any], where: str, settings: Mapping[str, Setting
 
 def _unknown(key: str, where: str, settings: Mapping[str, Setting]) -> Failure:
     if key.replace("-", "_").lower() in _KEYS_AS_TEXT:
-        why = "a key is not written there"
+        why = "keys are not stored in the file"
         return bad(f"bad {key} in {where}", why, "api_key_file names a file that holds it, api_key_cmd a command")
     import difflib  # for the message only
 
     near = difflib.get_close_matches(key.replace("-", "_"), [PROFILES, *settings], 1)
-    return bad(f"unknown key {key!r} in {where}", f"is it {_spelled(near[0])}?" if near else "no option has this name")
+    return bad(
+        f"unknown key {key!r} in {where}", f"did you mean {_spelled(near[0])}?" if near else "no option has this name"
+    )
 
 
 def _listed(profiles: Mapping[str, Any]) -> str:
@@ -147,7 +149,7 @@ def _checked(setting: Setting, value: Any) -> Any:
         _check_headers(made)
     if setting.is_path:
         if "\0" in "".join(made):
-            raise ValueError("the name of a file has no null byte")
+            raise ValueError("a file name cannot contain a null byte")
         return [_expanded(text) for text in made] if isinstance(made, list) else _expanded(made)
     return made
 
@@ -190,7 +192,7 @@ def _check_headers(headers: Iterable[str]) -> None:
         name, colon, _ = header.partition(":")
         if is_secret(name.strip()):
             named = f", also not in {name.strip()}" if colon else ""  # without a colon the value may be in it
-            raise ValueError(f"a key is not written there{named}; use api_key_file or api_key_cmd")
+            raise ValueError(f"keys are not stored in the file{named}; use api_key_file or api_key_cmd")
 
 
 def _expanded(path: str) -> str:

@@ -129,8 +129,8 @@ def _describe_unknown_option(error: click.NoSuchOption) -> str:
         return text
     *others, last = near
     if others:
-        return f"{text}; is it {', '.join(others)} or {last}?"
-    return f"{text}; is it {last}?"
+        return f"{text}; did you mean {', '.join(others)} or {last}?"
+    return f"{text}; did you mean {last}?"
 
 
 def _long_names(context: click.Context | None) -> list[str]:

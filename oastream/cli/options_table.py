@@ -87,7 +87,7 @@ PROMPT: list[Option] = [
 ]
 
 REQUEST: list[Option] = [
-    _value("-m", "--model", metavar="NAME", help="The model that answers."),
+    _value("-m", "--model", metavar="NAME", help="Model to use."),
     _value("-s", "--system", "--instructions", "system", metavar="TEXT|@FILE", help="System message."),
     _value(
         "--api",
@@ -122,7 +122,7 @@ REQUEST: list[Option] = [
     _value(
         "--schema",
         metavar="FILE|JSON|FIELDS",
-        help="JSON Schema of the answer, which is checked against it; FIELDS is like 'name, age int'.",
+        help="JSON Schema the answer must match, or FIELDS such as 'name, age int'.",
     ),
     _value("--history", metavar="FILE", help="Continue the conversation in FILE and append this turn."),
     _flag("--no-wait", help="With --history: fail at once when another run has locked FILE."),
@@ -169,7 +169,7 @@ SERVER: list[Option] = [
 
 BACKGROUND: list[Option] = [
     _flag("--background", help="Run the response in background mode; a dropped stream is resumed."),
-    _flag("--detach", help="Start in the background, print the id of the response, and exit once it runs."),
+    _flag("--detach", help="Start in the background, print the response's id, and exit once it runs."),
     _value("--resume", type=ResponseId(), metavar="ID", help="Resume a response started with --detach."),
 ]
 
@@ -212,7 +212,7 @@ TIME: list[Option] = [
         "--connect-timeout",
         type=Seconds(0),
         default=CONNECT_TIMEOUT,
-        help="Limit for DNS, TCP, proxy and TLS together.",
+        help="Timeout for connecting: DNS, TCP, proxy and TLS.",
         show_default=True,
     ),
     _value(
@@ -229,7 +229,7 @@ TIME: list[Option] = [
         help="Timeout between events.",
         show_default=True,
     ),
-    _value("--max-time", type=Seconds(0), default=0.0, help="Limit for the whole run; 0 is none."),
+    _value("--max-time", type=Seconds(0), default=0.0, help="Timeout for the whole run; 0 for none."),
     _value(
         "--retry",
         type=WholeNumber(min=0),
@@ -242,14 +242,14 @@ TIME: list[Option] = [
         "--retry-delay",
         type=Seconds(0),
         default=RETRY_DELAY,
-        help="Base of the growing wait between tries.",
+        help="Base delay of the exponential backoff.",
         show_default=True,
     ),
     _value(
         "--retry-max-time",
         type=Seconds(0),
         default=RETRY_MAX_TIME,
-        help="Limit for all tries and waits.",
+        help="Time limit for all attempts and waits.",
         show_default=True,
     ),
     _value(
@@ -289,7 +289,7 @@ HELP: list[Option] = [
     Option(
         ["-v", "--verbose"], count=True, type=WholeNumber(min=0), help="Log progress to stderr; -vv logs each event."
     ),
-    _flag("-q", "--quiet", help="No status line and no notices on stderr, only errors."),
+    _flag("-q", "--quiet", help="Print only errors to stderr: no notices, no status line."),
     _action(
         "-h",
         "--help",
@@ -302,7 +302,7 @@ HELP: list[Option] = [
     _value(
         "--generate",
         type=click.Choice(tuple(PLACES)),
-        help="Print the man page, or the completions of a shell.",
+        help="Print the man page, or completions for a shell.",
         is_eager=True,
         expose_value=False,
         callback=show_companion,
@@ -346,8 +346,8 @@ Examples:
   oastream --format json 'Why is the sky blue?' | jq .usage
   oastream --base-url mock: 'Try it without a key or a network'"""
 
-OPPOSITES = """--no-FLAG takes a flag back, as in --no-hold, wherever it was set. What follows
--- is the prompt, whatever it looks like."""
+OPPOSITES = """--no-FLAG turns a flag off, as in --no-hold, wherever it was set. Everything
+after -- is the prompt, even if it begins with a dash."""
 
 HELP_FOOTER = """
 oastream --help-all lists all options; man oastream explains them, and every

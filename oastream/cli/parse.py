@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from oastream.exits import Verdict
 
 HELP_HINT = "try 'oastream --help'"
-DASH_HINT = f"a prompt that begins with a dash stands after --, as in: oastream -- '- item'; {HELP_HINT}"
+DASH_HINT = f"put a prompt that begins with a dash after --, as in: oastream -- '- item'; {HELP_HINT}"
 
 _DEFAULTS = {"format": "text", "base_url": OPENAI_URL, "input_encoding": "utf-8"}
 """What an option without effect is set back to, where that is not simply nothing."""
@@ -134,5 +134,5 @@ def _reject_file_names(context: click.Context, prompt: Sequence[str], words: Seq
     meant = len(words) - 1 - words.index("--") if "--" in words else 0
     for word in prompt[: len(prompt) - meant]:
         if os.path.exists(word) and not os.path.isdir(word):
-            what = f"{word} is a file, and stands among the words of the prompt; each file needs a {short} of its own"
+            what = f"{word} is a file, but stands among the words of the prompt; each file needs its own {short}"
             raise _usage_failure(what, f"if it is a word: oastream … -- {word}")

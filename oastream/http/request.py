@@ -19,6 +19,12 @@ from oastream.options import Options
 from oastream.redaction import credentials_in, mask_header, mask_text, mask_url, secrets_in
 
 MODELS = "/models"
+STREAM_HEADERS = {
+    "Accept": "text/event-stream, application/json",
+    # Compressed events would wait in the compressor for more (faults 29).
+    "Accept-Encoding": "identity",
+}
+"""How every request asks for its answer, whoever signs it."""
 _ACCOUNT_HEADERS = {"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"}
 
 Headers = tuple[tuple[str, str], ...]
@@ -53,7 +59,7 @@ def join_url(base_url: str, path: str) -> SplitResult:
     try:
         _ = base.port
     except ValueError as error:  # whose words may hold a part of a password
-        raise _bad_url(base_url, "its port is no number from 0 to 65535") from error
+        raise _bad_url(base_url, "its port is not a number from 0 to 65535") from error
     if base.scheme not in ("http", "https") or not base.hostname:
         raise _bad_url(base_url, "it must begin with http:// or https:// and name a host")
     if base.username or base.password:
@@ -100,9 +106,7 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
     headers = {
         "Host": _host_header(url),
         "User-Agent": f"oastream/{__version__}",
-        "Accept": "text/event-stream, application/json",
-        # Compressed events would wait in the compressor for more (faults 29).
-        "Accept-Encoding": "identity",
+        **STREAM_HEADERS,
     }
     if not options.list_models:
         headers["Content-Type"] = "application/json"
@@ -141,5 +145,5 @@ def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) 
         raise failure_of(
             Outcome.CONFIG,
             f"refusing to send the API key over plain http to {url.hostname}",
-            hint="use https, or --insecure-http if the network is yours",
+            hint="use https, or --insecure-http if you trust the network",
         )

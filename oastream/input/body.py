@@ -168,7 +168,7 @@ def _open_container(value: Any, step: str) -> Any:
     if isinstance(value, (dict, list)):
         return value.copy()
     if value is not None:
-        return value
+        return value  # it holds nothing, and the next step says so with the path
     if _is_position(step):
         return []
     return {}

@@ -201,4 +201,4 @@ def _joined(blocks: list[str]) -> str:
 def _why_empty(options: Options, kind: StdinKind) -> str:
     if _given(options):
         return "the arguments and files are empty"
-    return "stdin has nothing" if _has_input(kind) else f"no words, and stdin is {kind.value}"
+    return "stdin is empty" if _has_input(kind) else f"no words, and stdin is {kind.value}"

@@ -183,7 +183,7 @@ def _compile_schema(definition: Any) -> Any:
     import jsonschema_rs  # 20 ms that only --schema pays
 
     if _has_endless_reference(definition):
-        raise failure_of(Outcome.INPUT, "--schema is not a schema", "a $ref leads back to itself")
+        raise failure_of(Outcome.INPUT, "--schema is not a schema", "infinite $ref recursion")
     try:
         return jsonschema_rs.validator_for(definition, retriever=_refuse_to_fetch)
     except jsonschema_rs.ValidationError as error:

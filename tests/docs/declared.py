@@ -168,7 +168,7 @@ def _values(texts: Iterable[str]) -> tuple[Value, ...]:
 
 def takes_back(option: Option) -> str:
     """The help of an option's opposite."""
-    return f"Take back {option.long[0]}"
+    return f"Turn off {option.long[0]}"
 
 
 def brief(text: str) -> str:
