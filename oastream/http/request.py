@@ -19,6 +19,12 @@ from oastream.options import Options
 from oastream.redaction import credentials_in, mask_header, mask_text, mask_url, secrets_in
 
 MODELS = "/models"
+STREAM_HEADERS = {
+    "Accept": "text/event-stream, application/json",
+    # Compressed events would wait in the compressor for more (faults 29).
+    "Accept-Encoding": "identity",
+}
+"""How every request asks for its answer, whoever signs it."""
 _ACCOUNT_HEADERS = {"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"}
 
 Headers = tuple[tuple[str, str], ...]
@@ -100,9 +106,7 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
     headers = {
         "Host": _host_header(url),
         "User-Agent": f"oastream/{__version__}",
-        "Accept": "text/event-stream, application/json",
-        # Compressed events would wait in the compressor for more (faults 29).
-        "Accept-Encoding": "identity",
+        **STREAM_HEADERS,
     }
     if not options.list_models:
         headers["Content-Type"] = "application/json"

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from oastream.display import one_line
+from oastream.events.items import CALLS
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.files import Replacement
 from oastream.lenient_json import dumps, parse_exactly
@@ -33,7 +34,8 @@ _NEW_MODE = 0o600
 """A conversation is private; one that its owner has opened to others stays open."""
 _OUTPUT_ONLY = frozenset({"choice_index", "created_by", "parsed_arguments"})
 """Fields that a server sends but takes back from nobody."""
-_CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
+_OUTPUTS = {kind: f"{kind}_output" for kind in CALLS}
+"""A call → the item that answers it."""
 
 Item = dict[str, Any]
 
@@ -268,9 +270,9 @@ def waiting_calls(items: Iterable[Item]) -> dict[str, str]:
     waiting: dict[str, str] = {}
     for item in items:
         call_id, kind = str(item.get("call_id")), str(item.get("type"))
-        if kind in _CALLS:
+        if kind in CALLS:
             waiting[call_id] = kind
-        elif kind in _CALLS.values():
+        elif kind in _OUTPUTS.values():
             waiting.pop(call_id, None)
     return waiting
 
@@ -288,7 +290,7 @@ def output_items(outputs: Iterable[tuple[str, str]], earlier: Iterable[Item], na
             kind = waiting.pop(call_id, None)
         if kind is None:
             raise failure_of(Outcome.INPUT, f"{name} has no pending call {call_id!r}", _name_pending(waiting))
-        items.append({"type": _CALLS[kind], "call_id": call_id, "output": text})
+        items.append({"type": _OUTPUTS[kind], "call_id": call_id, "output": text})
     return items
 
 
@@ -322,7 +324,7 @@ def _as_input(item: Any) -> Item | None:
     fields = {name: value for name, value in item.items() if value is not None and name not in _OUTPUT_ONLY}
     if kind == "message":
         return _message(fields)
-    if kind in _CALLS:
+    if kind in CALLS:
         return _call(fields)
     if kind == "reasoning":
         return _reasoning(fields)

@@ -18,6 +18,7 @@ import click
 
 from oastream import __version__
 from oastream.cli.companions import PLACES, companion
+from oastream.cli.help import describe_usage_error
 from oastream.exits import TABLE, Failure, Outcome
 from oastream.mock import script
 from oastream.mock.endings import ENDS
@@ -93,7 +94,7 @@ def _parse_options() -> dict[str, Any] | None:
     try:
         parsed = command.main(prog_name="oastream-mock", standalone_mode=False)
     except click.ClickException as error:
-        _fail(Outcome.USAGE, error.format_message())
+        _fail(Outcome.USAGE, describe_usage_error(error))
     except Failure as failed:
         _fail(failed.verdict.outcome, failed.verdict.message)
     except OSError as error:
