@@ -18,6 +18,7 @@ from oastream.batch.plan import Shard
 from oastream.batch.records import LAYOUTS
 from oastream.cli.parse import (
     GENERATED,
+    OPTIONAL_VALUE,
     OPTIONS,
     Finite,
     Option,
@@ -209,6 +210,12 @@ OWN: dict[str, list[Option]] = {
         _option("--shard", type=ShardType(), help="Take part I of N of the input, by the hash of the ids."),
         _option("--drain", type=Seconds(0.0), help="Seconds that requests in flight may take after a signal."),
         _option("--progress", type=Seconds(0.0), metavar="SECONDS", help="Print a line on stderr every so often."),
+        _option(
+            "--stats",
+            type=click.Choice(["text", "json"]),
+            metavar="",
+            help="Print a summary line to stderr at the end; --stats=json as JSON.",
+        ),
     ],
 }
 
@@ -302,12 +309,34 @@ def parse(words: list[str]) -> BatchOptions:
     Raises `Shown` for --help and --version, and `Failure` with outcome usage for words that are wrong.
     """
     try:
-        with command().make_context(PROGRAM, list(words), obj=tuple(words), auto_envvar_prefix="OASTREAM") as context:
+        words = _with_optional_values(words)
+        with command().make_context(PROGRAM, words, obj=tuple(words), auto_envvar_prefix="OASTREAM") as context:
             return _options(context)
     except click.UsageError as error:
-        words_of_click = " ".join(error.format_message().split())
+        words_of_click = _message_of(error)
         detail = (words_of_click[:1].lower() + words_of_click[1:]).rstrip(".")
         raise failure_of(Outcome.USAGE, "bad usage", detail, f"try '{PROGRAM} --help'") from error
+
+
+def _with_optional_values(words: list[str]) -> list[str]:
+    """`--stats` alone means `--stats=text`: Click would take the next word for its value."""
+    end = words.index("--") if "--" in words else len(words)
+    meant = {name: f"{name}={value}" for name, value in OPTIONAL_VALUE.items()}
+    return [meant.get(word, word) for word in words[:end]] + words[end:]
+
+
+def _message_of(error: click.UsageError) -> str:
+    """What Click says, in one line; in our words where a user of the single run does here what works there."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in _names_of_single_run():
+        return f"{error.option_name} has no meaning for a batch"
+    message = " ".join(error.format_message().split())
+    if message.startswith("Got unexpected extra argument"):
+        return f"{message}: a batch has one INPUT, and its prompts are in there"
+    return message
+
+
+def _names_of_single_run() -> set[str]:
+    return {name for group in OPTIONS.values() for option in group for name in (*option.opts, *option.secondary_opts)}
 
 
 def _options(context: click.Context) -> BatchOptions:

@@ -44,3 +44,4 @@ class BatchOptions(NamedTuple):
     # ending and telling
     drain: float | None
     progress: float | None
+    stats: str | None
