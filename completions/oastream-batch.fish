@@ -123,6 +123,7 @@ complete -c oastream-batch -l base-url -x -d 'Base URL of a server; several shar
 complete -c oastream-batch -l shard -x -d 'Take part I of N of the input, by the hash of the ids'
 complete -c oastream-batch -l drain -x -d 'Seconds that requests in flight may take after a signal'
 complete -c oastream-batch -l progress -x -d 'Print a line on stderr every so often'
+complete -c oastream-batch -l stats -a 'text json' -d 'Print a summary line to stderr at the end; --stats=json as JSON'
 complete -c oastream-batch -s m -l model -x -a '(__oastream_batch_models)' -d 'The model that answers'
 complete -c oastream-batch -s s -l system -l instructions -x -a '(__oastream_batch_text_or_file)' -d 'System message'
 complete -c oastream-batch -l max-output-tokens -l max-tokens -x -d 'Maximum length of the answer, in tokens'

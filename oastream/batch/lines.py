@@ -37,6 +37,13 @@ class Stdout:
         self.on_change: Callable[[], None] = lambda: None
         """Called when room was made, or nothing more can be written."""
 
+    def check(self) -> None:
+        """Raise at once what would keep any line from being written: a stdout that is closed."""
+        try:
+            os.write(self._fd, b"")
+        except OSError as error:
+            raise _stdout_failure(error) from error
+
     def watch_reader(self) -> None:
         """From here on it is a failure, at once and not at the next line, when nobody can read any more."""
         if not stat.S_ISFIFO(os.fstat(self._fd).st_mode):

@@ -10,8 +10,8 @@ import asyncio
 import itertools
 import math
 import os
-import signal
 import resource
+import signal
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from functools import partial
@@ -268,6 +268,8 @@ class BatchRun:
     async def _ask_all(self, source: FileSource | PipeSource) -> Verdict:
         options = self._options
         stdout = Stdout(STDOUT)
+        if self._journal is None:
+            stdout.check()
         answers, errors = self._open_lines(stdout)
         recorder = BatchRecorder(
             self._layout,

@@ -18,8 +18,8 @@ from typing import NamedTuple, Protocol
 
 from oastream.attempts.retry import Situation, Step, next_step
 from oastream.batch.gate import Flight, Gate
-from oastream.batch.outage import FATAL
 from oastream.batch.input import Item
+from oastream.batch.outage import FATAL
 from oastream.batch.pool import Pool, is_out_of_descriptors
 from oastream.batch.prepare import Prepared
 from oastream.batch.stream import ItemStream, usage_of
@@ -131,9 +131,8 @@ class Runner:
         self.drain_deadline = math.inf
         """When what is in flight is given up."""
         self._last_failure = Verdict(Outcome.UNREACHABLE)
-        self.held = 0.0
-        """Seconds in which limits alone kept the next request back."""
         self.waits_for_limit = False
+        """Whether it is limits alone that keep the next request back."""
         self.aborted: Verdict | None = None
         """Why the run was broken off."""
         self.bug: Failure | None = None
@@ -144,6 +143,11 @@ class Runner:
     @property
     def in_flight(self) -> int:
         return len(self._tasks)
+
+    @property
+    def held(self) -> float:
+        """Seconds in which limits kept requests back, of all servers together."""
+        return sum(server.gate.pace.counts.held_seconds for server in self._servers)
 
     def wake(self) -> None:
         """Something has changed that the runner may wait for."""
@@ -166,11 +170,8 @@ class Runner:
                 if starts % _STARTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
                 continue
-            began = self._loop.time()
             await self._wait(moment)
-            if self.waits_for_limit:
-                self.held += self._loop.time() - began
-                self.waits_for_limit = False
+            self.waits_for_limit = False
             if self._is_stopping and self._loop.time() >= self.drain_deadline:
                 self._cut_off()
         if not self._is_stopping:

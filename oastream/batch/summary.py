@@ -1,7 +1,7 @@
 """How a batch went → the verdict on it, and the line of --stats.
 
-In: the counts of the plan, the figures of the run. Out: a `Verdict` with the words for stderr; fields for people and for
-programs. Judges no single item, and prints nothing.
+In: the counts of the plan, the figures of the run. Out: a `Verdict` with the words for stderr; fields for people and
+for programs. Judges no single item, and prints nothing.
 """
 
 from __future__ import annotations
