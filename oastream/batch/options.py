@@ -44,4 +44,3 @@ class BatchOptions(NamedTuple):
     # ending and telling
     drain: float | None
     progress: float | None
-    stats: str | None

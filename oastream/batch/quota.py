@@ -164,17 +164,20 @@ class Quota:
     def _learn_share(self, earlier: _Seen, later: _Seen, elapsed: float) -> None:
         ours = later.sent - earlier.sent
         lost = earlier.remaining - later.remaining
-        weight = min(1.0, elapsed / _SHARE_MEMORY)
         if not self.counts_down:
-            if min(earlier.remaining, later.remaining) >= _FULL * self._limit:
-                if self.is_binding:  # it would hold more than is sent: requests cost less than was thought
-                    self.share = min(self.share * _SHARE_GROWTH, _LARGEST_SHARE)
-                return
-            lost += self._limit / (self._window or DEFAULT_WINDOW) * elapsed
-        if ours <= 0 or lost <= 0:
-            return
-        sample = min(max(ours / lost, _SMALLEST_SHARE), _LARGEST_SHARE)
-        self.share *= (sample / self.share) ** weight
+            refilled = self._limit / (self._window or DEFAULT_WINDOW) * elapsed
+            if earlier.remaining + refilled - ours >= _FULL * self._limit:
+                self._grow_share(later)
+                return  # it may have been full in between, and refilled less
+            lost += refilled
+        if ours > 0 and lost > 0:
+            sample = min(max(ours / lost, _SMALLEST_SHARE), _LARGEST_SHARE)
+            self.share *= (sample / self.share) ** min(1.0, elapsed / _SHARE_MEMORY)
+
+    def _grow_share(self, later: _Seen) -> None:
+        """The bucket stays full although all is sent that it seems to allow: requests cost less than was thought."""
+        if self.is_binding and later.remaining >= _FULL * self._limit:
+            self.share = min(self.share * _SHARE_GROWTH, _LARGEST_SHARE)
 
 
 class _WindowGuess:

@@ -411,7 +411,7 @@ class BatchRun:
             return failure.verdict
         if self._plan.order is not None and self._is_complete(figures):
             self._put_into_order(self._plan.order)
-        if self._options.stats is not None:
+        if self._options.request.stats is not None:
             self._show_stats(figures, 0.0 if runner is None else runner.held)
         accepted = self._options.request.ok
         counts = tally(self._plan, figures, len(self._bad_lines))
@@ -432,7 +432,7 @@ class BatchRun:
 
     def _show_stats(self, figures: Figures, held: float) -> None:
         fields = stats_fields(self._plan, figures, time.monotonic() - self._began, held)
-        if self._options.stats == "json":
+        if self._options.request.stats == "json":
             self._stderr.write_line(dumps(fields).decode())
         else:
             self._reporter.line(stats_line(fields))

@@ -134,9 +134,10 @@ class Search:
         elif self._kind is _Kind.BUCKET and is_measured:
             self._settle(min(rate, refused))
         elif is_soon and self._kind is _Kind.UNKNOWN:
-            self._approach(math.sqrt(rate * refused), _MIDDLE_APPROACH)
+            middle = math.sqrt(rate * refused) if is_measured else refused / 2
+            self._approach(middle, _MIDDLE_APPROACH)
         elif is_soon:
-            self._settle(refused * (1 - min(_DEEPEST_STEP * 2 ** (self._soon - 1), 0.3)))
+            self._settle(refused * (1 - min(_DEEPEST_STEP * 2.0 ** (self._soon - 1), 0.3)))
         else:
             self._settle(refused * (1 - min(_STEP * self._refused, _DEEPEST_STEP)))
         if is_measured:
@@ -157,7 +158,7 @@ class Search:
         ):
             return _Kind.BUCKET
         if self._kind is _Kind.UNKNOWN and abs(refused / refused_before - 1) < _AGREES:
-            self._soon = 1
+            self._soon = 0
             return _Kind.SPEED
         return self._kind
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import enum
 import json
-import math
 import os
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.redaction import SHORTEST, is_secret, mask_text, redact, secrets_in
+from oastream.redaction import is_secret
 
 PROFILES = "profile"
 """The table that holds the profiles, each a table of its own."""
@@ -28,7 +26,7 @@ class Kind(enum.Enum):
     """What a key of the file takes. The value says so to the user."""
 
     FLAG = "true or false"
-    WHOLE = "a whole number"
+    INTEGER = "a whole number"
     NUMBER = "a number"
     TEXT = "a text"
     TEXTS = "a text or a list of texts"
@@ -56,7 +54,7 @@ def read_layers(path: str, profile: str | None, settings: Mapping[str, Setting])
     content = _read(path)
     if content is None:
         if profile is not None:
-            raise bad(f"there is no profile {profile!r}", f"there is no {path}")
+            raise bad(f"no such profile: {profile}", f"there is no {path}")
         return []
     table = _parsed(content, path)
     profiles = table.pop(PROFILES, {})
@@ -66,7 +64,7 @@ def read_layers(path: str, profile: str | None, settings: Mapping[str, Setting])
     if profile is None:
         return [file]
     if not isinstance(profiles.get(profile), dict):
-        raise bad(f"there is no profile {profile!r}", f"{path} has {_listed(profiles)}")
+        raise bad(f"no such profile: {profile}", f"{path} has {_listed(profiles)}")
     chosen = _values(profiles[profile], f"{path}, profile {profile}", settings)
     return [(("profile", profile), chosen), file]
 
@@ -120,12 +118,14 @@ def _values(table: Mapping[str, Any], where: str, settings: Mapping[str, Setting
 
 def _unknown(key: str, where: str, settings: Mapping[str, Setting]) -> Failure:
     if key.replace("-", "_").lower() in _KEYS_AS_TEXT:
-        why = "a key is not written there"
+        why = "keys are not stored in the file"
         return bad(f"bad {key} in {where}", why, "api_key_file names a file that holds it, api_key_cmd a command")
     import difflib  # for the message only
 
     near = difflib.get_close_matches(key.replace("-", "_"), [PROFILES, *settings], 1)
-    return bad(f"unknown key {key!r} in {where}", f"is it {_spelled(near[0])}?" if near else "no option has this name")
+    return bad(
+        f"unknown key {key!r} in {where}", f"did you mean {_spelled(near[0])}?" if near else "no option has this name"
+    )
 
 
 def _listed(profiles: Mapping[str, Any]) -> str:
@@ -149,7 +149,7 @@ def _checked(setting: Setting, value: Any) -> Any:
         _check_headers(made)
     if setting.is_path:
         if "\0" in "".join(made):
-            raise ValueError("the name of a file has no null byte")
+            raise ValueError("a file name cannot contain a null byte")
         return [_expanded(text) for text in made] if isinstance(made, list) else _expanded(made)
     return made
 
@@ -160,7 +160,7 @@ def _converted(kind: Kind, value: Any) -> Any:
     match kind:
         case Kind.FLAG:
             return value if isinstance(value, bool) else None
-        case Kind.WHOLE:
+        case Kind.INTEGER:
             return value if whole else None
         case Kind.NUMBER:
             return value if whole or isinstance(value, float) else None
@@ -192,7 +192,7 @@ def _check_headers(headers: Iterable[str]) -> None:
         name, colon, _ = header.partition(":")
         if is_secret(name.strip()):
             named = f", also not in {name.strip()}" if colon else ""  # without a colon the value may be in it
-            raise ValueError(f"a key is not written there{named}; use api_key_file or api_key_cmd")
+            raise ValueError(f"keys are not stored in the file{named}; use api_key_file or api_key_cmd")
 
 
 def _expanded(path: str) -> str:
@@ -214,52 +214,3 @@ def _kind_of(value: Any) -> str:
 def _kind_alone(value: Any) -> str:
     names = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
     return names.get(type(value), "a date or time")
-
-
-# Where the values came from --------------------------------------------------------------------------------------
-
-
-Row = tuple[str, Any, Origin]
-"""An option, its value, fit to be shown, and its origin."""
-
-
-def listing(rows: Iterable[Row]) -> str:
-    """A line an option: its name, its value, where it came from."""
-    table = [(option, _shown(value), " ".join(origin)) for option, value, origin in rows]
-    first, second = (min(max(len(row[column]) for row in table), 40) for column in (0, 1))
-    return "\n".join(f"{name:<{first}}  {value:<{second}}  {origin}".rstrip() for name, value, origin in table)
-
-
-def listing_json(rows: Iterable[Row]) -> str:
-    """One object: option → value, source, and the source's name."""
-    shown = {option: {"value": value, "source": kind, "name": name or None} for option, value, (kind, name) in rows}
-    return json.dumps(shown, ensure_ascii=False)
-
-
-def _shown(value: Any) -> str:
-    if value is None or value == []:
-        return "-"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return one_line(", ".join(map(str, value)), 200)
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:g}"
-    return one_line(str(value), 200) or '""'
-
-
-_KEY_VARIABLES = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
-
-
-def without_secrets(value: Any, environ: Mapping[str, str]) -> Any:
-    """A value as JSON has it, without passwords and secret fields in URLs, and what looks like a key."""
-    if isinstance(value, list | tuple | frozenset):
-        return [without_secrets(item, environ) for item in value]
-    if isinstance(value, enum.Enum):
-        return value.value
-    if not isinstance(value, str):
-        return value
-    value = os.fsencode(value).decode("utf-8", "replace")  # Python hides bytes that are not UTF-8 in surrogates
-    keys = (environ.get(name, "").strip() for name in _KEY_VARIABLES)
-    secrets = (*(key for key in keys if len(key) >= SHORTEST), *secrets_in((), None, environ))
-    return mask_text(redact(value, secrets))

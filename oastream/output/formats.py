@@ -114,7 +114,9 @@ class TextFormat(Format):
         return self._encode(text)
 
     def complete(self, reply: Reply) -> None:
-        last = self._texts[-1] if self._texts else self._last
+        last = self._last
+        if self._texts:
+            last = self._texts[-1]
         if not last.endswith("\n"):
             self._texts.append("\n")
 
@@ -205,7 +207,10 @@ class SseEventsFormat(SseFormat):
         """Nothing: events are what is printed."""
 
     def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
-        data = self._dumps(event) if raw is None else on_one_line(raw)
+        if raw is None:
+            data = self._dumps(event)
+        else:
+            data = on_one_line(raw)
         kind = str(event["type"]).encode("utf-8", "replace")
         super().add_chunk(b"event: %s\ndata: %s\n\n" % (kind, data))
 
