@@ -170,6 +170,8 @@ class Runner:
                 if starts % _STARTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
                 continue
+            if self._is_over():  # the step has found that the source is
+                break
             await self._wait(moment)
             self.waits_for_limit = False
             if self._is_stopping and self._loop.time() >= self.drain_deadline:
