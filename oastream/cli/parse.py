@@ -36,7 +36,7 @@ def parse(words: list[str]) -> Options:
     Raises `PrintAndExit` for --help and its like, and `Failure` with outcome usage for invalid arguments.
     """
     try:
-        given = _expand_bare_options(words)
+        given = expand_bare_options(words)
         with build_command().make_context(
             "oastream", given, obj=tuple(given), auto_envvar_prefix="OASTREAM"
         ) as context:
@@ -53,7 +53,7 @@ def _usage_failure(why: str, hint: str = "") -> Failure:
     return failure_of(Outcome.USAGE, "bad usage", why, hint)
 
 
-def _expand_bare_options(words: list[str]) -> list[str]:
+def expand_bare_options(words: list[str]) -> list[str]:
     """`--stats` alone means `--stats=text`: Click would take the next word, the prompt, for its value."""
     meant = {name: f"{name}={value}" for name, value in OPTIONAL_VALUE.items()}
     options = words[: len(words) - _count_behind_dashes(words)]
