@@ -147,6 +147,7 @@ complete -c oastream-batch -l max-time -x -d 'Timeout for the whole run; 0 for n
 complete -c oastream-batch -l retry-delay -x -d 'Base delay of the exponential backoff'
 complete -c oastream-batch -l max-event-bytes -x -d 'Maximum event size in bytes'
 complete -c oastream-batch -l dry-run -d 'Print the request as JSON, secrets redacted, and send nothing'
+complete -c oastream-batch -l stats -a 'text json' -d 'Print a summary line to stderr at the end; --stats=json as JSON'
 complete -c oastream-batch -s v -l verbose -d 'Log progress to stderr; -vv logs each event'
 complete -c oastream-batch -s q -l quiet -d 'Print only errors to stderr: no notices, no status line'
 complete -c oastream-batch -l profile -x -a '(__oastream_batch_profiles)' -d 'Use the defaults of profile NAME in config.toml'

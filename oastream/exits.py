@@ -144,7 +144,9 @@ class Verdict(NamedTuple):
     def message(self) -> str:
         """The line for stderr, without the program's name."""
         words = ": ".join(part for part in (self.summary, self.detail) if part)
-        return f"{words} [{self.request_id}]" if self.request_id else words
+        if self.request_id:
+            return f"{words} [{self.request_id}]"
+        return words
 
     def with_hint(self, hint: str) -> Verdict:
         """The same, with a hint after the one it has."""

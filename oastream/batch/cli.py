@@ -19,6 +19,7 @@ from oastream.batch.records import LAYOUTS
 from oastream.cli.help import GroupedCommand, describe_usage_error, show_all_help
 from oastream.cli.option import Option, config_error_of
 from oastream.cli.options_table import CONFIGURATION, HELP, OPENAI_URL, OPTIONS, leave_out, unset_values
+from oastream.cli.parse import expand_bare_options
 from oastream.cli.types import FiniteNumber, Outcomes, Seconds, WholeNumber
 from oastream.exits import Outcome, failure_of
 from oastream.options import Options
@@ -29,7 +30,7 @@ _SHARED = (
     *("model", "system", "max_output_tokens", "temperature", "top_p", "reasoning_effort", "tools", "tool_choice"),
     *("schema", "set", "body", "header", "api", "api_key_file", "insecure_http", "ok", "keep_partial"),
     *("connect_timeout", "first_event_timeout", "idle_timeout", "max_time", "retry_delay", "max_event_bytes"),
-    *("dry_run", "verbose", "quiet"),
+    *("dry_run", "stats", "verbose", "quiet"),
 )
 """The options that mean for each item what they mean for the single run."""
 
@@ -245,10 +246,26 @@ def parse(words: list[str]) -> BatchOptions:
     Raises `PrintAndExit` for --help and --version, and `Failure` with outcome usage for words that are wrong.
     """
     try:
-        with command().make_context(PROGRAM, list(words), obj=tuple(words), auto_envvar_prefix="OASTREAM") as context:
+        words = expand_bare_options(words)
+        with command().make_context(PROGRAM, words, obj=tuple(words), auto_envvar_prefix="OASTREAM") as context:
             return _options(context)
     except click.UsageError as error:
-        raise failure_of(Outcome.USAGE, "bad usage", describe_usage_error(error), f"try '{PROGRAM} --help'") from error
+        detail = _describe_usage_error(error)
+        raise failure_of(Outcome.USAGE, "bad usage", detail, f"try '{PROGRAM} --help'") from error
+
+
+def _describe_usage_error(error: click.UsageError) -> str:
+    """What is wrong; in words of its own where a user of the single run does here what works there."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in _names_of_single_run():
+        return f"{error.option_name} has no meaning for a batch"
+    description = describe_usage_error(error)
+    if description.startswith("got unexpected extra argument"):
+        return f"{description}: a batch has one INPUT, and its prompts are in there"
+    return description
+
+
+def _names_of_single_run() -> set[str]:
+    return {name for group in OPTIONS.values() for option in group for name in (*option.opts, *option.secondary_opts)}
 
 
 def _options(context: click.Context) -> BatchOptions:

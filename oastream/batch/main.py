@@ -27,7 +27,8 @@ def main() -> None:
     is_open = [_is_open(fd) for fd in range(3)]
     for fd in range(3):
         if not is_open[fd]:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, so that no socket becomes stdout
+            # Takes the lowest free number, so that no socket becomes stdout; what is written there fails.
+            os.open(os.devnull, os.O_RDONLY)
     _raise_descriptor_limit()
     watch = Watch()
     stderr = Stderr(watch)

@@ -53,14 +53,19 @@ class Option(click.Option):
         self.unset_value = _unset_value(self, more.get("default"))
         long = self.opts[-1]
         is_switch = (self.is_flag or self.count) and not action and not long.startswith("--no-")
-        self.opposite = f"--no-{long.removeprefix('--')}" if is_switch else None
+        self.opposite: str | None = None
+        if is_switch:
+            self.opposite = f"--no-{long.removeprefix('--')}"
 
     def add_to_parser(self, parser: _OptionParser, ctx: click.Context) -> None:
         """Click's own `--hold/--no-hold` would fill the help with both, and knows none for an option that counts."""
         super().add_to_parser(parser, ctx)
-        if self.opposite is not None and self.opposite in (ctx.obj or ()):  # 3 % of the start-up for all of them
-            nothing = 0 if self.count else False
-            parser.add_option(obj=self, opts=[self.opposite], dest=self.name, action="store_const", const=nothing)
+        if self.opposite is None or self.opposite not in (ctx.obj or ()):  # 3 % of the start-up for all of them
+            return
+        nothing: int | bool = False
+        if self.count:
+            nothing = 0
+        parser.add_option(obj=self, opts=[self.opposite], dest=self.name, action="store_const", const=nothing)
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         """Show 10 rather than 10.0, and hide Click's range: the option's name implies it."""
@@ -228,4 +233,6 @@ def _kind_of(option: click.Option) -> Kind:
     for parameter_type, kind in kinds:
         if isinstance(option.type, parameter_type):
             return kind
-    return Kind.TEXTS if option.multiple else Kind.TEXT
+    if option.multiple:
+        return Kind.TEXTS
+    return Kind.TEXT

@@ -60,6 +60,20 @@ def _print_companion(context: click.Context, _option: click.Parameter, kind: str
 @click.option("--script", metavar="FILE", help="TOML file of faults, one [[attempt]] table per attempt.")
 @click.option("--fault", "faults", multiple=True, metavar="KEY=VALUE,...", help="What goes wrong in one attempt.")
 @click.option("--cycle", is_flag=True, default=None, help="Start over with the first attempt after the last.")
+@click.option("--rpm", metavar="N", help="Requests per minute that are let through; more get 429.")
+@click.option("--tpm", metavar="N", help="Tokens per minute: a quarter of the bytes, and the output limit or 512.")
+@click.option(
+    "--limit-window", metavar="NAME", help="Size of the buckets for --rpm and --tpm: minute (default), second."
+)
+@click.option("--limit-refill", metavar="NAME", help="How they are filled: continuous (default), at-once.")
+@click.option(
+    "--limit-headers",
+    metavar="NAME",
+    help="What replies tell of the limits: all (default), retry-after (with a 429 only), none.",
+)
+@click.option("--gone", metavar="SECONDS", help="Refuse connections for this long, and end those that are open.")
+@click.option("--gone-after", metavar="SECONDS", help="Time from the first request until then (0).")
+@click.option("--gone-status", metavar="STATUS", help="Answer with this HTTP status instead of refusing.")
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", metavar="N", default="0", show_default=True, help="Port to listen on; 0 picks a free one.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each request to stderr.")

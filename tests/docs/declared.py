@@ -18,6 +18,7 @@ from oastream.exits import TABLE
 from oastream.mock import cli as mock_cli
 from oastream.mock.endings import ENDS
 from oastream.mock.keys import KEYS
+from oastream.mock.limits import Refill, Shown, Window
 
 
 class Takes(enum.Enum):
@@ -89,6 +90,9 @@ FOUND = {"model": Takes.MODEL, "profile": Takes.PROFILE}
 LISTED: dict[str, tuple[Takes, tuple[Value, ...]]] = {
     "end": (Takes.CHOICE, tuple(Value(outcome.value) for outcome in ENDS)),
     "faults": (Takes.LIST, tuple(Value(f"{name}=", key.help) for name, key in KEYS.items())),
+    "limit_window": (Takes.CHOICE, tuple(Value(window.value) for window in Window)),
+    "limit_refill": (Takes.CHOICE, tuple(Value(refill.value) for refill in Refill)),
+    "limit_headers": (Takes.CHOICE, tuple(Value(shown.value) for shown in Shown)),
 }
 
 
