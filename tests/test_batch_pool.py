@@ -17,14 +17,14 @@ from tests.support.name_service import use_names
 from tests.support.origin import Asked, Origin, echo, error, run_origin, say, streamed, whole
 from tests.support.program import NOTHING, Environment, Result
 from tests.support.proxies import Conversation, Proxy, run_proxy, speak_connect, speak_socks5
-from tests.support.wire import Reply, drop, fin, rst, send, sse_response
+from tests.support.wire import Reply, drop, fin, rst, send, sse_response, stall
 
 HOST = "api.example.invalid"
 
 
 def ask(tmp_path: Path, origin: Origin, count: int, *options: str, env: Environment = NOTHING) -> Result:
     """A run with one attempt an item, all of whose answers must be right."""
-    words = ("--retry", "0", "-o", tmp_path / "out", "--base-url", origin.url, *options)
+    words = ("--retry", "0", "-o", str(tmp_path / "out"), "--base-url", origin.url, *options)
     result = batch(numbered(tmp_path / "in", count), *words, env=env)
     assert result.status == 0, result
     answers = by_id(read_records(tmp_path / "out"))
@@ -136,7 +136,7 @@ def test_a_silent_answer_ends_by_its_timeout_and_its_connection_with_it(tmp_path
     def answer(asked: Asked) -> Reply:
         if asked.prompt == "q1" and origin.prompts["q1"] == 1:
             body = streamed(streams.responses_start("x"))
-            return [send(body[:-5]), lambda connection: connection.recv(1) or drop(connection)]
+            return [send(body[:-5]), stall]
         return echo(asked)
 
     with run_origin(answer) as origin:
