@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from oastream.batch.concurrency import AutoConcurrency
+from oastream.batch.concurrency import AutoConcurrency, FixedConcurrency
 from oastream.batch.gate import Gate, Settings
 from oastream.batch.limits import Limit, Resource, read_limits, read_named_limit, read_named_resource
 from oastream.batch.outage import Outage
@@ -53,6 +53,11 @@ def test_the_limit_is_found_by_429s_alone(window: float, refill: type[Continuous
     share = limited(ServerSettings("nothing", refill, window), seed=1).share(60, 180)
     assert share.used >= 90, share
     assert share.refused < 1, share
+
+
+def test_a_small_limit_by_the_second_is_told_from_one_by_the_minute() -> None:
+    share = limited(ServerSettings("headers", Continuous, SECOND, rpm=300), seed=1).share(0, 180)
+    assert share.used >= 90, share
 
 
 @pytest.mark.parametrize("charges_usage", [True, False], ids=["by-usage", "by-output-limit"])
@@ -524,8 +529,8 @@ def test_auto_begins_with_eight_and_a_number_is_kept() -> None:
     assert Gate(Settings(concurrency=3)).limit(10.0) == 3
 
 
-def test_a_shortage_of_descriptors_is_a_cap_and_said_once() -> None:
-    concurrency = AutoConcurrency()
+@pytest.mark.parametrize("concurrency", [AutoConcurrency(), FixedConcurrency(100)], ids=["auto", "fixed"])
+def test_a_shortage_of_descriptors_is_a_cap_and_said_once(concurrency: AutoConcurrency | FixedConcurrency) -> None:
     assert concurrency.lower_cap(5)
     assert concurrency.limit == 5
     assert not concurrency.lower_cap(4)

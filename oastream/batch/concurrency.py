@@ -31,6 +31,7 @@ _SLOW = 1.5
 _DOUBT = 1.5
 """Times more, until there is a whole sample: the first to come are the quickest of those that were sent together."""
 _FEW = 16
+"""In flight: how many of so few have had their first event at one moment says little of how many are worked on."""
 _DRAIN = 32
 """One in so many of those served is left out, for the queue to empty; of few, none."""
 _SAMPLE = 64
@@ -38,9 +39,10 @@ _WEIGHT = 0.2
 _LONGER = 1.03
 """First events are learnt from in samples of `_SAMPLE`. What is usual grows by 0.6 % with each at most: a queue does
 not become usual soon, and a server that has become slower does in the end."""
-_RECENT = 16
 _FEWEST = 4
 """First events that tell something at the very beginning."""
+_RECENT = 16
+"""The last first events, whose median is compared; and the answers for which a step is tried at least."""
 _GROWTH = 1.1
 """Times the tokens a second of the round before, that twice as many in flight must bring at least."""
 _PATIENCE = 2.0
@@ -50,7 +52,9 @@ _LONGEST_PATIENCE = 512.0
 
 class _Phase(enum.Enum):
     GROW = "grow"
+    """A step more in each round, and twice the step in the next, as long as that brings something."""
     HOLD = "hold"
+    """As many as brought the most, until it is time to try again."""
 
 
 class FixedConcurrency:
@@ -58,6 +62,7 @@ class FixedConcurrency:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._is_capped = False
 
     @property
     def limit(self) -> int:
@@ -78,7 +83,10 @@ class FixedConcurrency:
 
     def lower_cap(self, most: int) -> bool:
         """No more than `most` can be in flight: file descriptors are used up. True the first time."""
-        return False
+        self._limit = max(1, min(self._limit, most))
+        is_first = not self._is_capped
+        self._is_capped = True
+        return is_first
 
 
 class AutoConcurrency:
@@ -87,6 +95,7 @@ class AutoConcurrency:
     def __init__(self, first: int = FIRST, most: int = MOST) -> None:
         self._limit = float(first)
         self._most = most
+        self._is_capped = False
         self._phase = _Phase.GROW
         self._step = float(first)
         self._threshold = math.inf
@@ -148,8 +157,9 @@ class AutoConcurrency:
 
     def lower_cap(self, most: int) -> bool:
         """No more than `most` can be in flight: file descriptors are used up. True the first time."""
-        is_first = self._most == MOST
         self._most = max(1, min(self._most, most))
+        is_first = not self._is_capped
+        self._is_capped = True
         return is_first
 
     def _new_round(self, now: float) -> _Round:
