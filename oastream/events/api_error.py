@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from oastream.display import one_line
+from oastream.events.fields import Fields, dicts_in, int_or_zero
 from oastream.exits import TRANSIENT, Outcome, Verdict
 from oastream.lenient_json import dumps
-
-Fields = dict[str, Any]
 
 _BY_STATUS = {
     400: Outcome.BAD_REQUEST,
@@ -177,8 +176,8 @@ def event_error(event: Fields, name: str = "") -> ApiError | None:
 
 def _error_in_choices(choices: list[Any]) -> ApiError | None:
     """OpenRouter puts the error of a provider that failed into the choice. Whichever it is, the answer has failed."""
-    for choice in choices:
-        if isinstance(choice, dict) and choice.get("error"):
+    for choice in dicts_in(choices):
+        if choice.get("error"):
             return read_error(choice)
     return None
 
@@ -209,7 +208,7 @@ def _base_resp_error(fields: Fields) -> ApiError | None:
     code = fields.get("status_code")
     if not code:
         return None
-    status = _MINIMAX_STATUSES.get(code) if isinstance(code, int) else None
+    status = _MINIMAX_STATUSES.get(int_or_zero(code))
     return ApiError(_as_text(fields.get("status_msg") or f"status_code {code}"), code=_as_text(code), status=status)
 
 

@@ -23,10 +23,9 @@ from oastream.events.chat_fields import (
     usage_of_chunk,
 )
 from oastream.events.chat_items import CallItem, MessageItem, TextRun
+from oastream.events.fields import Event
 from oastream.events.finish_reason import outcome_of_reason, outranks
 from oastream.exits import Outcome
-
-Event = dict[str, Any]
 
 _NO_IDENTITY = {"id": "", "object": "response", "created_at": 0, "model": ""}
 

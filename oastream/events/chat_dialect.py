@@ -8,12 +8,12 @@ Once the answer is complete nothing that is broken fails it any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from oastream.events.api_error import ApiError, event_error
 from oastream.events.chat import ChatTranslator
 from oastream.events.decode import DecodedEvent, Dialect
-from oastream.events.json_body import Event, is_done_marker, parse_event
+from oastream.events.fields import Event, dicts_in
+from oastream.events.json_body import is_done_marker, parse_event
 from oastream.exits import Failure, Outcome, failure_of
 
 _ERROR_FIELDS = ("code", "message", "type", "detail", "status")
@@ -108,9 +108,8 @@ def _given_error(chunk: Event) -> Event:
         return given
     if given:
         return {"message": given}
-    choices: Any = chunk.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and isinstance(choice.get("error"), dict):
-            error: Event = choice["error"]
+    for choice in dicts_in(chunk.get("choices")):
+        error = choice.get("error")
+        if isinstance(error, dict):
             return error
     return {name: value for name, value in chunk.items() if name in _ERROR_FIELDS}

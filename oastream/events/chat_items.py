@@ -6,14 +6,11 @@ Refuses to know chunks and events. Of a text that nothing will repeat no charact
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
+from oastream.events.fields import Fields
 from oastream.events.text_buffer import TextBuffer
 from oastream.surrogates import SurrogateJoiner
-
-Fields = dict[str, Any]
 
 
 class TextRun:

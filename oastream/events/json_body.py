@@ -10,10 +10,9 @@ from typing import Any
 
 from oastream.display import one_line
 from oastream.events.api_error import event_error
+from oastream.events.fields import Event
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.lenient_json import parse_json
-
-Event = dict[str, Any]
 
 _DONE = b"[DONE]"
 _BRACE = ord("{")
