@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from oastream.display import one_line
-from oastream.events.fields import Fields, dicts_in, int_or_zero
+from oastream.events.fields import Fields, dict_or_empty, int_or_zero, nonempty_str
 from oastream.exits import TRANSIENT, Outcome, Verdict
 from oastream.lenient_json import dumps
 
@@ -154,7 +154,9 @@ def outcome_of_status(status: int) -> Outcome:
         return _BY_STATUS[status]
     if status < 400:
         return Outcome.NOT_API
-    return Outcome.REJECTED if status < 500 else Outcome.SERVER_ERROR
+    if status < 500:
+        return Outcome.REJECTED
+    return Outcome.SERVER_ERROR
 
 
 def event_error(event: Fields, name: str = "") -> ApiError | None:
@@ -176,8 +178,8 @@ def event_error(event: Fields, name: str = "") -> ApiError | None:
 
 def _error_in_choices(choices: list[Any]) -> ApiError | None:
     """OpenRouter puts the error of a provider that failed into the choice. Whichever it is, the answer has failed."""
-    for choice in dicts_in(choices):
-        if choice.get("error"):
+    for choice in choices:
+        if isinstance(choice, dict) and choice.get("error"):
             return read_error(choice)
     return None
 
@@ -197,7 +199,9 @@ def read_error(body: Any) -> ApiError | None:
         return _base_resp_error(body["base_resp"])
     if body.get("detail"):  # FastAPI, the ChatGPT backend
         return ApiError(_detail_text(body["detail"]))
-    return _error_of_fields(body) if body.get("message") else None
+    if body.get("message"):
+        return _error_of_fields(body)
+    return None
 
 
 _MINIMAX_STATUSES = {1002: 429, 1004: 401, 1008: 402}
@@ -238,7 +242,10 @@ def _status_of_fields(fields: Fields) -> int | None:
 
 def _as_name(value: Any) -> str | None:
     """A code or type that is a name; numbers are statuses."""
-    return value if isinstance(value, str) and value and not value.isdigit() else None
+    name = nonempty_str(value)
+    if name is None or name.isdigit():
+        return None
+    return name
 
 
 def _as_http_status(value: Any) -> int | None:
@@ -246,8 +253,9 @@ def _as_http_status(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return None
     text = str(value)
-    is_status = len(text) == 3 and text.isascii() and text.isdigit() and text[0] in "45"
-    return int(text) if is_status else None
+    if len(text) == 3 and text.isascii() and text.isdigit() and text[0] in "45":
+        return int(text)
+    return None
 
 
 def _detail_text(detail: Any) -> str:
@@ -260,7 +268,7 @@ def _detail_text(detail: Any) -> str:
 
 
 def _field_error_text(error: Any) -> str:
-    return _as_text(error.get("msg", error)) if isinstance(error, dict) else _as_text(error)
+    return _as_text(dict_or_empty(error).get("msg", error))
 
 
 def _as_text(value: Any) -> str:

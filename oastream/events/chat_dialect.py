@@ -49,8 +49,7 @@ class ChatDialect(Dialect):
             chunk = self.read_chunk(data, name)
             if not kind and (events := self._translator.text_only_events(chunk)) is not None:
                 return _without_raw(events)
-            error = None if self.is_complete else event_error(chunk, name)
-            if error is not None:
+            if not self.is_complete and (error := event_error(chunk, name)) is not None:
                 return self._fail(error, chunk)
             return self._translate(chunk)
         except Failure:
@@ -70,7 +69,9 @@ class ChatDialect(Dialect):
         return [*whole._translate(answer), *whole._finish()]
 
     def close(self) -> Sequence[DecodedEvent]:
-        return self._finish() if self.is_complete else ()
+        if self.is_complete:
+            return self._finish()
+        return ()
 
     def _finish(self) -> Sequence[DecodedEvent]:
         """The events that end the answer, once."""

@@ -22,8 +22,8 @@ from oastream.exits import Outcome
 def texts_of_delta(delta: Fields) -> Iterator[tuple[str, str]]:
     """The texts of a delta, each behind the kind of part that it belongs to; reasoning first, as it was thought."""
     # DeepSeek, llama.cpp, Alibaba say reasoning_content; OpenRouter, Groq, vLLM >= 0.19 say reasoning. Some send both.
-    reasoning = str_or_empty(delta.get("reasoning_content") or delta.get("reasoning"))
-    if reasoning:
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+    if isinstance(reasoning, str) and reasoning:
         yield "reasoning_text", reasoning
     content = delta.get("content")
     if isinstance(content, list):
@@ -90,7 +90,9 @@ def lone_text(chunk: Fields, choice_number: int | None) -> str:
     if type(delta) is not dict or len(delta) != 1 or entry.get("logprobs"):
         return ""
     text = delta.get("content")
-    return text if type(text) is str else ""
+    if type(text) is not str:
+        return ""
+    return text
 
 
 # Calls -----------------------------------------------------------------------------------------------------------
@@ -132,7 +134,9 @@ def split_fragment(fragment: Fields) -> tuple[CallHead, bool, Fields]:
 
 def arguments_text(value: Any) -> str:
     """A piece of a call's arguments that is no string: some servers send the object itself."""
-    return "" if value is None else orjson.dumps(value).decode()
+    if value is None:
+        return ""
+    return orjson.dumps(value).decode()
 
 
 def image_url(image: Any) -> str | None:
@@ -160,7 +164,9 @@ def finish_reasons(entry: Fields) -> list[str]:
 def usage_of_chunk(chunk: Fields) -> Fields | None:
     """The usage that a chunk, or one entry of its choices, has; Groq wraps it in a field of its own."""
     usage = dict_or_empty(chunk.get("usage") or dict_or_empty(chunk.get("x_groq")).get("usage"))
-    return _as_responses_usage(usage) if usage else None
+    if usage:
+        return _as_responses_usage(usage)
+    return None
 
 
 def _as_responses_usage(usage: Fields) -> Fields:

@@ -105,8 +105,10 @@ class Decoder:
         """The events that `chunk` completes."""
         if self._kind != EVENTS:
             chunk = self._hold_until_known(chunk)
+        if not chunk:
+            return
         decode = self._dialect.feed
-        for kind, data in self._parser.feed(chunk) if chunk else ():
+        for kind, data in self._parser.feed(chunk):
             if not data.isspace():
                 self.payloads += 1
                 for decoded in decode(kind, data):  # noqa: UP028 - `yield from` takes 130 instructions more an event

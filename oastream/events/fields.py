@@ -33,7 +33,7 @@ def str_or_empty(value: Any) -> str:
 
 def nonempty_str(value: Any) -> str | None:
     """A field that should be a name, None when it is empty or something else."""
-    return str_or_empty(value) or None
+    return value if isinstance(value, str) and value else None
 
 
 def int_or_zero(value: Any) -> int:

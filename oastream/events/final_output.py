@@ -95,9 +95,12 @@ class _Matching:
 def _content_key(item: Item) -> Hashable:
     """The name and payload of a call, the fingerprint of a message's first text."""
     if item.kind in CALLS:
-        return (item.fields.get("name"), item.payload()) if item.pieces else None
-    text = next(iter(item.parts.values()), None)
-    return None if text is None else text.fingerprint()
+        if not item.pieces:
+            return None
+        return item.fields.get("name"), item.payload()
+    for text in item.parts.values():
+        return text.fingerprint()
+    return None
 
 
 def _final_content_key(fields: Fields) -> Hashable:
@@ -109,8 +112,9 @@ def _final_content_key(fields: Fields) -> Hashable:
 
 def _trimmed_key(item: Item) -> Hashable:
     """The same for messages without the white space at their end, which servers trim."""
-    text = next(iter(item.parts.values()), None)
-    return None if text is None else text.trimmed_fingerprint()
+    for text in item.parts.values():
+        return text.trimmed_fingerprint()
+    return None
 
 
 def _final_trimmed_key(fields: Fields) -> Hashable:
@@ -119,8 +123,10 @@ def _final_trimmed_key(fields: Fields) -> Hashable:
 
 def _final_text(fields: Fields) -> bytes:
     """The first text of a final message."""
-    parts = text_parts(fields) if kind_of(fields) == "message" else []
-    return encode_text(part_text(parts[0]) or "") if parts else b""
+    if kind_of(fields) == "message":
+        for part in text_parts(fields):
+            return encode_text(part_text(part) or "")
+    return b""
 
 
 def _fingerprint(data: bytes) -> Hashable:

@@ -110,9 +110,10 @@ class ItemTable:
             return named
         if at_index is not None and not at_index.is_closed:
             return at_index
-        last = self._last_open(kind) if event.get("output_index") is None else None
-        if last is not None and last.agrees_by_name(names):
-            return last
+        if event.get("output_index") is None:
+            last = self._last_open(kind)
+            if last is not None and last.agrees_by_name(names):
+                return last
         return self.add(names, index)
 
     def _find_named(self, kind: str, fields: Fields) -> Item | None:
@@ -124,8 +125,7 @@ class ItemTable:
         return None
 
     def _last_open(self, kind: str) -> Item | None:
-        items = self._open.get(kind)
-        return next(reversed(items)) if items else None
+        return next(reversed(self._open.get(kind, {})), None)
 
     # Texts -------------------------------------------------------------------------------------------------------
 
@@ -159,4 +159,6 @@ class ItemTable:
 def item_index(event: Event, fields: Fields) -> Any:
     """What ties an event to its item: the output_index, else the id (Lemonade sends no indices)."""
     index = event.get("output_index")
-    return index if index is not None else nonempty_str(fields.get("id"))
+    if index is None:
+        return nonempty_str(fields.get("id"))
+    return index

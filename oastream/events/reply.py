@@ -349,13 +349,17 @@ class Reply:
         if outcome is Outcome.OTHER:
             yield Verdict(outcome, "the answer ended for an unknown reason", ending.reason() or "no reason given")
         if not waiting and not self._has_content():
-            detail = "nothing but reasoning" if self._table.items else ""
+            detail = ""
+            if self._table.items:
+                detail = "nothing but reasoning"
             yield Verdict(Outcome.EMPTY, "the answer is empty", detail)
         if tools_wanted and not waiting:
             yield Verdict(Outcome.NO_TOOL_CALLS, "no tool calls", "the model answered in text")
 
     def _ending_outcome(self) -> Outcome:
-        return Outcome.STOP if self._ending is None else self._ending.outcome()
+        if self._ending is None:
+            return Outcome.STOP
+        return self._ending.outcome()
 
     def _used_all_tokens(self) -> bool:
         """Whether the answer took every token it was allowed."""
