@@ -20,6 +20,8 @@ _oastream_batch() {
     local cur=${words[n - 1]} option=${words[n - 2]} value=${words[n - 1]} kind= candidates=() earlier=
     if [[ $cur == --*=* ]]; then
         option=${cur%%=*} value=${cur#*=}
+    elif [[ $option == --stats ]]; then
+        option=
     elif [[ $option == -[!-]?* ]]; then
         word=${option#-}
         while [[ $word == [l0vqh]?* ]]; do word=${word#?}; done
@@ -71,12 +73,13 @@ _oastream_batch() {
         --max-time) kind=text ;;
         --retry-delay) kind=text ;;
         --max-event-bytes) kind=text ;;
+        --stats) candidates=(text json) ;;
         --profile) kind=found ;;
         --generate) candidates=(man complete-bash complete-zsh complete-fish) ;;
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(--input-format -l --lines -0 --null --id-key --prompt-key --template --skip-bad -o --output --errors --format --answer-key --order --order-buffer --output-dir --sync --repair --retry-failed --redo -j --concurrency --rpm --tpm --max-tokens-total --retry --outage-max --base-url --shard --drain --progress -m --model -s --system --instructions --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --set --body --header --api --api-key-file --insecure-http --ok --keep-partial --connect-timeout --first-event-timeout --idle-timeout --max-time --retry-delay --max-event-bytes --dry-run -v --verbose -q --quiet --profile --no-config --generate -h --help --version --no-lines --no-null --no-skip-bad --no-repair --no-retry-failed --no-insecure-http --no-keep-partial --no-dry-run --no-verbose --no-quiet)
+            candidates=(--input-format -l --lines -0 --null --id-key --prompt-key --template --skip-bad -o --output --errors --format --answer-key --order --order-buffer --output-dir --sync --repair --retry-failed --redo -j --concurrency --rpm --tpm --max-tokens-total --retry --outage-max --base-url --shard --drain --progress -m --model -s --system --instructions --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --set --body --header --api --api-key-file --insecure-http --ok --keep-partial --connect-timeout --first-event-timeout --idle-timeout --max-time --retry-delay --max-event-bytes --dry-run --stats -v --verbose -q --quiet --profile --no-config -h --help --generate --version --no-lines --no-null --no-skip-bad --no-repair --no-retry-failed --no-insecure-http --no-keep-partial --no-dry-run --no-verbose --no-quiet)
             ;;
     esac
 

@@ -23,13 +23,13 @@ function __oastream_batch_redo
         'stop' 'complete answer, every byte written; with --format tools at least one call' \
         'internal' 'a bug in oastream' \
         'usage' 'bad options' \
-        'config' 'no key, unreadable key or CA file, bad proxy or configuration value, a proxy that wants credentials (407)' \
+        'config' 'no key, unreadable key or CA file, bad proxy or configuration value, a proxy that requires credentials (407)' \
         'input' 'stdin, prompt, history, schema, tools or attached file cannot be used; nothing sent' \
         'output' 'stdout or the -o file cannot be written; outranks every other status' \
         'length' 'the answer was cut at the maximum number of tokens' \
         'content_filter' 'the answer was cut by the content filter' \
         'refusal' 'the model declined; its words are the text' \
-        'tool_calls' 'the model wants a tool, and the format was not tools' \
+        'tool_calls' 'the model called a tool, and the format was not tools' \
         'schema' 'complete, but not valid against the schema' \
         'other' 'ended for an unknown reason, named on stderr' \
         'empty' 'complete, with nothing but reasoning' \
@@ -51,9 +51,9 @@ function __oastream_batch_redo
         'failed' 'the server reported an error after output began' \
         'malformed' 'an event that is not a JSON object, too large, or contradicts what was printed' \
         'deadline' '--max-time passed after output began' \
-        'some_failed' 'of a batch: some items have no plain answer' \
-        'aborted' 'of a batch: no item has an answer, or the run was broken off; the same command goes on' \
-        'journal' 'of a batch: the answers file is in use, damaged, or answers other requests; nothing sent'
+        'some_failed' 'batch: some items have no plain answer' \
+        'aborted' 'batch: no item has an answer, or the run was aborted; the same command resumes it' \
+        'journal' 'batch: the answers file is in use, damaged, or belongs to other requests; nothing sent'
 end
 
 function __oastream_batch_ok
@@ -61,13 +61,13 @@ function __oastream_batch_ok
         'stop' 'complete answer, every byte written; with --format tools at least one call' \
         'internal' 'a bug in oastream' \
         'usage' 'bad options' \
-        'config' 'no key, unreadable key or CA file, bad proxy or configuration value, a proxy that wants credentials (407)' \
+        'config' 'no key, unreadable key or CA file, bad proxy or configuration value, a proxy that requires credentials (407)' \
         'input' 'stdin, prompt, history, schema, tools or attached file cannot be used; nothing sent' \
         'output' 'stdout or the -o file cannot be written; outranks every other status' \
         'length' 'the answer was cut at the maximum number of tokens' \
         'content_filter' 'the answer was cut by the content filter' \
         'refusal' 'the model declined; its words are the text' \
-        'tool_calls' 'the model wants a tool, and the format was not tools' \
+        'tool_calls' 'the model called a tool, and the format was not tools' \
         'schema' 'complete, but not valid against the schema' \
         'other' 'ended for an unknown reason, named on stderr' \
         'empty' 'complete, with nothing but reasoning' \
@@ -89,9 +89,9 @@ function __oastream_batch_ok
         'failed' 'the server reported an error after output began' \
         'malformed' 'an event that is not a JSON object, too large, or contradicts what was printed' \
         'deadline' '--max-time passed after output began' \
-        'some_failed' 'of a batch: some items have no plain answer' \
-        'aborted' 'of a batch: no item has an answer, or the run was broken off; the same command goes on' \
-        'journal' 'of a batch: the answers file is in use, damaged, or answers other requests; nothing sent'
+        'some_failed' 'batch: some items have no plain answer' \
+        'aborted' 'batch: no item has an answer, or the run was aborted; the same command resumes it' \
+        'journal' 'batch: the answers file is in use, damaged, or belongs to other requests; nothing sent'
 end
 
 complete -c oastream-batch -f
@@ -123,7 +123,7 @@ complete -c oastream-batch -l base-url -x -d 'Base URL of a server; several shar
 complete -c oastream-batch -l shard -x -d 'Take part I of N of the input, by the hash of the ids'
 complete -c oastream-batch -l drain -x -d 'Seconds that requests in flight may take after a signal'
 complete -c oastream-batch -l progress -x -d 'Print a line on stderr every so often'
-complete -c oastream-batch -s m -l model -x -a '(__oastream_batch_models)' -d 'The model that answers'
+complete -c oastream-batch -s m -l model -x -a '(__oastream_batch_models)' -d 'Model to use'
 complete -c oastream-batch -s s -l system -l instructions -x -a '(__oastream_batch_text_or_file)' -d 'System message'
 complete -c oastream-batch -l max-output-tokens -l max-tokens -x -d 'Maximum length of the answer, in tokens'
 complete -c oastream-batch -l temperature -x -d 'Sampling temperature'
@@ -131,7 +131,7 @@ complete -c oastream-batch -l top-p -x -d 'Nucleus sampling'
 complete -c oastream-batch -l reasoning-effort -x -a 'none minimal low medium high xhigh' -d 'minimal, low, medium, high, or any level the model supports'
 complete -c oastream-batch -l tools -r -F -d 'Tools the model may call, in either API\'s shape'
 complete -c oastream-batch -l tool-choice -x -a 'auto none required' -d 'auto, none, required, the name of a tool, or JSON'
-complete -c oastream-batch -l schema -r -F -d 'JSON Schema of the answer, which is checked against it; FIELDS is like \'name, age int\''
+complete -c oastream-batch -l schema -r -F -d 'JSON Schema the answer must match, or FIELDS such as \'name, age int\''
 complete -c oastream-batch -l set -x -d 'Set any field of the body; the value is JSON, else text'
 complete -c oastream-batch -l body -r -F -d 'Base request body; options override its fields'
 complete -c oastream-batch -l header -x -d 'Add a request header'
@@ -140,27 +140,28 @@ complete -c oastream-batch -l api-key-file -r -F -d 'Read the key from a file'
 complete -c oastream-batch -l insecure-http -d 'Allow sending the API key over plain HTTP to a remote host'
 complete -c oastream-batch -l ok -x -a '(__fish_complete_list , __oastream_batch_ok)' -d 'Exit 0 for these outcomes too, without a message'
 complete -c oastream-batch -l keep-partial -d 'With -o: leave FILE.part when FILE is not written'
-complete -c oastream-batch -l connect-timeout -x -d 'Limit for DNS, TCP, proxy and TLS together'
+complete -c oastream-batch -l connect-timeout -x -d 'Timeout for connecting: DNS, TCP, proxy and TLS'
 complete -c oastream-batch -l first-event-timeout -x -d 'Timeout for the first event'
 complete -c oastream-batch -l idle-timeout -x -d 'Timeout between events'
-complete -c oastream-batch -l max-time -x -d 'Limit for the whole run; 0 is none'
-complete -c oastream-batch -l retry-delay -x -d 'Base of the growing wait between tries'
+complete -c oastream-batch -l max-time -x -d 'Timeout for the whole run; 0 for none'
+complete -c oastream-batch -l retry-delay -x -d 'Base delay of the exponential backoff'
 complete -c oastream-batch -l max-event-bytes -x -d 'Maximum event size in bytes'
 complete -c oastream-batch -l dry-run -d 'Print the request as JSON, secrets redacted, and send nothing'
+complete -c oastream-batch -l stats -a 'text json' -d 'Print a summary line to stderr at the end; --stats=json as JSON'
 complete -c oastream-batch -s v -l verbose -d 'Log progress to stderr; -vv logs each event'
-complete -c oastream-batch -s q -l quiet -d 'No status line and no notices on stderr, only errors'
+complete -c oastream-batch -s q -l quiet -d 'Print only errors to stderr: no notices, no status line'
 complete -c oastream-batch -l profile -x -a '(__oastream_batch_profiles)' -d 'Use the defaults of profile NAME in config.toml'
 complete -c oastream-batch -l no-config -d 'Ignore config.toml'
-complete -c oastream-batch -l generate -x -a 'man complete-bash complete-zsh complete-fish' -d 'Print the man page, or the completions of a shell'
 complete -c oastream-batch -s h -l help -d 'Show this text'
+complete -c oastream-batch -l generate -x -a 'man complete-bash complete-zsh complete-fish' -d 'Print the man page, or completions for a shell'
 complete -c oastream-batch -l version -d 'Show the version'
-complete -c oastream-batch -l no-lines -d 'Take back --lines'
-complete -c oastream-batch -l no-null -d 'Take back --null'
-complete -c oastream-batch -l no-skip-bad -d 'Take back --skip-bad'
-complete -c oastream-batch -l no-repair -d 'Take back --repair'
-complete -c oastream-batch -l no-retry-failed -d 'Take back --retry-failed'
-complete -c oastream-batch -l no-insecure-http -d 'Take back --insecure-http'
-complete -c oastream-batch -l no-keep-partial -d 'Take back --keep-partial'
-complete -c oastream-batch -l no-dry-run -d 'Take back --dry-run'
-complete -c oastream-batch -l no-verbose -d 'Take back --verbose'
-complete -c oastream-batch -l no-quiet -d 'Take back --quiet'
+complete -c oastream-batch -l no-lines -d 'Turn off --lines'
+complete -c oastream-batch -l no-null -d 'Turn off --null'
+complete -c oastream-batch -l no-skip-bad -d 'Turn off --skip-bad'
+complete -c oastream-batch -l no-repair -d 'Turn off --repair'
+complete -c oastream-batch -l no-retry-failed -d 'Turn off --retry-failed'
+complete -c oastream-batch -l no-insecure-http -d 'Turn off --insecure-http'
+complete -c oastream-batch -l no-keep-partial -d 'Turn off --keep-partial'
+complete -c oastream-batch -l no-dry-run -d 'Turn off --dry-run'
+complete -c oastream-batch -l no-verbose -d 'Turn off --verbose'
+complete -c oastream-batch -l no-quiet -d 'Turn off --quiet'

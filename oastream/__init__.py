@@ -9,6 +9,7 @@ Data goes one way, and the folders are its stages, in this order:
     events/     bytes                         → events, the reply they make up, the verdict on it; no I/O
     attempts/   streams are read and delivered; whether another request follows
     output/     events, messages              → formats, stdout, files, stderr
+    batch/      many requests at once, a program of its own, on the parts of these rooms
     mock/       the scripted server, a program of its own
 
 `main.py` is the process, `pipeline.py` the way of one run, on one page, `ending.py` what happens once its verdict is

@@ -102,7 +102,8 @@ class Ending:
         except Failure as failed:
             verdict = failed.verdict
         except TimeoutError:
-            verdict = self.late_verdict() if verdict.has_answer else verdict
+            if verdict.has_answer:  # else why there is none is known already
+                verdict = self.late_verdict()
         if self.output is not None:
             self.output.discard()
         self._question.close()
@@ -200,7 +201,9 @@ def _is_output_lost(verdict: Verdict) -> bool:
 def stats_line(fields: dict[str, Any]) -> str:
     """The figures of a run, for people."""
     first_text, elapsed, usage = fields["first_text_ms"], fields["elapsed_ms"], fields["usage"] or {}
-    parts = ["no text" if first_text is None else f"first token {first_text / 1000:.2f} s"]
+    parts = ["no text"]
+    if first_text is not None:
+        parts = [f"first token {first_text / 1000:.2f} s"]
     parts.append(f"total {elapsed / 1000:.2f} s")
     tokens = usage.get("output_tokens")
     if isinstance(tokens, int):

@@ -69,7 +69,7 @@ class FetchModels(Attempts):
     def ask(self) -> Verdict:
         """Get the list instead of an answer."""
         self.delivery.stats.attempts += 1
-        return FetchAttempt(self._context, self._request, self._take_list).run()
+        return FetchAttempt(self.context, self._request, self._take_list).run()
 
     def _take_list(self, body: bytes) -> Verdict:
         output_format = self.delivery.format

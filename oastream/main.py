@@ -37,7 +37,8 @@ def main() -> None:
 
 
 def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) -> tuple[Verdict, frozenset[Outcome]]:
-    from oastream.cli.parse import Shown, parse
+    from oastream.cli.help import PrintAndExit
+    from oastream.cli.parse import parse
     from oastream.output.stderr import Reporter, Stderr
 
     stderr = Stderr(watch)
@@ -52,8 +53,8 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) ->
         gc.freeze()
         gc.enable()
         return run.run(), accepted
-    except Shown as shown:
-        verdict = _show(str(shown), stdout_open, watch)
+    except PrintAndExit as wanted:
+        verdict = _show(str(wanted), stdout_open, watch)
     except Failure as failed:
         verdict = failed.verdict
     except Exception as error:

@@ -97,7 +97,7 @@ class Run:
             if options.dry_run:
                 return self._show_request(request, body, output)
             self._show_waits()
-            return self._new_attempts(request, body, sources, output).run()
+            return _get_answer(self._new_attempts(request, body, sources, output))
 
     def _open_output(self) -> Output:
         options = self._options
@@ -207,6 +207,16 @@ def new_format(options: Options, on_terminal: bool) -> Format:
     if options.format == "sse" and (options.background or options.resume):
         return SseEventsFormat(sanitized)
     return FORMATS[options.format](sanitized)
+
+
+def _get_answer(attempts: Attempts) -> Verdict:
+    """Attempt until there is an answer, or no reason to try again."""
+    verdict = attempts.attempt_first()
+    if verdict.has_answer:
+        return verdict  # as most runs end; what decides on another attempt takes 2 % of one, and is not loaded
+    from oastream.attempts.retry_loop import RetryLoop
+
+    return RetryLoop(attempts).run(verdict)
 
 
 def _request_fields(options: Options, body: Body) -> dict[str, Any] | None:

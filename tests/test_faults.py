@@ -194,7 +194,7 @@ FAULTS: dict[str, Fault] = {
         (7,),
         [http_response(status="407 Proxy Authentication Required")],
         6,
-        err="the proxy wants credentials: .+",
+        err="the proxy requires credentials: .+",
         args=("--insecure-http",),
         env={"OPENAI_BASE_URL": "http://api.example.invalid/v1", "http_proxy": "{url}"},
     ),
@@ -202,7 +202,7 @@ FAULTS: dict[str, Fault] = {
         (7,),
         [OK],
         6,
-        err="bad proxy: ALL_PROXY names a proxy of the kind socks4; .+",
+        err="bad proxy: ALL_PROXY has the unknown scheme socks4; .+",
         requests=0,
         url="https://api.example.invalid/v1",
         env={"ALL_PROXY": "socks4://user:CANARY@127.0.0.1:1"},
@@ -229,7 +229,7 @@ FAULTS: dict[str, Fault] = {
         (13,),
         mock("status=307,headers=Location: https://else.example.com/secret?key=1"),
         26,
-        err="no such API there: redirected to else.example.com, which is not followed.*",
+        err="no such API there: redirected to else.example.com; redirects are not followed.*",
     ),
     # HTTP answer
     "400": Fault(

@@ -584,7 +584,7 @@ def test_an_output_that_answers_no_call_is_refused(file: Path, given: str) -> No
 
 def test_a_call_is_answered_once(file: Path) -> None:
     begun(file, QUESTION, CALL, {"type": "function_call_output", "call_id": "call_1", "output": "x"})
-    assert "no call waits" in refused(file, "--tool-output", "call_1=y").message
+    assert "no call is pending" in refused(file, "--tool-output", "call_1=y").message
 
 
 def test_an_id_that_a_server_uses_again_is_another_call(file: Path) -> None:

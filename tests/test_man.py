@@ -13,7 +13,6 @@ from oastream.apis.api import Api
 from oastream.exits import TABLE
 from oastream.mock.script import plan_from_options
 from oastream.mock.server import serve
-from oastream.output.formats import FORMATS
 from tests.docs import COMMAND
 from tests.docs.declared import PROGRAMS
 from tests.docs.generated import ROOT, generated
@@ -104,19 +103,6 @@ def test_the_systemd_unit_restarts_after_what_may_pass() -> None:
     assert line[1].split() == [str(status) for status, _ in TABLE.values() if 30 <= status < 50]
 
 
-EXPLAINED_BY_THEIR_NAMES = {"--help", "--help-all", "--version"}
-
-
-def test_every_option_has_an_example_or_a_note() -> None:
-    """What an option's help cannot say in a line, the page says, or shows."""
-    text = "".join(
-        re.findall(r"^@(?:EXAMPLE|PLAIN|OPTIONS)\n(.*?)^@END\n", template("oastream"), re.MULTILINE | re.DOTALL)
-    )
-    options = PROGRAMS["oastream"]().options
-    silent = {option.names[-1] for option in options if not any(_occurs(name, text) for name in option.names)}
-    assert silent == EXPLAINED_BY_THEIR_NAMES, f"add words to tests/docs/oastream.1.in, then run: {COMMAND}"
-
-
 def _occurs(name: str, text: str) -> bool:
     return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) is not None
 
@@ -131,12 +117,6 @@ SHOWN = [
 def test_an_option_that_is_best_shown_has_an_example(name: str) -> None:
     names = next(option.names for option in PROGRAMS["oastream"]().options if name in option.names)
     assert any(_occurs(each, text) for each in names for text in examples(template("oastream")))
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_described(name: str) -> None:
-    section = template("oastream").split(".SH OUTPUT FORMATS\n")[1].split(".SS ")[0]
-    assert f".TP\n.B {name}\n" in section, f"describe it in tests/docs/oastream.1.in, then run: {COMMAND}"
 
 
 def test_the_ndjson_example_shows_the_events_of_a_run() -> None:

@@ -309,7 +309,7 @@ def test_credentials_go_to_an_http_proxy_as_basic() -> None:
 def test_a_proxy_that_wants_credentials_is_bad_configuration_that_says_what_is_missing() -> None:
     asked = b'HTTP/1.1 407 No\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n'
     without, rejected = refused(connect(), asked).verdict, refused(connect(KNOWN), asked).verdict
-    assert (without.outcome, without.message) == (Outcome.CONFIG, "the proxy p:3128 wants credentials: 407")
+    assert (without.outcome, without.message) == (Outcome.CONFIG, "the proxy p:3128 requires credentials: 407")
     assert "http://USER:PASSWORD@HOST:PORT" in without.hint
     assert rejected.message == "the proxy p:3128 does not accept the credentials in its URL: 407"
     tinyproxy = refused(connect(KNOWN), b"HTTP/1.0 401 Unauthorized\r\nContent-Type: text/html\r\n\r\n").verdict
@@ -317,7 +317,7 @@ def test_a_proxy_that_wants_credentials_is_bad_configuration_that_says_what_is_m
     other = refused(connect(KNOWN), asked.replace(b"Basic", b"NTLM")).verdict
     assert (other.outcome, other.message) == (
         Outcome.CONFIG,
-        "the proxy p:3128 wants credentials: 407, by Negotiate, NTLM; oastream knows Basic alone",
+        "the proxy p:3128 requires credentials: 407, by Negotiate, NTLM; oastream supports only Basic",
     )
 
 
@@ -356,7 +356,7 @@ def test_a_proxy_of_another_kind_is_bad_configuration(make: Callable[[], Handsha
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000, "its answer has no end"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000, "its reply is too long"),
         (b"HTTP/1.1 200 OK\r\n\r\nmore", "it sent more than its answer"),
     ],
 )
@@ -387,7 +387,7 @@ def test_socks_tells_the_password_only_where_it_is_asked_for() -> None:
 
 def test_socks_that_wants_credentials_is_bad_configuration() -> None:
     without = refused(socks(), b"\5\xff").verdict
-    assert (without.outcome, without.summary) == (Outcome.CONFIG, "the proxy p:1080 wants credentials")
+    assert (without.outcome, without.summary) == (Outcome.CONFIG, "the proxy p:1080 requires credentials")
     assert "socks5h://USER:PASSWORD@HOST:PORT" in without.hint
     for said in (b"\5\xff", b"\5\2\1\1"):
         rejected = refused(socks(SOCKS_KNOWN), said).verdict

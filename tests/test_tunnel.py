@@ -284,7 +284,7 @@ def test_a_proxy_that_wants_other_credentials_exits_6_at_once(place: Place, kind
     with proxy_of(kind, place, (b"user", b"other")) as proxy:
         result = run(place, proxy.url(kind, user), "--retry", "2")
     assert (result.status, proxy.connections, place.server.connections) == (6, 1, 0)
-    said = "does not accept the credentials in its URL" if user else "wants credentials"
+    said = "does not accept the credentials in its URL" if user else "requires credentials"
     assert result.message.startswith(f"oastream: the proxy {proxy.address} {said}: ")
 
 
@@ -294,7 +294,7 @@ def test_a_proxy_for_plain_http_that_wants_credentials_exits_6(authority: trustm
         result = run(place, f"http://127.0.0.1:{proxy.port}", "--retry", "2")
         assert proxy.connections == 1
     assert result.status == 6
-    assert "the proxy wants credentials" in result.message
+    assert "the proxy requires credentials" in result.message
     assert "http://USER:PASSWORD@HOST:PORT" in result.err
 
 

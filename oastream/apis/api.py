@@ -19,7 +19,11 @@ Item = dict[str, Any]
 
 
 class Api:
-    """One API. Every method is pure; a `Failure` it raises is one with outcome input."""
+    """One API. Every method but `load_dialect` is pure; a `Failure` it raises is one with outcome input.
+
+    What has a default here is alike in OpenAI's APIs; Anthropic's Messages, added as a trial, differed in each of
+    `default_model`, `headers`, `key_header` and `general_tool_choice`.
+    """
 
     name = ""
     """What --api calls it."""

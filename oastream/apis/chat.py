@@ -30,6 +30,7 @@ class Chat(Api):
         messages = [*list_in(base, "messages"), *chat_messages(items)]
         if system is not None:
             messages = [{"role": "system", "content": system}, *_without_system(messages)]
+        # OpenAI's reasoning models refuse max_tokens, which this field replaced.
         fields = without_none(
             max_completion_tokens=options.max_output_tokens, reasoning_effort=options.reasoning_effort
         )
@@ -43,6 +44,7 @@ class Chat(Api):
         return {"type": kind, kind: {"name": name}}
 
     def allowed_tools(self, fields: Body) -> Body:
+        # The one choice whose type names its field as well, as a tool's does.
         return {"type": "allowed_tools", "allowed_tools": fields}
 
     def answer_format(self, schema: Body, base: Body) -> Body:

@@ -57,12 +57,12 @@ class Attempts:
         new_format: Callable[[], Format],
     ) -> None:
         self._request = request
-        self._context = context
+        self.context = context
         self._answer_settings = answer_settings
-        self._retry_settings = retry_settings
+        self.retry_settings = retry_settings
         self._background = background
         self._new_format = new_format
-        self._retry_deadline = context.deadlines.retries()  # a first attempt that takes long leaves less time
+        self.retry_deadline = context.deadlines.retries()  # a first attempt that takes long leaves less time
         self.delivery = delivery
         self.job: Job | None = None
         """The background response that the answer is, as far as it is known to be one."""
@@ -74,16 +74,8 @@ class Attempts:
         """Whether the question can be sent (again): of a response that is taken up only the id is known."""
         return self._background.response_id is None
 
-    def run(self) -> Verdict:
-        """Attempt until there is an answer, or no reason to try again."""
-        verdict = self._attempt_first()
-        if verdict.has_answer:
-            return verdict  # as most runs end; what decides on another attempt takes 2 % of one, and is not loaded
-        from oastream.attempts.retry_loop import RetryLoop
-
-        return RetryLoop(self, self._context, self._retry_settings, self._retry_deadline).run(verdict)
-
-    def _attempt_first(self) -> Verdict:
+    def attempt_first(self) -> Verdict:
+        """The first attempt. What follows one that failed is `RetryLoop`'s."""
         if self._background.response_id is None:
             return self.ask()
         self.job = self._new_job(self._background.response_id)
@@ -106,23 +98,23 @@ class Attempts:
         from oastream.attempts.poll import PollAttempt
 
         self.is_queued = False
-        return PollAttempt(self._context, job, self.delivery, self._retry_settings.delay).run()
+        return PollAttempt(self.context, job, self.delivery, self.retry_settings.delay).run()
 
     def _read_stream(self, request: Request) -> Verdict:
         answer = self._new_answer()
         try:
-            return StreamAttempt(self._context, request, answer, self.delivery, self.job).run()
+            return StreamAttempt(self.context, request, answer, self.delivery, self.job).run()
         finally:
             self.is_queued = answer.is_unfinished
 
     def _new_answer(self) -> Answer:
-        reply, deadlines = self.delivery.reply, self._context.deadlines
+        reply, deadlines = self.delivery.reply, self.context.deadlines
         decoder = self._answer_settings.new_decoder(self.delivery.format)
         if self.job is None:
             return Answer(decoder, reply, deadlines.limits, deadlines.now())
         from oastream.attempts.background_answer import BackgroundAnswer
 
-        report = self._context.reporter.line_once
+        report = self.context.reporter.line_once
         return BackgroundAnswer(self.job, report, decoder, reply, deadlines.limits, deadlines.now())
 
     def _new_job(self, response_id: str | None = None) -> Job:

@@ -149,7 +149,7 @@ class Job:
         """
         self._has_numbers = False
         if self._is_resumed and kind not in _TERMINAL_EVENTS:
-            raise failure_of(Outcome.MALFORMED, "the answer cannot be continued", "its events have no numbers")
+            raise failure_of(Outcome.MALFORMED, "the answer cannot be continued", "its events have no sequence numbers")
 
     def _repeats_first(self, number: int) -> bool:
         """Whether the server sends 0 with every event (LiteLLM #28899)."""

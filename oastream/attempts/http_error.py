@@ -29,11 +29,11 @@ def http_error_verdict(status: int, headers: Mapping[str, str], body: bytes, req
     """The verdict of a reply to `request` with an HTTP status that is not 2xx."""
     error = error_in_body(body, status)
     if 300 <= status < 400:
-        error = ApiError(f"redirected to {_redirect_target(headers.get('location', ''))}, which is not followed")
+        error = ApiError(f"redirected to {_redirect_target(headers.get('location', ''))}; redirects are not followed")
     verdict = error_verdict(error or ApiError(f"HTTP {status}"), status)
     if status == 407:
         hint = "its URL needs them, or others than it has: http://USER:PASSWORD@HOST:PORT"
-        verdict = verdict._replace(summary="the proxy wants credentials", hint=hint)
+        verdict = verdict._replace(summary="the proxy requires credentials", hint=hint)
     if verdict.outcome is Outcome.NOT_FOUND:
         verdict = verdict._replace(hint=_not_found_hint(error, request))
     if verdict.outcome is Outcome.AUTH:
@@ -54,7 +54,7 @@ def _key_hint(request: Request) -> str:
     if request.key_source:
         return f"the key came from {request.key_source}"
     if not credentials_in(request.headers, request.url):
-        return "no key was sent; OPENAI_API_KEY or --api-key-file brings one"
+        return "no key was sent; set OPENAI_API_KEY or use --api-key-file"
     if is_foreign:
         return f"is the key one for {host}?"
     return ""
@@ -79,7 +79,7 @@ def _is_about_model(error: ApiError, model: str) -> bool:
 def _model_hint(model: str) -> str:
     if not model:
         return ""
-    return f"the model was {model}; oastream --list-models prints those that the server has"
+    return f"the model was {model}; oastream --list-models lists the server's models"
 
 
 def _model_in(body: bytes) -> str:

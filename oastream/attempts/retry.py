@@ -88,13 +88,13 @@ class Decision(NamedTuple):
 def next_step(situation: Situation) -> Decision:
     """What follows an attempt. Each line is a rule of its own; the first that applies decides."""
     if situation.verdict.signal is not None:
-        return _end("a signal came")
+        return _end("a signal arrived")
     if situation.verdict.has_answer:
         return _end("the answer is complete")
     if not situation.can_reopen:
         return _end("the recording ends here")
     if situation.is_garbled and situation.is_written:
-        return _end("an event makes no sense, and a part of the answer is printed")
+        return _end("an event is malformed, and part of the answer has been printed")
     if situation.is_queued and situation.remains is not Remains.NOTHING:
         return Decision(Step.POLL)  # no failure: the question was taken, whatever --retry says
     if situation.was_in_vain and situation.remains is not Remains.NOTHING:
@@ -108,9 +108,9 @@ def next_step(situation: Situation) -> Decision:
     if situation.remains is Remains.RESPONSE:
         return _after_delay(Step.POLL, situation)
     if not situation.has_question:
-        return _end("there is only the id of a response")
+        return _end("only the id of the response is known")
     if situation.is_written:
-        return _end("a part of the answer is printed, and nothing is printed twice")
+        return _end("part of the answer has been printed, and nothing is printed twice")
     if situation.times_asked > situation.retries:
         return _end(f"asked {situation.times_asked} times")  # each question costs, however well its response began
     return _after_delay(Step.ASK, situation)

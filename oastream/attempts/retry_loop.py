@@ -14,8 +14,7 @@ from oastream.attempts.retry import Decision, Situation, Step, next_step
 from oastream.exits import BROKEN_OFF, Failure, Outcome, Verdict, error_fields
 
 if TYPE_CHECKING:
-    from oastream.attempts.attempt import AttemptContext
-    from oastream.attempts.attempts import Attempts, RetrySettings
+    from oastream.attempts.attempts import Attempts
     from oastream.attempts.background import Job
 
 _BROUGHT_NOTHING = (Outcome.INTERRUPTED, Outcome.MALFORMED, Outcome.NOT_API)
@@ -23,15 +22,13 @@ _GONE = (404, 410)
 
 
 class RetryLoop:
-    """`retry_deadline` is the moment at which --retry-max-time ends, counted from the run's start."""
+    """Attempts again, in whatever way is left."""
 
-    def __init__(
-        self, attempts: Attempts, context: AttemptContext, settings: RetrySettings, retry_deadline: float
-    ) -> None:
+    def __init__(self, attempts: Attempts) -> None:
         self._attempts = attempts
-        self._context = context
-        self._settings = settings
-        self._retry_deadline = retry_deadline
+        self._context = attempts.context
+        self._settings = attempts.retry_settings
+        self._retry_deadline = attempts.retry_deadline
         self._delivery = attempts.delivery
         self._step = Step.ASK if attempts.has_question else Step.RESUME
         """What the last attempt did."""

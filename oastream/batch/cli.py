@@ -7,25 +7,20 @@ Never prints or exits by itself.
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import click
 
-from oastream import __version__
 from oastream.batch.input import INPUT_FORMATS, TEXT_FIELD
 from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Shard
 from oastream.batch.records import LAYOUTS
-from oastream.cli.parse import (
-    GENERATED,
-    OPTIONS,
-    Finite,
-    Option,
-    Outcomes,
-    Seconds,
-    Shown,
-    Whole,
-)
+from oastream.cli.help import GroupedCommand, describe_usage_error, show_all_help
+from oastream.cli.option import Option, config_error_of
+from oastream.cli.options_table import CONFIGURATION, HELP, OPENAI_URL, OPTIONS, leave_out, unset_values
+from oastream.cli.parse import expand_bare_options
+from oastream.cli.types import FiniteNumber, Outcomes, Seconds, WholeNumber
 from oastream.exits import Outcome, failure_of
 from oastream.options import Options
 
@@ -35,7 +30,7 @@ _SHARED = (
     *("model", "system", "max_output_tokens", "temperature", "top_p", "reasoning_effort", "tools", "tool_choice"),
     *("schema", "set", "body", "header", "api", "api_key_file", "insecure_http", "ok", "keep_partial"),
     *("connect_timeout", "first_event_timeout", "idle_timeout", "max_time", "retry_delay", "max_event_bytes"),
-    *("dry_run", "verbose", "quiet"),
+    *("dry_run", "stats", "verbose", "quiet"),
 )
 """The options that mean for each item what they mean for the single run."""
 
@@ -174,20 +169,20 @@ OWN: dict[str, list[Option]] = {
         _option(
             "-j",
             "--concurrency",
-            type=AutoOr("auto", Whole(min=1)),
+            type=AutoOr("auto", WholeNumber(min=1)),
             metavar="N|auto",
             default="auto",
             show_default=True,
             help="Most requests in flight, for each server.",
         ),
-        _option("--rpm", type=Finite(1e-3), help="Most requests a minute, for each server."),
-        _option("--tpm", type=Finite(1e-3), help="Most tokens a minute, for each server."),
-        _option("--max-tokens-total", type=Finite(1.0), help="Most tokens of all answers together."),
+        _option("--rpm", type=FiniteNumber(1e-3), help="Most requests a minute, for each server."),
+        _option("--tpm", type=FiniteNumber(1e-3), help="Most tokens a minute, for each server."),
+        _option("--max-tokens-total", type=FiniteNumber(1.0), help="Most tokens of all answers together."),
         _option(
             "--retry",
             "batch_retry",
             metavar="N",
-            type=Whole(min=0),
+            type=WholeNumber(min=0),
             default=RETRIES,
             show_default=True,
             help="Further tries of an item that fails by itself.",
@@ -213,31 +208,25 @@ OWN: dict[str, list[Option]] = {
 }
 
 
-def _configuration() -> list[Option]:
-    return [option for option in OPTIONS["Configuration"] if option.name in ("profile", "no_config")]
+_HELP = [
+    Option(
+        ["-h", "--help"],
+        is_flag=True,
+        action=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show_all_help,
+        allow_from_autoenv=False,
+        help="Show this text.",
+    ),
+    *leave_out(HELP, "verbose", "quiet", "help", "help_all"),
+]
 
 
 def option_groups() -> dict[str, list[Option]]:
     """All options under their headings."""
-    return {**OWN, "Requests": _shared(), "Configuration": _configuration(), "Help": _HELP}
-
-
-def _show_help(context: click.Context, _option: click.Parameter, asked: bool) -> None:
-    if not asked:
-        return
-    formatter = context.make_formatter()
-    context.command.format_usage(context, formatter)
-    context.command.format_help_text(context, formatter)
-    for heading, options in option_groups().items():
-        with formatter.section(heading):
-            records = [option.get_help_record(context) for option in options]
-            formatter.write_dl([record for record in records if record is not None], col_max=28)
-    raise Shown(f"{formatter.getvalue()}\n{END}")
-
-
-def _show_version(_context: click.Context, _option: click.Parameter, asked: bool) -> None:
-    if asked:
-        raise Shown(f"{PROGRAM} {__version__}")
+    configuration = leave_out(CONFIGURATION, "show_config")
+    return {**OWN, "Requests": _shared(), "Configuration": configuration, "Help": _HELP}
 
 
 def _shared() -> list[Option]:
@@ -245,69 +234,38 @@ def _shared() -> list[Option]:
     return [declared[name] for name in _SHARED]
 
 
-def _generate(_context: click.Context, _option: click.Parameter, kind: str | None) -> None:
-    if kind is not None:
-        from oastream.cli.companions import companion
-
-        raise Shown(companion(PROGRAM, kind).removesuffix("\n"))
-
-
-_HELP = [
-    Option(
-        ["--generate"],
-        type=click.Choice(GENERATED),
-        is_eager=True,
-        expose_value=False,
-        callback=_generate,
-        allow_from_autoenv=False,
-        help="Print the man page, or the completions of a shell.",
-    ),
-    Option(
-        ["-h", "--help"],
-        is_flag=True,
-        action=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_show_help,
-        allow_from_autoenv=False,
-        help="Show this text.",
-    ),
-    Option(
-        ["--version"],
-        is_flag=True,
-        action=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_show_version,
-        allow_from_autoenv=False,
-        help="Show the version.",
-    ),
-]
-
-
-def command() -> click.Command:
+def command() -> GroupedCommand:
     """The Click command: it parses, and does nothing else."""
-    own = [option for group in OWN.values() for option in group]
-    return click.Command(
-        PROGRAM,
-        params=[click.Argument(["input"], required=False), *_configuration(), *_shared(), *own, *_HELP],
-        help=USAGE,
-        add_help_option=False,
-    )
+    words = click.Argument(["input"], required=False)
+    return GroupedCommand(PROGRAM, USAGE, words, option_groups(), end_of_all=END)
 
 
 def parse(words: list[str]) -> BatchOptions:
     """The words of the command line as `BatchOptions`.
 
-    Raises `Shown` for --help and --version, and `Failure` with outcome usage for words that are wrong.
+    Raises `PrintAndExit` for --help and --version, and `Failure` with outcome usage for words that are wrong.
     """
     try:
-        with command().make_context(PROGRAM, list(words), obj=tuple(words), auto_envvar_prefix="OASTREAM") as context:
+        words = expand_bare_options(words)
+        with command().make_context(PROGRAM, words, obj=tuple(words), auto_envvar_prefix="OASTREAM") as context:
             return _options(context)
     except click.UsageError as error:
-        words_of_click = " ".join(error.format_message().split())
-        detail = (words_of_click[:1].lower() + words_of_click[1:]).rstrip(".")
+        detail = _describe_usage_error(error)
         raise failure_of(Outcome.USAGE, "bad usage", detail, f"try '{PROGRAM} --help'") from error
+
+
+def _describe_usage_error(error: click.UsageError) -> str:
+    """What is wrong; in words of its own where a user of the single run does here what works there."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in _names_of_single_run():
+        return f"{error.option_name} has no meaning for a batch"
+    description = describe_usage_error(error)
+    if description.startswith("got unexpected extra argument"):
+        return f"{description}: a batch has one INPUT, and its prompts are in there"
+    return description
+
+
+def _names_of_single_run() -> set[str]:
+    return {name for group in OPTIONS.values() for option in group for name in (*option.opts, *option.secondary_opts)}
 
 
 def _options(context: click.Context) -> BatchOptions:
@@ -323,7 +281,7 @@ def _options(context: click.Context) -> BatchOptions:
         raise click.UsageError("--template needs --input-format json, csv, tsv or text")
     for name in ("profile", "no_config"):
         params.pop(name, None)
-    problem = context.meta.get("oastream.misconfigured")
+    problem = config_error_of(context)
     base_urls = params.pop("base_urls") or _configured_base_urls(context)
     shared = {name: params.pop(name) for name in _SHARED}
     retry, batch_format = params.pop("batch_retry"), params.pop("batch_format")
@@ -346,10 +304,6 @@ def _options(context: click.Context) -> BatchOptions:
 
 def _configured_base_urls(context: click.Context) -> tuple[str, ...]:
     """The base URL of a variable or of the configuration file, else OpenAI's."""
-    import os
-
-    from oastream.cli.parse import OPENAI_URL
-
     configured = (context.default_map or {}).get("base_url")
     return (os.environ.get("OASTREAM_BASE_URL") or configured or OPENAI_URL,)
 
@@ -359,11 +313,11 @@ def _as_tuple(value: Any) -> Any:
 
 
 _NEUTRAL: dict[str, Any] = {
-    "prompt": (), "no_stdin": True, "file": (), "input_encoding": "utf-8", "attach": (), "attach_type": (),
-    "previous_response_id": None, "history": None, "no_wait": False, "tool_output": (), "background": False,
-    "detach": False, "resume": None, "base_url": "", "api_key_cmd": None, "provider": None, "list_models": False,
-    "format": "text", "output": None, "hold": False, "eager": False, "reasoning": False, "stats": None,
-    "sanitize": "never", "retry": RETRIES, "retry_max_time": math.inf, "record": None, "replay": None,
-    "realtime": False,
-}  # fmt: skip
+    **unset_values(),
+    "no_stdin": True,
+    "base_url": "",
+    "sanitize": "never",
+    "retry": RETRIES,
+    "retry_max_time": math.inf,
+}
 """What the options of the single run are that a batch does not have."""

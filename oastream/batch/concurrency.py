@@ -30,13 +30,19 @@ _SLOW = 1.5
 """Times the median of first events, at which all of them wait in a queue, if only for a while."""
 _DOUBT = 1.5
 """Times more, until there is a whole sample: the first to come are the quickest of those that were sent together."""
+_FEW = 16
+"""In flight: how many of so few have had their first event at one moment says little of how many are worked on."""
+_DRAIN = 32
+"""One in so many of those served is left out, for the queue to empty; of few, none."""
 _SAMPLE = 64
-_FORGETTING = 1.02
-"""First events are learnt from in samples of `_SAMPLE`. Each may make what is usual longer by so much, not more: a
-queue does not become usual soon, and a server that has become slower does in the end."""
-_RECENT = 16
+_WEIGHT = 0.2
+_LONGER = 1.03
+"""First events are learnt from in samples of `_SAMPLE`. What is usual grows by 0.6 % with each at most: a queue does
+not become usual soon, and a server that has become slower does in the end."""
 _FEWEST = 4
 """First events that tell something at the very beginning."""
+_RECENT = 16
+"""The last first events, whose median is compared; and the answers for which a step is tried at least."""
 _GROWTH = 1.1
 """Times the tokens a second of the round before, that twice as many in flight must bring at least."""
 _PATIENCE = 2.0
@@ -46,7 +52,9 @@ _LONGEST_PATIENCE = 512.0
 
 class _Phase(enum.Enum):
     GROW = "grow"
+    """A step more in each round, and twice the step in the next, as long as that brings something."""
     HOLD = "hold"
+    """As many as brought the most, until it is time to try again."""
 
 
 class FixedConcurrency:
@@ -54,6 +62,7 @@ class FixedConcurrency:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._is_capped = False
 
     @property
     def limit(self) -> int:
@@ -74,7 +83,10 @@ class FixedConcurrency:
 
     def lower_cap(self, most: int) -> bool:
         """No more than `most` can be in flight: file descriptors are used up. True the first time."""
-        return False
+        self._limit = max(1, min(self._limit, most))
+        is_first = not self._is_capped
+        self._is_capped = True
+        return is_first
 
 
 class AutoConcurrency:
@@ -83,6 +95,7 @@ class AutoConcurrency:
     def __init__(self, first: int = FIRST, most: int = MOST) -> None:
         self._limit = float(first)
         self._most = most
+        self._is_capped = False
         self._phase = _Phase.GROW
         self._step = float(first)
         self._threshold = math.inf
@@ -118,6 +131,7 @@ class AutoConcurrency:
 
     def end(self, number: int, now: float, tokens: float, in_flight: int) -> None:
         """It has ended, with so many tokens, when `in_flight` were in flight with it."""
+        self.review(now, in_flight)
         self._waiting.pop(number, None)
         started = self._streaming.pop(number, None)
         if tokens <= 0 or started is None or self._round is None:
@@ -143,8 +157,9 @@ class AutoConcurrency:
 
     def lower_cap(self, most: int) -> bool:
         """No more than `most` can be in flight: file descriptors are used up. True the first time."""
-        is_first = self._most == MOST
         self._most = max(1, min(self._most, most))
+        is_first = not self._is_capped
+        self._is_capped = True
         return is_first
 
     def _new_round(self, now: float) -> _Round:
@@ -179,7 +194,9 @@ class AutoConcurrency:
         """So many of those in flight are served; the others wait in the server's queue."""
         if self._phase is _Phase.GROW and self._held is not None:
             self._lose_patience()
-            served = max(served, self._held)  # the queue is of those that were tried in addition
+            # The queue is of those that were tried in addition; the number that was held before made none.
+            served = self._held if self._limit <= _FEW else max(served, self._held)
+        served -= served // _DRAIN
         self._threshold = max(served, self._limit / 2)
         self._limit = max(1.0, served)
         self._judged_at = now
@@ -208,6 +225,8 @@ class AutoConcurrency:
 
     def _estimate_served(self, in_flight: int, late: int) -> float:
         """How many the server works on: those whose answer streams, and those that are about to."""
+        if in_flight <= _FEW:
+            return self.limit - max(1, late)  # how many of few stream at this moment says little
         if not self._streaming or self._duration.count == 0:
             return in_flight - max(late, int(in_flight * self._first_events.delay_share()))
         until_first = min(self._first_events.median / self._duration.value, 0.5)
@@ -245,10 +264,13 @@ class _FirstEvents:
             self._learn(*_quantiles(self._sample))
 
     def _learn(self, usual: float, median: float) -> None:
-        """Take in a sample: what is better than usual at once, what is worse only if it lasts."""
-        forgetting = _FORGETTING if self._samples else _DOUBT
-        self.usual = min(usual, self.usual * forgetting)
-        self.median = min(median, self.median * forgetting)
+        """Take in a sample; what is longer than usual counts only as a little longer."""
+        if self._samples == 0:
+            self.usual = min(usual, _DOUBT * self.usual)
+            self.median = min(median, _DOUBT * self.median)
+        else:
+            self.usual += _WEIGHT * (min(usual, _LONGER * self.usual) - self.usual)
+            self.median += _WEIGHT * (min(median, _LONGER * self.median) - self.median)
         self._samples += 1
         self._sample.clear()
 

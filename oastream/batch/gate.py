@@ -112,6 +112,11 @@ class Gate:
         self.concurrency.end(flight.sent.number, now, 0.0, self.in_flight)
         self._leave(flight)
 
+    def withdraw(self, flight: Flight, now: float) -> None:
+        """It was not sent after all, for a reason that is not the server's."""
+        self.concurrency.end(flight.sent.number, now, 0.0, self.in_flight)
+        self._leave(flight)
+
     def _refuse(self, flight: Flight, verdict: Verdict, now: float, body: str) -> None:
         wait = verdict.retry_after
         if wait is None:

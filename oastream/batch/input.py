@@ -55,6 +55,8 @@ class InputForm(NamedTuple):
     prompt_key: str = TEXT_FIELD
     template: Template | None = None
     ends_in_nul: bool = False
+    added_fields: tuple[str, ...] = ()
+    """What the output adds to a row, which therefore may not have it already."""
 
 
 def read_items(chunks: Iterable[bytes], form: InputForm) -> Iterator[Item | BadLine]:
@@ -181,6 +183,9 @@ def _guessed_url(body: Body) -> str | None:
 
 
 def _row_item(row: Row, number: int, form: InputForm) -> Item:
+    for name in form.added_fields:
+        if name in row:
+            raise ValueError(f"it has a field {name!r} already, which the output would add")
     custom_id = _row_id(row, number, form.id_key, ("custom_id", "id"))
     return Item(custom_id, number, prompt=_prompt(row, form), row=row)
 
@@ -271,7 +276,7 @@ def _read_table(lines: Iterable[bytes], form: InputForm) -> Iterator[Item | BadL
             continue
         if header is None:
             header = cells
-            problem = _header_problem(header)
+            problem = _header_problem(header, form)
             if problem:
                 yield BadLine(number, problem)
                 return
@@ -279,9 +284,12 @@ def _read_table(lines: Iterable[bytes], form: InputForm) -> Iterator[Item | BadL
         yield _table_item(header, cells, number, form)
 
 
-def _header_problem(header: list[str]) -> str:
+def _header_problem(header: list[str], form: InputForm) -> str:
     if len(set(header)) < len(header):
         return "two columns of the header have the same name"
+    for name in form.added_fields:
+        if name in header:
+            return f"the header has a column {name!r} already, which the output would add"
     return ""
 
 

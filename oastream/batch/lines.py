@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import signal
+import stat
 from collections import deque
 from collections.abc import Callable
 
@@ -20,6 +21,8 @@ from oastream.system_errors import describe_error
 
 _MOST_WAITING = 1 << 20
 """Bytes that may wait for a reader of stdout before nothing more is asked."""
+_LOOK = 0.1
+"""Seconds after which a writer that waits for a reader looks at its deadline again."""
 
 
 class Stdout:
@@ -34,6 +37,25 @@ class Stdout:
         self.on_change: Callable[[], None] = lambda: None
         """Called when room was made, or nothing more can be written."""
 
+    def check(self) -> None:
+        """Raise at once what would keep any line from being written: a stdout that is closed."""
+        try:
+            os.write(self._fd, b"")
+        except OSError as error:
+            raise _stdout_failure(error) from error
+
+    def watch_reader(self) -> None:
+        """From here on it is a failure, at once and not at the next line, when nobody can read any more."""
+        if not stat.S_ISFIFO(os.fstat(self._fd).st_mode):
+            return  # a file has no reader, and a socket may have something to read
+        asyncio.get_running_loop().add_reader(self._fd, self._lose_reader)
+
+    def _lose_reader(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+        if self.failure is None:
+            self.failure = _stdout_failure(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+        self.on_change()
+
     @property
     def is_full(self) -> bool:
         return self._size > _MOST_WAITING
@@ -46,10 +68,13 @@ class Stdout:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._write_all())
 
-    async def flush(self) -> None:
-        """Until all is written. Raises what kept it from being."""
-        if self._task is not None:
-            await self._task
+    async def flush(self, deadline: Callable[[], float]) -> None:
+        """Until all is written, or a deadline has passed that may come nearer. Raises what kept it from being."""
+        loop = asyncio.get_running_loop()
+        while self._task is not None and not self._task.done() and self.failure is None:
+            if loop.time() >= deadline():
+                return
+            await asyncio.wait({self._task}, timeout=_LOOK)
         if self.failure is not None:
             raise self.failure
 
@@ -63,6 +88,15 @@ class Stdout:
                 self.failure = _stdout_failure(error)
             self._size -= len(data)
             self.on_change()
+
+
+def write_stdout(data: bytes) -> Verdict:
+    """Write the only thing that this run has to say; how that ended."""
+    try:
+        _write_whole(1, data)
+    except OSError as error:
+        return _stdout_failure(error).verdict
+    return Verdict(Outcome.STOP)
 
 
 def _write_whole(fd: int, data: bytes) -> None:
@@ -96,18 +130,30 @@ class OrderedStdout:
         return self._stdout.is_full
 
     def append(self, line: bytes, position: int = 0) -> None:
+        if position < self._next:
+            self._stdout.append(line)  # of no item: a line of the input that is none
+            return
         self._held[position] = line
         self._held_size += len(line)
+        self._pass_on()
+
+    def skip(self, position: int) -> None:
+        """The item at this position gets no line here: its error is in a file."""
+        self.append(b"", position)
+
+    def _pass_on(self) -> None:
         while self._next in self._held:
             ready = self._held.pop(self._next)
             self._held_size -= len(ready)
             self._next += 1
-            self._stdout.append(ready)
+            if ready:
+                self._stdout.append(ready)
 
     def release(self) -> None:
         """No more will come: what is held back goes out, whatever is missing before it."""
         for position in sorted(self._held):
-            self._stdout.append(self._held.pop(position))
+            if line := self._held.pop(position):
+                self._stdout.append(line)
         self._held_size = 0
 
 
@@ -129,7 +175,8 @@ class JournalLines:
 class ErrorsFile:
     """The errors of a run. `carried` are the lines of an older one that still hold; the file is replaced by them.
 
-    It is there only while it has lines.
+    It is there only while it has lines. What is no regular file, such as /dev/null, is only written to. `on_line` is
+    told the position of each item whose error is here.
     """
 
     is_full = False
@@ -137,11 +184,14 @@ class ErrorsFile:
     def __init__(self, path: str, carried: list[bytes]) -> None:
         self._path = path
         self._fd: int | None = None
+        self.on_line: Callable[[int], None] = lambda position: None
+        if os.path.exists(path) and not os.path.isfile(path):
+            return
         try:
             if carried:
                 _replace(path, carried)
             elif os.path.exists(path):
-                os.unlink(path)
+                os.unlink(os.path.realpath(path))
         except OSError as error:
             raise self._failure(error) from error
 
@@ -152,6 +202,7 @@ class ErrorsFile:
             _write_whole(self._fd, line)
         except OSError as error:
             raise self._failure(error) from error
+        self.on_line(position)
 
     def close(self) -> None:
         if self._fd is None:

@@ -16,7 +16,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 from oastream.batch.cli import PROGRAM, parse
 from oastream.batch.run import BatchRun
-from oastream.cli.parse import Shown
+from oastream.cli.help import PrintAndExit
 from oastream.exits import Failure, Outcome, Verdict, exit_status, internal_error
 from oastream.output.stderr import Reporter, Stderr
 from oastream.watch import Watch, die_of_signal
@@ -27,7 +27,8 @@ def main() -> None:
     is_open = [_is_open(fd) for fd in range(3)]
     for fd in range(3):
         if not is_open[fd]:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, so that no socket becomes stdout
+            # Takes the lowest free number, so that no socket becomes stdout; what is written there fails.
+            os.open(os.devnull, os.O_RDONLY)
     _raise_descriptor_limit()
     watch = Watch()
     stderr = Stderr(watch)
@@ -43,8 +44,8 @@ def _run(words: list[str], stdin_open: bool, watch: Watch, stderr: Stderr, repor
     try:
         options = parse(words)
         return BatchRun(options, os.environ, not stdin_open or os.isatty(0), watch, stderr, reporter).run()
-    except Shown as shown:
-        return _show(str(shown))
+    except PrintAndExit as wanted:
+        return _show(str(wanted))
     except Failure as failed:
         return failed.verdict
     except Exception as error:

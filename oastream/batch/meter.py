@@ -29,6 +29,7 @@ class Meter:
         self._quotas: dict[str, Quota] = {}
         self._credit = 0.0
         self._speed = math.inf
+        self._strictest: Quota | None = None
         self._at: float | None = None
 
     @property
@@ -54,11 +55,13 @@ class Meter:
             moment = max(moment, quota.blocked_until(now, self.sent))
         if self._credit >= 0:
             return moment
-        return max(moment, now - self._credit / self._speed)
+        return max(moment, min(now - self._credit / self._speed, self._full_at()))
 
     def charge(self, units: float, now: float) -> None:
         """So much of it was sent."""
         self._earn(now)
+        if self._full_at() <= now:
+            self._credit = max(self._credit, 0.0)
         self.sent += units
         self._credit -= units
         self.search.send(units, now)
@@ -80,6 +83,13 @@ class Meter:
         """How full the emptiest bucket is that the last headers show; 1 where they show none."""
         return min((quota.fill for quota in self._quotas.values()), default=1.0)
 
+    def _full_at(self) -> float:
+        """When the bucket that is strictest is full: one request may start then, however slow the speed seems to be.
+
+        What its headers say after that tells whether it fills by the minute or by the second.
+        """
+        return math.inf if self._strictest is None else self._strictest.is_full_at(self.sent)
+
     def _earn(self, now: float) -> None:
         """Credit for the time that has passed. Where there was none to begin with, the speed held requests back."""
         seconds = 0.0 if self._at is None else now - self._at
@@ -97,12 +107,12 @@ class Meter:
     def _lowest_speed(self, now: float) -> float:
         """That of the strictest limit, in units a second."""
         lowest = min(self._given, self.search.speed())
-        strictest = None
+        self._strictest = None
         for quota in self._quotas.values():
             quota.is_binding = False
             speed = quota.speed(now, self.sent)
             if speed < lowest:
-                lowest, strictest = speed, quota
-        if strictest is not None:
-            strictest.is_binding = True
+                lowest, self._strictest = speed, quota
+        if self._strictest is not None:
+            self._strictest.is_binding = True
         return lowest

@@ -6,9 +6,11 @@ Raises `Failure`: input for an id that came before, journal for an answer to ano
 
 from __future__ import annotations
 
+import array
 import enum
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from oastream.batch.input import Item
@@ -48,12 +50,18 @@ class Plan:
         self,
         answers: Answers,
         request_of: Callable[[Item], str],
-        failed_for_good: Collection[int] = frozenset(),
+        failed_for_good: Mapping[int, Outcome] = MappingProxyType({}),
         shard: Shard | None = None,
     ) -> None:
         self._answers = answers
         self._request_of = request_of
         self._failed_for_good = failed_for_good
+        self.failed_keys: set[int] = set()
+        """Which of them the input has brought."""
+        self.failed: Counter[Outcome] = Counter()
+        """How they ended."""
+        self.order: array.array[int] | None = None
+        """The keys of the ids in the order of the input, where somebody wants to know."""
         self._shard = shard
         self._seen: set[int] = set()
         self.counts: Counter[Standing] = Counter()
@@ -70,8 +78,18 @@ class Plan:
             raise failure_of(Outcome.INPUT, f"line {item.line}", f"the id {item.custom_id!r} came before")
         if standing is Standing.ANSWERED:
             self._check_request(item)
+        elif standing is Standing.FAILED_FOR_GOOD:
+            key = id_key(item.custom_id)
+            self.failed_keys.add(key)
+            self.failed[self._failed_for_good[key]] += 1
+        if self.order is not None:
+            self.order.append(id_key(item.custom_id))
         self.counts[standing] += 1
         return standing
+
+    def take_back(self, item: Item) -> None:
+        """The item was sorted, and turned out to be none."""
+        self.counts[Standing.TO_ASK] -= 1
 
     def standing(self, item: Item) -> Standing:
         """The same without the checks, for a second pass."""

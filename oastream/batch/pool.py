@@ -32,6 +32,9 @@ _MACHINE_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EA
 class Listener(Protocol):
     """Whom a response is told to. After `receive_end` or `receive_failure` nothing more comes."""
 
+    def move_to(self, connection: Connection) -> None:
+        """The request was sent again, on this connection."""
+
     def receive_head(self, status: int, headers: dict[str, str]) -> None: ...
     def receive_body(self, piece: bytes) -> None: ...
     def receive_end(self, why: str) -> None:
@@ -73,10 +76,15 @@ class Connection(asyncio.Protocol):
             return
         self._listener = None
         response = self._response
-        if response is not None and response.is_reusable:
+        if response is not None and response.is_reusable and self._has_sent_all:
             self._become_idle()
         else:
             self._set_timer(DRAIN_TIME)
+
+    @property
+    def _has_sent_all(self) -> bool:
+        """Whether the request has left us: a reply may come before the server has read all of it."""
+        return self._transport is not None and self._transport.get_write_buffer_size() == 0
 
     def close(self) -> None:
         self._cancel_timer()
@@ -147,13 +155,13 @@ class Connection(asyncio.Protocol):
         except (TruncatedBody, UnreadableBody):
             self.close()
             return
-        if response.is_reusable:
+        if response.is_reusable and self._has_sent_all:
             self._become_idle()
 
     def _end(self, response: Http1Response) -> None:
         listener, self._listener = self._listener, None
         assert listener is not None
-        if response.is_reusable:
+        if response.is_reusable and self._has_sent_all:
             self._become_idle()
         else:
             self.close()
@@ -255,7 +263,9 @@ class Pool:
             assert isinstance(failure, Failure)
             listener.receive_failure(failure)
         else:
-            connection.send(request, listener)
+            listener.move_to(connection)
+            if not connection.is_closed:
+                connection.send(request, listener)
 
     async def _open(self) -> Connection:
         connection = Connection(self)

@@ -16,6 +16,7 @@ from oastream.batch.input import CHAT_URL, RESPONSES_URL, Item
 from oastream.batch.keys import request_hash
 from oastream.batch.reading import Reader, Reading
 from oastream.events.reply import Reply
+from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.input.body import BodySettings, build_body, encode_body, user_message
 
 Body = dict[str, Any]
@@ -36,14 +37,24 @@ class Prepared(NamedTuple):
     """What reads one reply, made at the moment at which the request is sent."""
 
 
-class Preparer:
-    """Lays the options over each item's body. `base` is --body, `api` is --api: that of an item that is a prompt."""
+class Unsuitable(Failure):
+    """A request that is good in itself, and does not go with the options of the run."""
 
-    def __init__(self, settings: BodySettings, base: Body, api: str, reader: Reader) -> None:
+
+class Preparer:
+    """Lays the options over each item's body. `base` is --body, `api` is --api: that of an item that is a prompt.
+
+    `needs_text` is the --format that has no use for an answer without text, such as an embedding.
+    """
+
+    def __init__(
+        self, settings: BodySettings, base: Body, api: str, reader: Reader, needs_text: str | None = None
+    ) -> None:
         self._settings = settings
         self._base = base
         self._own_api = api
         self._reader = reader
+        self._needs_text = needs_text
 
     def prepare(self, item: Item) -> Prepared:
         """The request. Raises `Failure` with outcome input or usage for a body that the options do not fit on."""
@@ -51,6 +62,8 @@ class Preparer:
         if not api:
             return self._prepare_plain(item)
         base = self._base if item.body is None else {**self._base, **item.body}
+        if base.get("background"):
+            raise failure_of(Outcome.INPUT, "its body asks for a background response", "which a batch does not poll")
         body = build_body(api_named(api), self._settings, user_message(item.prompt, ()), base)
         in_one_piece = item.body is not None and item.body.get("stream") is False
         if in_one_piece:
@@ -59,6 +72,9 @@ class Preparer:
 
     def _prepare_plain(self, item: Item) -> Prepared:
         """A request that is sent as it is, to a path that is neither API's."""
+        if self._needs_text is not None:
+            why = f"--format {self._needs_text} needs answers that are text"
+            raise Unsuitable(Verdict(Outcome.USAGE, f"an item for {item.url}", why))
         path = item.url.removeprefix(_VERSION)
         return self._prepared(item.body or {}, path, self._new_plain_reading)
 

@@ -16,7 +16,6 @@ rule: where the reset is known, what remains is spread over the time until then 
 from __future__ import annotations
 
 import math
-from collections import deque
 
 from oastream.batch.limits import Limit
 
@@ -122,6 +121,16 @@ class Quota:
             return now
         return self._latest.resets_at
 
+    def is_full_at(self, sent: float) -> float:
+        """The moment from which it is full again; inf where that is not known, or more was sent since it was shown.
+
+        Nor does it help where our part of a full bucket is less than a unit: all of us would take that one.
+        """
+        seen = self._latest
+        if seen is None or seen.resets_at is None or sent > seen.sent or self._limit < 1:
+            return math.inf
+        return seen.resets_at
+
     @property
     def fill(self) -> float:
         """How full the bucket is by the last headers."""
@@ -164,17 +173,20 @@ class Quota:
     def _learn_share(self, earlier: _Seen, later: _Seen, elapsed: float) -> None:
         ours = later.sent - earlier.sent
         lost = earlier.remaining - later.remaining
-        weight = min(1.0, elapsed / _SHARE_MEMORY)
         if not self.counts_down:
-            if min(earlier.remaining, later.remaining) >= _FULL * self._limit:
-                if self.is_binding:  # it would hold more than is sent: requests cost less than was thought
-                    self.share = min(self.share * _SHARE_GROWTH, _LARGEST_SHARE)
-                return
-            lost += self._limit / (self._window or DEFAULT_WINDOW) * elapsed
-        if ours <= 0 or lost <= 0:
-            return
-        sample = min(max(ours / lost, _SMALLEST_SHARE), _LARGEST_SHARE)
-        self.share *= (sample / self.share) ** weight
+            refilled = self._limit / (self._window or DEFAULT_WINDOW) * elapsed
+            if earlier.remaining + refilled - ours >= _FULL * self._limit:
+                self._grow_share(later)
+                return  # it may have been full in between, and refilled less
+            lost += refilled
+        if ours > 0 and lost > 0:
+            sample = min(max(ours / lost, _SMALLEST_SHARE), _LARGEST_SHARE)
+            self.share *= (sample / self.share) ** min(1.0, elapsed / _SHARE_MEMORY)
+
+    def _grow_share(self, later: _Seen) -> None:
+        """The bucket stays full although all is sent that it seems to allow: requests cost less than was thought."""
+        if self.is_binding and later.remaining >= _FULL * self._limit:
+            self.share = min(self.share * _SHARE_GROWTH, _LARGEST_SHARE)
 
 
 class _WindowGuess:
@@ -184,12 +196,17 @@ class _WindowGuess:
     within a second, though, and then the reset is in proportion to what was used; by the second it is not.
     """
 
-    _REPLIES = 6
+    _SHORT = 1.1
+    """Seconds: a reset that is no further away may be one of a window of a second."""
+    _LASTING = 1.25
+    """Seconds for which all resets must be short; a counter by the minute shows such ones in its last second only."""
     _PROPORTION = 0.3
+    _MISFITS = 3
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, float, bool]] = deque(maxlen=self._REPLIES)
         self._longest = 0.0
+        self._short_since: float | None = None
+        self._misfits = 0
         self._is_by_second = False
 
     def window(self, limit: Limit, started: float) -> float | None:
@@ -203,11 +220,14 @@ class _WindowGuess:
         return 1.0 if self._is_by_second else None
 
     def _judge_second(self, limit: Limit, resets_in: float, started: float) -> None:
-        by_minute = (limit.limit - limit.remaining) / limit.limit * DEFAULT_WINDOW
-        fits_minute = abs(resets_in - by_minute) <= self._PROPORTION * by_minute + 0.02
-        self._seen.append((started, resets_in, fits_minute))
-        if resets_in > 1.1:
+        if resets_in > self._SHORT:
+            self._short_since = None
+            self._misfits = 0
             self._is_by_second = False
-        elif len(self._seen) == self._REPLIES and started - self._seen[0][0] >= _SPAN:
-            all_short = all(reset <= 1.1 for _, reset, _ in self._seen)
-            self._is_by_second = all_short and not all(fits for _, _, fits in self._seen)
+            return
+        if self._short_since is None:
+            self._short_since = started
+        by_minute = (limit.limit - limit.remaining) / limit.limit * DEFAULT_WINDOW
+        self._misfits += abs(resets_in - by_minute) > self._PROPORTION * by_minute + 0.02
+        if self._misfits >= self._MISFITS and started - self._short_since >= self._LASTING:
+            self._is_by_second = True

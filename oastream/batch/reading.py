@@ -14,6 +14,7 @@ from oastream.events.answer import Answer, Limits
 from oastream.events.api_error import error_verdict, event_error, read_error
 from oastream.events.chat_dialect import ChatDialect
 from oastream.events.decode import DecodedEvent, Decoder
+from oastream.events.items import CALLS
 from oastream.events.json_body import parse_document
 from oastream.events.reply import Reply
 from oastream.events.responses_dialect import ResponsesDialect
@@ -40,11 +41,8 @@ class Reading:
             return bytes(self.document)
         if self.completion is None:
             return dumps(reply.response())
-        calls = [item for item in reply.response()["output"] if item["type"] in _CALLS]
+        calls = [item for item in reply.response()["output"] if item["type"] in CALLS]
         return dumps(self.completion.build(calls))
-
-
-_CALLS = ("function_call", "custom_tool_call")
 
 
 class CompletionDialect(ChatDialect):

@@ -20,6 +20,7 @@ from oastream.batch.runner import Work
 from oastream.batch.stream import ItemStream, usage_of
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of
 from oastream.input.schema import Schema
+from oastream.lenient_json import dumps, parse_json
 from oastream.system_errors import describe_error
 
 _MAX_NAME_BYTES = 200
@@ -107,6 +108,7 @@ class BatchRecorder:
         keeps_partial: bool,
         needs_body: bool,
         needs_calls: bool,
+        mask: Callable[[str], str],
     ) -> None:
         self._layout = layout
         self._answers = answers
@@ -117,6 +119,7 @@ class BatchRecorder:
         self._keeps_partial = keeps_partial
         self._needs_body = needs_body
         self._needs_calls = needs_calls
+        self._mask = mask
         self.figures = Figures()
         self.on_failure: Callable[[], None] = lambda: None
         self.failure: Failure | None = None
@@ -151,11 +154,12 @@ class BatchRecorder:
         self.figures.errors[verdict.outcome] += 1
         result = self._result(work, stream, verdict, now)
         self._count(work, result, stream)
+        result = result._replace(verdict=_mask_verdict(verdict, self._mask))
         partial = None
         if self._keeps_partial and stream is not None:
             partial = stream.answer.reply.text or None
         if stream is not None and stream.error_body is not None:
-            result = result._replace(body=_as_json(stream.error_body))
+            result = result._replace(body=_as_json(stream.error_body, self._mask))
         else:
             result = result._replace(http_status=None)
         self._write(lambda: self._errors.append(self._layout.error(work.item, result, partial), work.position))
@@ -171,8 +175,12 @@ class BatchRecorder:
         try:
             write()
         except Failure as failed:
-            self.failure = failed
-            self.on_failure()
+            self.fail(failed)
+
+    def fail(self, failure: Failure) -> None:
+        """Lines cannot be written any more."""
+        self.failure = self.failure or failure
+        self.on_failure()
 
     def _result(self, work: Work, stream: ItemStream | None, verdict: Verdict, now: float) -> Result:
         started = now if work.started is None else work.started
@@ -202,11 +210,16 @@ class BatchRecorder:
             figures.tokens += sum(tokens)
 
 
-def _as_json(body: bytes) -> bytes:
-    """An error reply as a JSON value: itself, or its words as a text."""
-    from oastream.lenient_json import dumps, parse_json
+def _mask_verdict(verdict: Verdict, mask: Callable[[str], str]) -> Verdict:
+    """Servers repeat the key that they refuse."""
+    code = None if verdict.code is None else mask(verdict.code)
+    return verdict._replace(summary=mask(verdict.summary), detail=mask(verdict.detail), code=code)
 
+
+def _as_json(body: bytes, mask: Callable[[str], str]) -> bytes:
+    """An error reply as a JSON value: itself, or its words as a text."""
+    text = mask(body.decode("utf-8", "replace"))
     try:
-        return dumps(parse_json(body))
+        return dumps(parse_json(text.encode()))
     except ValueError:
-        return dumps(body.decode("utf-8", "replace"))
+        return dumps(text)

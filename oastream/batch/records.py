@@ -49,9 +49,10 @@ class Answered(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """What an error record of an older run says: whose it is, and whether trying again may help."""
+    """What an error record of an older run says: whose it is, how it ended, and whether trying again may help."""
 
     custom_id: str
+    outcome: Outcome
     retryable: bool
 
 
@@ -86,7 +87,8 @@ class Layout:
         """Whose error a line is. Raises `ValueError` for what is none in this layout, and for one of no item."""
         if not isinstance(record, dict) or not isinstance(record.get("error"), dict):
             raise ValueError("it is no error")
-        return Failed(self._id_in(record), record["error"].get("retryable") is True)
+        error = record["error"]
+        return Failed(self._id_in(record), _outcome(error.get("kind")), error.get("retryable") is True)
 
     def _head(self, item: Item, result: Result) -> Record:
         return {"custom_id": item.custom_id, "outcome": result.verdict.outcome.value}
@@ -191,6 +193,15 @@ def broken_line_record(broken: bytes, offset: int) -> bytes:
     why = f"the line at byte {offset} of the answers was no record"
     error = {"code": None, "message": why, "kind": Outcome.JOURNAL.value, "retryable": False}
     return _line({"custom_id": None, "response": None, "error": error, "line": broken.decode("utf-8", "replace")})
+
+
+def is_error_line(line: bytes) -> bool:
+    """Whether a line may be one of an errors file: of any layout, of an item or of none, or one that was cut off."""
+    try:
+        record = parse_json(line)
+    except ValueError:
+        return line.startswith(b"{") and not line.endswith(b"\n")
+    return isinstance(record, dict) and isinstance(record.get("error"), dict) and "kind" in record["error"]
 
 
 def read_error_line(line: bytes, layout: Layout) -> Failed | None:

@@ -5,21 +5,24 @@ In: `BatchOptions`, the environment, what stdin is. Out: a `Verdict`. Someone wh
 
 from __future__ import annotations
 
+import array
 import asyncio
+import itertools
 import math
 import os
+import resource
 import signal
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from oastream.batch.gate import Gate
 from oastream.batch.gate import Settings as GateSettings
 from oastream.batch.input import BadLine, InputForm, Item, read_items
 from oastream.batch.journal import Answers, BrokenLine, Journal
 from oastream.batch.keys import id_key
-from oastream.batch.lines import ErrorsFile, JournalLines, OrderedStdout, Stdout
+from oastream.batch.lines import ErrorsFile, JournalLines, OrderedStdout, Stdout, write_stdout
 from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Plan, Standing
 from oastream.batch.pool import Pool
@@ -27,14 +30,16 @@ from oastream.batch.prepare import Prepared, Preparer
 from oastream.batch.progress import Progress
 from oastream.batch.reading import Reader
 from oastream.batch.recorder import BatchRecorder, Figures, Folder, Lines
-from oastream.batch.records import LAYOUTS, Layout, bad_line_record, broken_line_record, read_error_line
+from oastream.batch.records import LAYOUTS, Layout, bad_line_record, broken_line_record, is_error_line, read_error_line
 from oastream.batch.runner import Runner, Server
 from oastream.batch.runner import Settings as RunnerSettings
 from oastream.batch.source import FileSource, Input, PipeSource, choose_form, prepare
+from oastream.batch.summary import GO_ON_HINT, judge, judge_aborted, stats_fields, stats_line, tally
 from oastream.batch.template import Template
 from oastream.batch.tokens import TokenBudget
 from oastream.events.answer import Limits
-from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of
+from oastream.exits import Failure, Outcome, Verdict, failure_of, internal_error
+from oastream.files import is_same_file
 from oastream.http.credentials import find_key
 from oastream.http.http1 import serialize_request
 from oastream.http.request import Request, build_request, join_url
@@ -43,7 +48,7 @@ from oastream.input.body import base_body, read_body_settings, text_or_file
 from oastream.input.prompt import InputReader
 from oastream.input.schema import Schema, read_schema
 from oastream.lenient_json import dumps, parse_json
-from oastream.output.stderr import Reporter, Stderr
+from oastream.output.stderr import Reporter, Stderr, Trace
 from oastream.redaction import mask_body
 from oastream.system_errors import describe_error
 from oastream.watch import Watch, die_of_signal
@@ -51,6 +56,8 @@ from oastream.watch import Watch, die_of_signal
 DRAIN = 20.0
 """Seconds that what is in flight may take after SIGTERM, SIGHUP or a run that is broken off."""
 STDOUT = 1
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SPARE_DESCRIPTORS = 32
 
 
 class BatchRun:
@@ -77,11 +84,16 @@ class BatchRun:
         self._carried: dict[int, bytes] = {}
         """The lines of errors that still hold, by the keys of their ids."""
         self._bad_lines: list[bytes] = []
-        self._signal: int | None = None
+        self._has_told_few_descriptors = False
+        self._signals: list[int] = []
+        """Those that came, in their order."""
+        self._began = time.monotonic()
 
     def run(self) -> Verdict:
-        """From the first line of the input to the last of the answers."""
-        self._watch.catch_signals()
+        """From the first line of the input to the last of the answers.
+
+        Before the first request and after the last a signal kills at once: the journal is good at any moment.
+        """
         try:
             return self._run()
         except Failure as failed:
@@ -94,6 +106,7 @@ class BatchRun:
         options = self._options
         if options.request.misconfigured is not None:
             raise Failure(options.request.misconfigured)
+        self._check_paths()
         self._input = Input(self._input_path())
         self._form, chunks = choose_form(self._read_form(), self._input.chunks())
         self._layout = self._choose_layout()
@@ -101,7 +114,8 @@ class BatchRun:
         reader = Reader(_limits(options), options.request.max_event_bytes)
         base = base_body(options.request, self._reader.file)
         settings = read_body_settings(options.request, self._reader.file, self._schema)
-        self._preparer = Preparer(settings, base, options.request.api, reader)
+        needs_text = None if options.format == "batch" else options.format
+        self._preparer = Preparer(settings, base, options.request.api, reader, needs_text)
         self._servers = self._make_requests()
         if options.request.dry_run:
             return self._show_first(chunks)
@@ -109,13 +123,35 @@ class BatchRun:
         self._plan = self._make_plan()
         if not self._input.is_file:
             source = PipeSource(chunks, self._form, self._plan, self._preparer, self._take_bad_line)
-            return asyncio.run(self._ask_all(source))
+            return self._run_loop(self._ask_all(source))
         checked = self._check_file()
-        if not self._to_ask() and not self._bad_lines:
+        if not self._plan.counts[Standing.TO_ASK] and not self._bad_lines:
+            self._open_errors()
             return self._finish(Figures())
-        return asyncio.run(self._ask_all(checked))
+        return self._run_loop(self._ask_all(checked))
+
+    def _run_loop(self, asking: Coroutine[Any, Any, Verdict]) -> Verdict:
+        """Not `asyncio.run`: that ends by waiting for threads, and one may be in a write or a look-up that never ends.
+
+        The process ends instead, and its sockets with it.
+        """
+        loop = self._loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(asking)
+        finally:
+            for number in _ENDING_SIGNALS:
+                if loop.remove_signal_handler(number):
+                    signal.signal(number, signal.SIG_DFL)
 
     # Before anything is sent -------------------------------------------------------------------------------------
+
+    def _check_paths(self) -> None:
+        """No file of this run may be another one of it: it would be replaced, or read as what it is not."""
+        paths = {"INPUT": self._options.input, "-o": self._options.output, "--errors": self._errors_path}
+        named = [(name, path) for name, path in paths.items() if path not in (None, "-")]
+        for (name, path), (other_name, other) in itertools.combinations(named, 2):
+            if path is not None and other is not None and is_same_file(path, other):
+                raise failure_of(Outcome.USAGE, "bad usage", f"{name} and {other_name} are the same file")
 
     def _input_path(self) -> str | None:
         path = self._options.input
@@ -135,7 +171,8 @@ class BatchRun:
             except ValueError as error:
                 raise failure_of(Outcome.USAGE, "bad --template", error) from error
         name = options.input_format or ""
-        return InputForm(name, options.id_key, options.prompt_key, template, options.ends_in_nul)
+        added = (options.answer_key, "oastream") if options.format == "row" else ()
+        return InputForm(name, options.id_key, options.prompt_key, template, options.ends_in_nul, added)
 
     def _choose_layout(self) -> Layout:
         options = self._options
@@ -167,8 +204,7 @@ class BatchRun:
             prepared = prepare(self._preparer, item)
             _, request = self._servers[0].serialize(prepared)
             shown = {"method": request.method, "url": request.masked_url, "headers": request.masked_headers()}
-            os.write(STDOUT, dumps({**shown, "body": mask_body(parse_json(prepared.body))}) + b"\n")
-            return Verdict(Outcome.STOP)
+            return write_stdout(dumps({**shown, "body": mask_body(parse_json(prepared.body))}) + b"\n")
         raise failure_of(Outcome.INPUT, f"{self._input.name} is empty")
 
     def _open_journal(self) -> None:
@@ -187,22 +223,27 @@ class BatchRun:
         answers = Answers() if self._journal is None else self._journal.answers
         plan = Plan(answers, self._request_of, self._failed_for_good(), self._options.shard)
         plan.may_change = self._options.redo_changed
+        if self._options.order == "input" and self._journal is not None:
+            plan.order = array.array("q")
         return plan
 
     def _request_of(self, item: Item) -> str:
         return prepare(self._preparer, item).request
 
-    def _failed_for_good(self) -> set[int]:
+    def _failed_for_good(self) -> dict[int, Outcome]:
         """The ids whose errors an earlier run has written and that trying again would not mend."""
-        if self._errors_path is None or self._options.output is None or self._options.retry_failed:
-            return set()
-        failed: dict[int, bytes] = {}
-        for line in _read_lines(self._errors_path):
+        failed: dict[int, Outcome] = {}
+        if self._errors_path is None or self._options.output is None:
+            return failed
+        for number, line in enumerate(_read_lines(self._errors_path), 1):
+            if not is_error_line(line):
+                why = f"line {number} is no error record; it would be replaced"
+                raise failure_of(Outcome.JOURNAL, f"{self._errors_path} is no file of errors", why)
             found = read_error_line(line, self._layout)
-            if found is not None and not found.retryable:
-                failed[id_key(found.custom_id)] = line
-        self._carried = failed
-        return set(failed)
+            if found is not None and not found.retryable and not self._options.retry_failed:
+                self._carried[id_key(found.custom_id)] = line
+                failed[id_key(found.custom_id)] = found.outcome
+        return failed
 
     def _check_file(self) -> FileSource:
         """The first pass over the input."""
@@ -214,6 +255,7 @@ class BatchRun:
             changed = set(self._plan.changed)
             self._journal.drop(self._layout, lambda answered: answered.custom_id in changed)
             self._plan.ask_changed(self._journal.answers)
+        self._carried = {key: line for key, line in self._carried.items() if key in self._plan.failed_keys}
         return source
 
     def _take_bad_line(self, bad: BadLine) -> None:
@@ -221,14 +263,13 @@ class BatchRun:
             raise _bad_line_failure(bad)
         self._bad_lines.append(bad_line_record(bad.line, bad.why))
 
-    def _to_ask(self) -> int:
-        return self._plan.counts[Standing.TO_ASK]
-
     # While requests are sent -------------------------------------------------------------------------------------
 
     async def _ask_all(self, source: FileSource | PipeSource) -> Verdict:
         options = self._options
         stdout = Stdout(STDOUT)
+        if self._journal is None:
+            stdout.check()
         answers, errors = self._open_lines(stdout)
         recorder = BatchRecorder(
             self._layout,
@@ -240,37 +281,48 @@ class BatchRun:
             options.request.keep_partial,
             needs_body=options.format == "batch",
             needs_calls=options.format == "tools",
+            mask=self._stderr.secrets.mask,
         )
         loop = asyncio.get_running_loop()
         servers = [self._connect(origin) for origin in self._servers]
-        settings = RunnerSettings(options.request.retry, options.request.retry_delay, options.format == "tools")
-        runner = Runner(source, servers, recorder, settings, TokenBudget(options.max_tokens_total))
+        settings = RunnerSettings(
+            options.request.retry,
+            options.request.retry_delay,
+            options.format == "tools",
+            DRAIN if options.drain is None else options.drain,
+            _most_in_flight(),
+        )
+        trace = Trace(self._stderr, options.request.verbose)
+        runner = Runner(source, servers, recorder, settings, TokenBudget(options.max_tokens_total), trace)
+        runner.on_few_descriptors = self._tell_few_descriptors
+        loop.set_exception_handler(partial(_take_stray_error, runner))
 
-        stdout.on_change = runner.wake
+        stdout.on_change = partial(_take_stdout_change, stdout, runner)
+        if self._journal is None:
+            stdout.watch_reader()
         recorder.on_failure = lambda: runner.stop(loop.time())
         if isinstance(source, PipeSource):
             source.start(partial(loop.call_soon_threadsafe, runner.wake))
         self._listen_for_signals(loop, runner)
         if options.request.max_time:
             loop.call_later(options.request.max_time, self._run_out_of_time, runner)
-        progress = Progress(options, self._plan, recorder.figures, runner, servers, self._reporter)
-        upkeep = [loop.create_task(progress.run()), loop.create_task(self._sync_journal())]
+        progress = Progress(options, self._plan, recorder.figures, runner, self._stderr, self._reporter)
+        upkeep = [loop.create_task(progress.run()), loop.create_task(self._sync_journal(recorder))]
         try:
             await runner.run()
             self._write_bad_lines(errors)
             if isinstance(answers, OrderedStdout):
                 answers.release()
-            await stdout.flush()
+            await stdout.flush(lambda: runner.drain_deadline)
         except Failure as failed:
             recorder.failure = recorder.failure or failed
         finally:
             for task in upkeep:
                 task.cancel()
             progress.close()
-        if isinstance(errors, ErrorsFile):
-            errors.close()
-        failure = recorder.failure or stdout.failure or source.failure or runner.bug
-        if failure is None and self._signal is None and not source.has_lines:
+        failure = recorder.failure or stdout.failure or _close_errors(errors)
+        failure = failure or source.failure or runner.bug
+        if failure is None and not self._signals and not source.has_lines:
             failure = failure_of(Outcome.INPUT, f"{self._input.name} is empty")
         return self._finish(recorder.figures, runner, failure)
 
@@ -282,9 +334,19 @@ class BatchRun:
             answers = JournalLines(self._journal, is_synced=options.sync == 0)
         elif options.order == "input":
             answers = OrderedStdout(stdout, options.order_buffer, self._tell_order_is_full)
-        if self._errors_path is None:
-            return answers, answers
-        return answers, ErrorsFile(self._errors_path, list(self._carried.values()))
+        errors = self._open_errors()
+        if errors is not None and isinstance(answers, OrderedStdout):
+            errors.on_line = answers.skip
+        return answers, errors or answers
+
+    def _open_errors(self) -> ErrorsFile | None:
+        """The file of errors, with those of earlier runs that still hold and nothing else."""
+        return None if self._errors_path is None else ErrorsFile(self._errors_path, list(self._carried.values()))
+
+    def _tell_few_descriptors(self, most: int) -> None:
+        if not self._has_told_few_descriptors:
+            self._has_told_few_descriptors = True
+            self._reporter.line(f"no file descriptors for more than {most} requests at once (ulimit -n)")
 
     def _tell_order_is_full(self) -> None:
         size = self._options.order_buffer
@@ -303,15 +365,14 @@ class BatchRun:
 
     def _listen_for_signals(self, loop: asyncio.AbstractEventLoop, runner: Runner) -> None:
         """The first signal lets what is in flight end, a second one of its kind kills."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _ENDING_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 loop.add_signal_handler(number, self._take_signal, number, loop, runner)
 
     def _take_signal(self, number: int, loop: asyncio.AbstractEventLoop, runner: Runner) -> None:
-        if self._signal == number:
+        if number in self._signals:
             die_of_signal(number)
-        if self._signal is None:
-            self._signal = number
+        self._signals.append(number)
         drain = self._options.drain
         if drain is None:
             drain = math.inf if number == signal.SIGINT else DRAIN
@@ -321,14 +382,18 @@ class BatchRun:
         seconds = self._options.request.max_time
         runner.abort(Verdict(Outcome.ABORTED, "the run was broken off", f"--max-time {seconds:g} s passed"))
 
-    async def _sync_journal(self) -> None:
+    async def _sync_journal(self, recorder: BatchRecorder) -> None:
         """Let a power failure take no more than the answers of the last seconds."""
         seconds = self._options.sync
         if self._journal is None or not seconds:
             return
         while True:
             await asyncio.sleep(seconds)
-            await asyncio.to_thread(self._journal.sync)
+            try:
+                await asyncio.to_thread(self._journal.sync)
+            except Failure as failed:
+                recorder.fail(failed)
+                return
 
     def _write_bad_lines(self, errors: Lines) -> None:
         for line in self._bad_lines:
@@ -338,51 +403,39 @@ class BatchRun:
 
     def _finish(self, figures: Figures, runner: Runner | None = None, failure: Failure | None = None) -> Verdict:
         """The verdict on the run, with what keeps it from being another."""
+        if failure is not None and failure.verdict.outcome is Outcome.OUTPUT:
+            return failure.verdict
+        if self._signals:
+            return Verdict(Outcome.SIGNAL, signal=self._signals[0])
         if failure is not None:
             return failure.verdict
-        if self._signal is not None:
-            return Verdict(Outcome.SIGNAL, signal=self._signal)
-        if self._journal is not None and self._options.order == "input" and self._is_complete(figures):
-            self._put_into_order()
-        if runner is not None and runner.aborted is not None:
-            hint = _joined(runner.aborted.hint, "the same command goes on with what is missing")
-            return runner.aborted._replace(outcome=Outcome.ABORTED, hint=hint)
-        return self._sum_up(figures)
+        if self._plan.order is not None and self._is_complete(figures):
+            self._put_into_order(self._plan.order)
+        if self._options.request.stats is not None:
+            self._show_stats(figures, 0.0 if runner is None else runner.held)
+        accepted = self._options.request.ok
+        counts = tally(self._plan, figures, len(self._bad_lines))
+        if runner is None or runner.aborted is None:
+            return judge(counts, accepted, self._errors_path)
+        verdict = judge_aborted(runner.aborted, counts, accepted, self._errors_path)
+        return verdict if self._journal is None else verdict.with_hint(GO_ON_HINT)
 
     def _is_complete(self, figures: Figures) -> bool:
         asked = self._plan.counts[Standing.TO_ASK]
         return figures.outcomes.total() == asked and not self._plan.counts[Standing.FAILED_FOR_GOOD]
 
-    def _put_into_order(self) -> None:
+    def _put_into_order(self, order: array.array[int]) -> None:
         """--order input: the answers of a file in the order of its items."""
         assert self._journal is not None
-        positions: dict[int, int] = {}
-        for item in read_items(choose_form(self._form, self._input.chunks())[1], self._form):
-            if isinstance(item, Item):
-                positions[id_key(item.custom_id)] = len(positions)
+        positions = {key: position for position, key in enumerate(order)}
         self._journal.reorder(self._layout, lambda custom_id: positions.get(id_key(custom_id)))
 
-    def _sum_up(self, figures: Figures) -> Verdict:
-        """0 where every item has a plain answer, 51 where none has any, else 50."""
-        answers = self._plan.outcomes + figures.outcomes
-        errors = Counter(figures.errors)
-        if carried := self._plan.counts[Standing.FAILED_FOR_GOOD]:
-            errors[Outcome.REJECTED] += carried
-        bad = len(self._bad_lines)
-        plain = sum(
-            count for outcome, count in answers.items() if exit_status(Verdict(outcome), self._options.request.ok) == 0
-        )
-        total = answers.total() + errors.total() + bad
-        if plain == total:
-            return Verdict(Outcome.STOP)
-        counts = ", ".join(f"{count} {outcome.value}" for outcome, count in (answers + errors).most_common())
-        if bad:
-            counts = _joined(counts, f"{bad} bad lines")
-        outcome = Outcome.SOME_FAILED if answers.total() else Outcome.ABORTED
-        where = ""
-        if self._errors_path is not None and errors.total() + bad:
-            where = f"the errors are in {self._errors_path}"
-        return Verdict(outcome, f"{plain} of {total} items have a plain answer", counts, where)
+    def _show_stats(self, figures: Figures, held: float) -> None:
+        fields = stats_fields(self._plan, figures, time.monotonic() - self._began, held)
+        if self._options.request.stats == "json":
+            self._stderr.write_line(dumps(fields).decode())
+        else:
+            self._reporter.line(stats_line(fields))
 
 
 class _Origin(NamedTuple):
@@ -426,5 +479,34 @@ def _bad_line_failure(bad: BadLine) -> Failure:
     return failure_of(Outcome.INPUT, f"line {bad.line}", bad.why, "--skip-bad passes over such lines")
 
 
-def _joined(*parts: str) -> str:
-    return "; ".join(part for part in parts if part)
+def _close_errors(errors: Lines) -> Failure | None:
+    """What kept the file of errors from being written to its end."""
+    try:
+        if isinstance(errors, ErrorsFile):
+            errors.close()
+    except Failure as failed:
+        return failed
+    return None
+
+
+def _take_stdout_change(stdout: Stdout, runner: Runner) -> None:
+    """Room was made, or nobody reads any more: then nothing is worth asking."""
+    if stdout.failure is not None:
+        runner.stop(0.0)
+    runner.wake()
+
+
+def _take_stray_error(runner: Runner, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An exception that nobody awaits, such as one in a callback. Those of the system are told to connections too."""
+    error = context.get("exception")
+    if isinstance(error, Exception) and not isinstance(error, OSError):
+        runner.bug = runner.bug or internal_error(error)
+        runner.stop(loop.time())
+
+
+def _most_in_flight() -> float:
+    """How many connections the file descriptors of this process allow, with some left for files and look-ups."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return math.inf
+    return max(1, limit - _SPARE_DESCRIPTORS)

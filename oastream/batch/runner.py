@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from oastream.attempts.retry import Situation, Step, next_step
 from oastream.batch.gate import Flight, Gate
 from oastream.batch.input import Item
+from oastream.batch.outage import FATAL
 from oastream.batch.pool import Pool, is_out_of_descriptors
 from oastream.batch.prepare import Prepared
 from oastream.batch.stream import ItemStream, usage_of
@@ -26,6 +27,7 @@ from oastream.batch.tokens import Cost, TokenBudget, TokenEstimates
 from oastream.exits import Failure, Outcome, Verdict, internal_error
 from oastream.http.connection_errors import as_failure
 from oastream.http.request import Request
+from oastream.output.stderr import Trace
 
 _STARTS_AT_ONCE = 64
 """Requests that start before what has arrived is looked at again."""
@@ -75,27 +77,47 @@ class Recorder(Protocol):
     def error(self, work: Work, stream: ItemStream | None, verdict: Verdict, now: float) -> None: ...
 
 
+class _Suspect(NamedTuple):
+    """A failure that may turn out to be every item's: a key that is refused from now on, say."""
+
+    work: Work
+    stream: ItemStream
+    verdict: Verdict
+
+
 class Settings(NamedTuple):
-    """`retries` are further tries of an item that fails by itself, `retry_delay` the base of their backoff."""
+    """`retries` are further tries of an item that fails by itself, `retry_delay` the base of their backoff.
+
+    `most_in_flight` is what the file descriptors of this process allow.
+    """
 
     retries: int = 5
     retry_delay: float = 0.5
     tools_wanted: bool = False
     drain: float = 20.0
     """Seconds that what is in flight may take when the run is broken off."""
+    most_in_flight: float = math.inf
 
 
 class Runner:
     """Keeps the servers busy until all items are done or `stop` is called."""
 
     def __init__(
-        self, source: Source, servers: list[Server], recorder: Recorder, settings: Settings, budget: TokenBudget
+        self,
+        source: Source,
+        servers: list[Server],
+        recorder: Recorder,
+        settings: Settings,
+        budget: TokenBudget,
+        trace: Trace,
     ) -> None:
         self._source = source
         self._servers = servers
         self._recorder = recorder
         self._settings = settings
         self._budget = budget
+        self._trace = trace
+        self._most_in_flight = settings.most_in_flight
         self._estimates = TokenEstimates()
         self._ready: deque[Work] = deque()
         self._later: list[tuple[float, int, Work]] = []
@@ -104,18 +126,28 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams: set[ItemStream] = set()
         self._loop = asyncio.get_running_loop()
+        self._suspects: dict[Gate, list[_Suspect]] = {}
         self._is_stopping = False
-        self._drain_deadline = math.inf
+        self.drain_deadline = math.inf
+        """When what is in flight is given up."""
         self._last_failure = Verdict(Outcome.UNREACHABLE)
+        self.waits_for_limit = False
+        """Whether it is limits alone that keep the next request back."""
         self.aborted: Verdict | None = None
         """Why the run was broken off."""
         self.bug: Failure | None = None
         """What no part of the program expects: the run ends with it."""
-        self.warned_of_descriptors = False
+        self.on_few_descriptors: Callable[[int], None] = lambda most: None
+        """Told how many requests can be in flight, where this machine allows no more."""
 
     @property
     def in_flight(self) -> int:
         return len(self._tasks)
+
+    @property
+    def held(self) -> float:
+        """Seconds in which limits kept requests back, of all servers together."""
+        return sum(server.gate.pace.counts.held_seconds for server in self._servers)
 
     def wake(self) -> None:
         """Something has changed that the runner may wait for."""
@@ -124,7 +156,7 @@ class Runner:
     def stop(self, drain_deadline: float) -> None:
         """Start nothing more; what is in flight may end until this moment."""
         self._is_stopping = True
-        self._drain_deadline = min(self._drain_deadline, drain_deadline)
+        self.drain_deadline = min(self.drain_deadline, drain_deadline)
         self.wake()
 
     async def run(self) -> None:
@@ -138,9 +170,14 @@ class Runner:
                 if starts % _STARTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
                 continue
+            if self._is_over():  # the step has found that the source is
+                break
             await self._wait(moment)
-            if self._is_stopping and self._loop.time() >= self._drain_deadline:
+            self.waits_for_limit = False
+            if self._is_stopping and self._loop.time() >= self.drain_deadline:
                 self._cut_off()
+        if not self._is_stopping:
+            self._clear_suspects()
         for server in self._servers:
             server.pool.close()
 
@@ -151,12 +188,12 @@ class Runner:
 
     def _step(self, now: float) -> float | None:
         """Start one request, None if that could be done; else the moment to try again, unless something wakes us."""
+        if not self._is_stopping:
+            self._check_servers(now)
         if self._is_stopping:
-            return self._drain_deadline
-        self._check_servers(now)
-        if self._is_stopping:
-            return self._drain_deadline
-        if self._recorder.is_full:
+            return self.drain_deadline
+        if len(self._tasks) >= self._most_in_flight:
+            self.on_few_descriptors(len(self._tasks))
             return math.inf
         work = self._next_work(now)
         if work is None:
@@ -164,6 +201,7 @@ class Runner:
         server, moment = self._choose_server(now)
         if moment > now or not self._budget.has_room():
             self._ready.appendleft(work)
+            self.waits_for_limit = now < moment < math.inf and not server.gate.outage.is_resting
             return moment if moment > now else math.inf
         self._start(work, server, now)
         return None
@@ -173,6 +211,8 @@ class Runner:
             return self._ready.popleft()
         if self._later and self._later[0][0] <= now:
             return heapq.heappop(self._later)[2]
+        if self._recorder.is_full:  # what was begun goes on: it may be the very answer that the others wait for
+            return None
         return self._source.next()
 
     def _choose_server(self, now: float) -> tuple[Server, float]:
@@ -234,37 +274,41 @@ class Runner:
         except Failure as failed:
             stream.verdict = failed.verdict
         except OSError as error:
-            self._withdraw(work, server, flight, cost, error)
-            return
+            if is_out_of_descriptors(error) and len(self._tasks) > 1:
+                self._withdraw(work, server, flight, cost)
+                return
+            failure = as_failure(error, server.pool.label)
+            assert isinstance(failure, Failure)
+            stream.verdict = failure.verdict
         else:
+            if self._trace.is_on:
+                self._trace.sent(f"{request.method} {request.masked_url} for {work.item.custom_id!r}")
             self._streams.add(stream)
             stream.begin(connection, data)
             await stream.done
             self._streams.discard(stream)
         self._end(work, server, flight, cost, stream)
 
-    def _withdraw(self, work: Work, server: Server, flight: Flight, cost: Cost, error: OSError) -> None:
+    def _withdraw(self, work: Work, server: Server, flight: Flight, cost: Cost) -> None:
         """This machine cannot open one more connection: the item waits, and fewer are in flight from now on."""
-        now = self._loop.time()
         self._budget.end(cost, None)
-        failure = as_failure(error, server.pool.label)
-        assert isinstance(failure, Failure)
-        if is_out_of_descriptors(error) and server.gate.in_flight > 1:
-            server.gate.concurrency.lower_cap(server.gate.in_flight - 1)
-            self.warned_of_descriptors = True
-        server.gate.fail(flight, failure.verdict, now)
+        self._most_in_flight = min(self._most_in_flight, len(self._tasks) - 1)
+        server.gate.withdraw(flight, self._loop.time())
         work.asked -= 1
-        self._later_again(work, now + self._settings.retry_delay)
+        self._ready.append(work)
 
     def _end(self, work: Work, server: Server, flight: Flight, cost: Cost, stream: ItemStream) -> None:
         now, verdict = self._loop.time(), stream.verdict
         tokens = usage_of(stream.answer.reply.usage)
         usage = None if tokens is None else Cost(*tokens)
         self._budget.end(cost, usage)
+        if self._trace.is_on:
+            self._trace.received(_describe_end(work, stream))
         if verdict.has_answer:
             server.gate.end(flight, usage, now)
             if usage is not None:
                 self._estimates.learn(len(work.prepared.body), usage)
+            self._clear_suspects(server.gate)
             self._recorder.answer(work, stream, now)
             return
         server.gate.fail(flight, verdict, now, stream.error_text or verdict.detail)
@@ -274,7 +318,10 @@ class Runner:
     def _after_failure(self, work: Work, gate: Gate, stream: ItemStream, now: float) -> None:
         verdict = stream.verdict
         if gate.outage.fatal is not None or verdict.signal is not None:
-            return  # what ends the run is no failure of the item: the next run asks it
+            # No failure of the items: another server is asked, or the next run asks them.
+            self._ready += [suspect.work for suspect in self._suspects.pop(gate, ())]
+            self._ready.append(work)
+            return
         if verdict.outcome is Outcome.RATE_LIMITED and verdict.retryable:
             work.rate_limited += 1
             work.asked -= 1
@@ -295,9 +342,19 @@ class Runner:
             )
         )
         if decision.step is Step.ASK:
-            self._later_again(work, now + (decision.delay or 0.0))
+            delay = decision.delay or 0.0
+            self._trace.note(f"{work.item.custom_id!r} is asked again in {delay:.1f} s: {verdict.message}")
+            self._later_again(work, now + delay)
+        elif verdict.outcome in FATAL:
+            self._suspects.setdefault(gate, []).append(_Suspect(work, stream, verdict))
         else:
             self._recorder.error(work, stream, verdict, now)
+
+    def _clear_suspects(self, *gates: Gate) -> None:
+        """These servers answer others: what they refused was the item. Without any named, all of them."""
+        for gate in gates or tuple(self._suspects):
+            for work, stream, verdict in self._suspects.pop(gate, ()):
+                self._recorder.error(work, stream, verdict, self._loop.time())
 
     def _later_again(self, work: Work, moment: float) -> None:
         heapq.heappush(self._later, (moment, next(self._count), work))
@@ -321,3 +378,10 @@ class Runner:
         for task in list(self._tasks):
             if not task.done():
                 task.cancel()
+
+
+def _describe_end(work: Work, stream: ItemStream) -> str:
+    """What -v shows of a reply."""
+    verdict = stream.verdict
+    status = "no reply" if stream.http_status is None else str(stream.http_status)
+    return f"{status} for {work.item.custom_id!r}: {verdict.outcome.value} {verdict.message}".rstrip()

@@ -16,9 +16,9 @@ from itertools import chain
 
 from oastream.batch.input import BadLine, InputForm, Item, guess_form, read_items
 from oastream.batch.plan import Plan, Standing
-from oastream.batch.prepare import Prepared, Preparer
+from oastream.batch.prepare import Prepared, Preparer, Unsuitable
 from oastream.batch.runner import Work
-from oastream.exits import Failure, Outcome, failure_of
+from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.system_errors import describe_error
 
 _CHUNK = 1 << 20
@@ -42,19 +42,31 @@ class Input:
         if stat.S_ISDIR(mode):
             raise failure_of(Outcome.INPUT, f"{self.name} cannot be read", "it is a folder")
         self.is_file = stat.S_ISREG(mode)
+        self._end: int | None = None
+        self._at = self._start
+
+    def end_here(self) -> None:
+        """Lines that are added to the file from now on are no part of it: they were not checked."""
+        if self.is_file:
+            self._end = self._at
 
     def chunks(self) -> Iterator[bytes]:
         """Its bytes, a file's from the beginning each time."""
         at = self._start
         while True:
             try:
-                chunk = os.pread(self._fd, _CHUNK, at) if self.is_file else os.read(self._fd, _CHUNK)
+                chunk = self._read_file(at) if self.is_file else os.read(self._fd, _CHUNK)
             except OSError as error:
                 raise failure_of(Outcome.INPUT, f"{self.name} cannot be read", describe_error(error)) from error
             if not chunk:
                 return
             at += len(chunk)
+            self._at = at
             yield chunk
+
+    def _read_file(self, at: int) -> bytes:
+        size = _CHUNK if self._end is None else min(_CHUNK, self._end - at)
+        return os.pread(self._fd, size, at)
 
 
 def choose_form(form: InputForm, chunks: Iterator[bytes]) -> tuple[InputForm, Iterable[bytes]]:
@@ -83,6 +95,7 @@ class FileSource:
         self._preparer = preparer
         self._on_bad_line = on_bad_line
         self._items: Iterator[Item | BadLine] = iter(())
+        self._bad: set[int] = set()
         self._position = 0
         self.is_over = False
         self.has_lines = False
@@ -98,17 +111,25 @@ class FileSource:
                 self._on_bad_line(item)
                 continue
             if self._plan.sort(item) is Standing.TO_ASK and is_body_given:
-                prepare(self._preparer, item)
+                self._check_body(item)
         self._plan.forget_ids()
+        self._input.end_here()
         self._items = read_items(choose_form(self._form, self._input.chunks())[1], self._form)
 
-    @property
-    def form(self) -> InputForm:
-        return self._form
+    def _check_body(self, item: Item) -> None:
+        """Whether a request can be made of it; where it cannot, the line is as bad as one that is not JSON."""
+        try:
+            prepare(self._preparer, item)
+        except BadBody as bad:
+            self._bad.add(item.line)
+            self._plan.take_back(item)
+            self._on_bad_line(BadLine(item.line, bad.why))
 
     def next(self) -> Work | None:
         for item in self._items:
-            if isinstance(item, Item) and self._plan.standing(item) is Standing.TO_ASK:
+            if not isinstance(item, Item) or item.line in self._bad:
+                continue
+            if self._plan.standing(item) is Standing.TO_ASK:
                 self._position += 1
                 return Work(item, prepare(self._preparer, item), self._position)
         self.is_over = True
@@ -170,8 +191,14 @@ class PipeSource:
             return None
         if self._plan.sort(item) is not Standing.TO_ASK:
             return None
+        try:
+            prepared = prepare(self._preparer, item)
+        except BadBody as bad:
+            self._plan.take_back(item)
+            self._on_bad_line(BadLine(item.line, bad.why))
+            return None
         self._position += 1
-        return Work(item, prepare(self._preparer, item), self._position)
+        return Work(item, prepared, self._position)
 
     def _read(self) -> None:
         try:
@@ -186,11 +213,20 @@ class PipeSource:
         self._on_change()
 
 
+class BadBody(Failure):
+    """No request can be made of a line. `why` is the end of a message that names it."""
+
+    def __init__(self, line: int, verdict: Verdict) -> None:
+        super().__init__(verdict._replace(outcome=Outcome.INPUT, summary=f"line {line}: {verdict.summary}"))
+        self.why = verdict.message
+
+
 def prepare(preparer: Preparer, item: Item) -> Prepared:
-    """The item's request. Raises `Failure` with outcome input that names the line."""
+    """The item's request. Raises `BadBody`; `Failure` with outcome usage for one that the options exclude."""
     try:
         return preparer.prepare(item)
-    except Failure as failed:
+    except Unsuitable as failed:
         verdict = failed.verdict
-        summary = f"line {item.line}: {verdict.summary}"
-        raise Failure(verdict._replace(outcome=Outcome.INPUT, summary=summary)) from failed
+        raise Failure(verdict._replace(summary=f"line {item.line}: {verdict.summary}")) from failed
+    except Failure as failed:
+        raise BadBody(item.line, failed.verdict) from failed

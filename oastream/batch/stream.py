@@ -74,6 +74,11 @@ class ItemStream:
 
     # What the connection tells -----------------------------------------------------------------------------------
 
+    def move_to(self, connection: Connection) -> None:
+        self._connection = connection
+        if self.done.done():  # a deadline passed while it was being opened
+            connection.close()
+
     def receive_head(self, status: int, headers: dict[str, str]) -> None:
         now = self._loop.time()
         self.http_status, self.request_id = status, find_request_id(headers)

@@ -232,7 +232,7 @@ class Reply:
         if delta is None:
             return
         if not isinstance(delta, str):
-            raise TypeError("a delta is a text")
+            raise TypeError("a delta must be a string")
         item = self._table.item_of(event, _call_kind(event))
         if item.is_printed and delta.strip():
             raise differs_from_printed()
@@ -278,7 +278,7 @@ class Reply:
         """One call as --format tools prints it."""
         try:
             if not item.is_complete or self._is_cut(item):
-                raise BrokenCall("it is not whole")
+                raise BrokenCall("it is incomplete")
             return printed_form(item)
         except BrokenCall as broken:
             raise self._call_failure(item, str(broken)) from broken
@@ -345,7 +345,7 @@ class Reply:
         waiting = self._waiting_items()
         if waiting and not tools_wanted:
             names = one_line(", ".join(map(shown_name, waiting)))
-            yield Verdict(Outcome.TOOL_CALLS, "the model wants a tool", names, "--format tools prints its calls")
+            yield Verdict(Outcome.TOOL_CALLS, "the model called a tool", names, "--format tools prints its calls")
         if outcome is Outcome.OTHER:
             yield Verdict(outcome, "the answer ended for an unknown reason", ending.reason() or "no reason given")
         if not waiting and not self._has_content():
@@ -404,6 +404,6 @@ def _out_of_place(piece: str) -> str:
     """What a text still lacked when another one had been printed after it: it cannot be put in any more."""
     if piece.strip():
         raise failure_of(
-            Outcome.MALFORMED, "the answer contradicts itself", "a text goes on behind which another stands"
+            Outcome.MALFORMED, "the answer contradicts itself", "a text continues after the next one has begun"
         )
     return ""

@@ -22,6 +22,7 @@ from oastream.apis import api_named
 from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.request import (
+    STREAM_HEADERS,
     Headers,
     Request,
     account_headers,
@@ -36,7 +37,6 @@ from oastream.watch import Watch
 
 _ROOT = "/v1"
 """Where unsigned requests stand: OpenAI's own paths. The SDK puts the cloud's root in its place."""
-_STREAM_HEADERS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
 _ENTRA_SCOPE = "https://cognitiveservices.azure.com/.default"
 
 
@@ -145,7 +145,7 @@ def _streaming_headers(chosen: Headers) -> dict[str, str]:
     """What a stream needs, unless the user has chosen another value."""
     headers = dict(chosen)
     names = {name.lower() for name in headers}
-    for name, value in _STREAM_HEADERS.items():
+    for name, value in STREAM_HEADERS.items():
         if name.lower() not in names:
             headers[name] = value
     return headers

@@ -318,7 +318,10 @@ class Http1Response:
             return piece
         if piece:
             self._inflater.feed(piece)
-        return self._inflater.next_piece()
+        try:
+            return self._inflater.next_piece()
+        except ValueError as error:
+            raise UnreadableBody(str(error)) from error
 
     @property
     def _ends_with_connection(self) -> bool:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from oastream.http.http1 import UnreadableBody
-
 MAX_PIECE_BYTES = 1 << 16
 """What a small body inflates to must not be held at once: 4 MiB of gzip may stand for 4 GiB of blank lines."""
 
@@ -42,7 +40,7 @@ class Inflater:
         return self._stream is None and (self._ended_members > 0 or not self._packed)
 
     def next_piece(self) -> bytes:
-        """At most `MAX_PIECE_BYTES`, nothing when more must be fed. Raises `UnreadableBody`."""
+        """At most `MAX_PIECE_BYTES`, nothing when more must be fed. Raises `ValueError`."""
         while self.has_more:
             if self._stream is None and not self._begin_stream():
                 return b""
@@ -56,7 +54,7 @@ class Inflater:
         try:
             piece: bytes = stream.decompress(self._packed, MAX_PIECE_BYTES)
         except zlib.error as error:
-            raise UnreadableBody("corrupt compressed body") from error
+            raise ValueError("corrupt compressed body") from error
         self._may_hold_more = len(piece) == MAX_PIECE_BYTES and not stream.eof
         if stream.eof:
             self._packed = stream.unused_data
@@ -69,7 +67,7 @@ class Inflater:
     def _begin_stream(self) -> bool:
         """Open the stream that begins here; False when that takes more bytes, or when none does."""
         if self._coding not in ("gzip", "x-gzip", "deflate"):
-            raise UnreadableBody(f"it is compressed with {self._coding}")
+            raise ValueError(f"it is compressed with {self._coding}")
         # One byte can be the first of the magic number: only what contradicts it is padding.
         if self._ended_members and not _GZIP_MAGIC.startswith(self._packed[:2]):
             self._is_padding = True
@@ -90,4 +88,4 @@ class Inflater:
             return _ZLIB
         if self._coding == "deflate":
             return _RAW
-        raise UnreadableBody("corrupt compressed body")
+        raise ValueError("corrupt compressed body")

@@ -86,7 +86,7 @@ def parse_proxy(value: str, variable: str) -> Proxy:
     except ValueError as error:
         raise _bad_proxy(variable, "is no URL") from error
     if url.scheme not in DEFAULT_PORTS:
-        raise _bad_proxy(variable, f"names a proxy of the kind {url.scheme}; http, https, socks5 and socks5h are known")
+        raise _bad_proxy(variable, f"has the unknown scheme {url.scheme}; use http, https, socks5 or socks5h")
     if not host or not host.isprintable() or " " in host:
         raise _bad_proxy(variable, "names no host")
     try:

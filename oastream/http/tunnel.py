@@ -68,7 +68,7 @@ class Handshake:
         proxy = self._proxy
         if proxy.user is None:
             hint = f"put them in its URL: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
-            return failure_of(Outcome.CONFIG, f"{proxy.name} wants credentials", why, hint)
+            return failure_of(Outcome.CONFIG, f"{proxy.name} requires credentials", why, hint)
         return failure_of(Outcome.CONFIG, f"{proxy.name} does not accept the credentials in its URL", why)
 
 
@@ -78,8 +78,8 @@ class Handshake:
 class Connect(Handshake):
     """An HTTP proxy is asked for a tunnel.
 
-    Raises `Failure`: config for a proxy that wants credentials or does not speak HTTP, forbidden where its rules do not
-    allow the tunnel, unreachable where it cannot open it.
+    Raises `Failure`: config for a proxy that requires credentials or does not speak HTTP, forbidden where its rules do
+    not allow the tunnel, unreachable where it cannot open it.
     """
 
     def __init__(self, proxy: Proxy, host: str, port: int) -> None:
@@ -102,7 +102,7 @@ class Connect(Handshake):
         try:
             answer.feed(data)
         except HeadTooLarge as error:
-            raise self._refusal("its answer has no end") from error
+            raise self._refusal("its reply is too long") from error
         except NotHttp as error:
             raise self._not_http() from error
         if not answer.is_complete:
@@ -129,8 +129,8 @@ class Connect(Handshake):
         schemes = self._answer.challenges
         if schemes and not any(scheme.lower() == "basic" for scheme in schemes):
             asked = one_line(", ".join(dict.fromkeys(schemes)), 60)
-            why = f"{status}, by {asked}; oastream knows Basic alone"
-            return failure_of(Outcome.CONFIG, f"{self._proxy.name} wants credentials", why)
+            why = f"{status}, by {asked}; oastream supports only Basic"
+            return failure_of(Outcome.CONFIG, f"{self._proxy.name} requires credentials", why)
         return self._credentials_failure(str(status))
 
 
@@ -192,8 +192,8 @@ _MAX_NAME_BYTES = 255
 class Socks5(Handshake):
     """A SOCKS5 proxy is asked to connect.
 
-    Raises `Failure`: config for a proxy that wants credentials or does not speak SOCKS5, forbidden where its rules do
-    not allow the connection, unreachable where it cannot make it. `UnicodeError` for a host whose name is too long.
+    Raises `Failure`: config for a proxy that requires credentials or does not speak SOCKS5, forbidden where its rules
+    do not allow the connection, unreachable where it cannot make it. `UnicodeError` for a host whose name is too long.
     """
 
     def __init__(self, proxy: Proxy, host: str, port: int) -> None:
@@ -242,7 +242,7 @@ class Socks5(Handshake):
         elif method not in (_PASSWORD, _NO_METHOD):
             raise self._refusal(f"it chose method {method} to sign in, which was not offered")
         elif self._proxy.user is None:
-            raise self._credentials_failure("nobody gets in without")
+            raise self._credentials_failure("it requires a user and a password")
         else:
             raise self._credentials_failure("it does not ask for user and password")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from oastream.apis import api_named
@@ -65,31 +65,43 @@ _NAMED = {"audio/mpeg": ".mp3", "audio/wav": ".wav", "application/pdf": ".pdf", 
 def read_attachments(options: Options, read: ReadData) -> list[Part]:
     """A part for each attachment, in order. Raises `Failure` with outcome input for what cannot be attached."""
     api = api_named(options.api)
-    types = options.attach_type
-    types = types * len(options.attach) if len(types) == 1 else types or ("",) * len(options.attach)
-    total = 0
+    size = 0
     parts = []
-    for source, given in zip(options.attach, types, strict=True):
+    for source, given in zip(options.attach, _types_given(options), strict=True):
         if _is_url(source):
-            parts.append(_part_of_url(decode_argument(source, "--attach"), given.lower(), api))
+            parts.append(_part_of_url(decode_argument(source, "--attach"), given, api))
             continue
         data = read(source, MAX_ATTACHED_BYTES)
         if not data:
             raise failure_of(Outcome.INPUT, f"{_display_name(source)} is empty")
-        total += len(data)
-        if total > MAX_ATTACHED_BYTES:
-            raise failure_of(
-                Outcome.INPUT, "the attachments are too large", f"together over {MAX_ATTACHED_BYTES} bytes"
-            )
-        parts.append(_part_of_file(source, data, given.lower(), api))
+        size += len(data)
+        if size > MAX_ATTACHED_BYTES:
+            why = f"together over {MAX_ATTACHED_BYTES} bytes"
+            raise failure_of(Outcome.INPUT, "the attachments are too large", why)
+        parts.append(_part_of_file(source, data, given, api))
     return parts
+
+
+def _types_given(options: Options) -> Sequence[str]:
+    """The --attach-type of each attachment: one is for all of them, and "" stands for none. The edge has counted."""
+    types = [name.lower() for name in options.attach_type]
+    if len(types) == 1:
+        return types * len(options.attach)
+    return types or [""] * len(options.attach)
 
 
 def media_type(name: str, data: bytes) -> str:
     """What the content is, by its first bytes; by its name where these say nothing, as for text and office files."""
     head = data[:_SNIFFED_BYTES]
-    found = next((kind for pattern, kind in _SNIFFED if pattern.match(head)), None)
-    return found or _type_by_name(name) or ("text/plain" if _is_text(head) else "application/octet-stream")
+    for pattern, kind in _SNIFFED:
+        if pattern.match(head):
+            return kind
+    by_name = _type_by_name(name)
+    if by_name is not None:
+        return by_name
+    if _is_text(head):
+        return "text/plain"
+    return "application/octet-stream"
 
 
 def _is_url(source: str) -> bool:
@@ -97,6 +109,7 @@ def _is_url(source: str) -> bool:
 
 
 def _part_of_url(url: str, given: str, api: Api) -> Part:
+    # A URL that tells nothing is taken for an image, the one thing that both APIs take as a URL.
     kind = _ALIASES.get(given, given) or _type_by_name(re.split(r"[?#]", url)[0]) or "image/*"
     if kind.startswith("image/"):
         return _image_part(url)
@@ -140,8 +153,11 @@ def _type_by_name(name: str) -> str | None:
     ending = os.path.splitext(name)[1].lower()
     if ending in _ENDINGS:
         return _ENDINGS[ending]
-    guess = mimetypes.MimeTypes().guess_type(name, strict=False)  # its own table: the system's may say anything
-    return None if guess[1] else guess[0]
+    # A table of its own: the system's may say anything.
+    guess, compression = mimetypes.MimeTypes().guess_type(name, strict=False)
+    if compression is not None:  # of notes.txt.gz it gives what is inside
+        return None
+    return guess
 
 
 def _is_text(head: bytes) -> bool:
@@ -155,4 +171,6 @@ def _is_text(head: bytes) -> bool:
 
 
 def _display_name(source: str) -> str:
-    return "stdin" if source == "-" else source
+    if source == "-":
+        return "stdin"
+    return source

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -20,9 +20,6 @@ from oastream.exits import Outcome, failure_of
 from oastream.input.prompt import decode_argument
 from oastream.lenient_json import dumps_exactly
 from oastream.options import Options
-
-if TYPE_CHECKING:
-    from oastream.input.schema import Schema
 
 ReadText = Callable[[str], str]
 """A path → the text of that file."""
@@ -47,10 +44,24 @@ def brings_input(body: Body) -> bool:
 
 def user_message(prompt: str | None, parts: Sequence[Item]) -> list[Item]:
     """The user's message as an input item: text, or text and attachments. Without either there is none."""
-    if not parts:
-        return [] if prompt is None else [{"type": "message", "role": "user", "content": prompt}]
-    text = [] if prompt is None else [{"type": "input_text", "text": prompt}]
-    return [{"type": "message", "role": "user", "content": [*text, *parts]}]
+    if not parts and prompt is None:
+        return []
+    content: str | list[Item] | None = prompt
+    if parts:
+        content = [*_text_parts(prompt), *parts]
+    return [{"type": "message", "role": "user", "content": content}]
+
+
+def _text_parts(prompt: str | None) -> list[Item]:
+    if prompt is None:
+        return []
+    return [{"type": "input_text", "text": prompt}]
+
+
+class AnswerForm(Protocol):
+    """What --schema asks of the answer, as far as a request says it."""
+
+    def request_field(self, api: Api, base: Body) -> Body: ...
 
 
 class BodySettings(NamedTuple):
@@ -62,29 +73,33 @@ class BodySettings(NamedTuple):
     """The JSON that --tools gives, None where it is not given."""
     assignments: tuple[tuple[str, Any], ...]
     """The paths and values of --set."""
-    schema: Schema | None
+    form: AnswerForm | None
 
 
-def read_body_settings(options: Options, read: ReadText, schema: Schema | None = None) -> BodySettings:
+def read_body_settings(options: Options, read: ReadText, form: AnswerForm | None = None) -> BodySettings:
     """The settings of every body that these options are for. Raises `Failure` with outcome input."""
-    system = None if options.system is None else text_or_file("--system", options.system, read)
-    tools = None if options.tools is None else read_json("--tools", options.tools, read)
+    system = tools = None
+    if options.system is not None:
+        system = text_or_file("--system", options.system, read)
+    if options.tools is not None:
+        tools = read_json("--tools", options.tools, read)
     assignments = tuple((path, _json_or_text(decode_argument(value, "--set"))) for path, value in options.set)
-    return BodySettings(options, system, tools, assignments, schema)
+    return BodySettings(options, system, tools, assignments, form)
 
 
 def build_body(api: Api, settings: BodySettings, items: Sequence[Item], base: Body) -> Body:
     """The body of the request: `base`, the conversation and the options over it, --set last. Changes none of them."""
     options = settings.options
     body = base | api.fields(options, items, base, settings.system)
-    if settings.schema is not None:
-        body |= settings.schema.request_field(api, base)
+    if settings.form is not None:
+        body |= settings.form.request_field(api, base)
     body.setdefault("model", api.default_model)
     body |= without_none(model=options.model, temperature=options.temperature, top_p=options.top_p)
     if options.tools is not None:
         body["tools"] = tools_for(api, settings.tools)
     if options.tool_choice is not None:
         body["tool_choice"] = read_tool_choice(api, options.tool_choice, list_in(body, "tools"))
+    # A --body written for another client may say otherwise; only --set, which comes last, can have it so here.
     body["stream"] = True
     if options.background or options.detach:
         body["background"] = True
@@ -103,9 +118,9 @@ def encode_body(body: Body) -> bytes:
 
 def read_json(option: str, value: str, read: ReadText) -> Any:
     """JSON given in place (it begins with a brace or bracket) or in a file, which may be written @FILE."""
-    in_place = value.lstrip().startswith(("{", "["))
-    text = decode_argument(value, option) if in_place else read(value.removeprefix("@"))
-    return parse_given_json(text, option if in_place else f"{option} {value}")
+    if value.lstrip().startswith(("{", "[")):
+        return parse_given_json(decode_argument(value, option), option)
+    return parse_given_json(read(value.removeprefix("@")), f"{option} {value}")
 
 
 def text_or_file(option: str, value: str, read: ReadText) -> str:
@@ -116,6 +131,7 @@ def text_or_file(option: str, value: str, read: ReadText) -> str:
 
 
 def _json_or_text(text: str) -> Any:
+    """A value of --set. One that is no JSON is a text: nobody wants to write `--set user='"ann"'`."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -152,7 +168,7 @@ def _open_container(value: Any, step: str) -> Any:
     if isinstance(value, (dict, list)):
         return value.copy()
     if value is not None:
-        return value
+        return value  # it holds nothing, and the next step says so with the path
     if _is_position(step):
         return []
     return {}

@@ -44,13 +44,13 @@ class Question:
 
         reader = InputReader(self._watch, options.input_encoding, notice, deadline)
         self._schema = self._read_schema(reader)
-        body = (
-            {} if options.resume or options.replay or options.list_models else self._ask_body(stdin, reader, deadline)
-        )
+        body = {}
+        if not (options.resume or options.replay or options.list_models):
+            body = self._new_body(stdin, reader, deadline)
         self._warn_of_strict_mode()
         return body
 
-    def _ask_body(self, stdin: StdinKind, reader: InputReader, deadline: float) -> Body:
+    def _new_body(self, stdin: StdinKind, reader: InputReader, deadline: float) -> Body:
         """The body of a request that asks something."""
         options = self._options
         base = base_body(options, reader.file)
@@ -68,15 +68,15 @@ class Question:
 
         The schema is about an answer in text; a call has a schema of its own.
         """
-        if (
-            self._schema is None
-            or reply.awaits_client
-            or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA))
-        ):
+        if self._schema is None or reply.awaits_client:
+            return verdict
+        if 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA)):
             return verdict
         hint = api_named(self._options.api).schema_hint(reply.response())
-        found = self._schema.verdict(reply.text, hint)
-        return verdict if found is None else found._replace(request_id=verdict.request_id)
+        mismatch = self._schema.verdict(reply.text, hint)
+        if mismatch is None:
+            return verdict
+        return mismatch._replace(request_id=verdict.request_id)
 
     def stage(self, reply: Reply) -> None:
         """Write down what was said and answered; it is part of the conversation with `commit`."""
@@ -88,7 +88,7 @@ class Question:
             self._history.commit()
 
     def close(self) -> None:
-        """Let other runs have the conversation."""
+        """Release the lock on the conversation."""
         if self._history is not None:
             self._history.close()
 
@@ -102,10 +102,16 @@ class Question:
         return read_schema(self._options.schema, reader.file)
 
     def _warn_of_strict_mode(self) -> None:
-        """Once stdin is at its end: until then others use the terminal."""
-        if notes := self._schema.strict_mode_warnings() if self._schema is not None else []:
-            more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
-            self._reporter.line_if_watched(f"--schema breaks the rules of OpenAI's strict mode: {notes[0]}{more}")
+        """Once stdin has ended: until then others use the terminal."""
+        if self._schema is None:
+            return
+        warnings = self._schema.strict_mode_warnings()
+        if not warnings:
+            return
+        text = f"--schema breaks the rules of OpenAI's strict mode: {warnings[0]}"
+        if len(warnings) > 1:
+            text += f" (and {len(warnings) - 1} more)"
+        self._reporter.line_if_watched(text)
 
     def _read_attachments(self, reader: InputReader) -> list[Item]:
         if not self._options.attach:

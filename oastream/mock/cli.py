@@ -18,6 +18,7 @@ import click
 
 from oastream import __version__
 from oastream.cli.companions import PLACES, companion
+from oastream.cli.help import describe_usage_error
 from oastream.exits import TABLE, Failure, Outcome
 from oastream.mock import script
 from oastream.mock.endings import ENDS
@@ -59,13 +60,27 @@ def _print_companion(context: click.Context, _option: click.Parameter, kind: str
 @click.option("--script", metavar="FILE", help="TOML file of faults, one [[attempt]] table per attempt.")
 @click.option("--fault", "faults", multiple=True, metavar="KEY=VALUE,...", help="What goes wrong in one attempt.")
 @click.option("--cycle", is_flag=True, default=None, help="Start over with the first attempt after the last.")
+@click.option("--rpm", metavar="N", help="Requests per minute that are let through; more get 429.")
+@click.option("--tpm", metavar="N", help="Tokens per minute: a quarter of the bytes, and the output limit or 512.")
+@click.option(
+    "--limit-window", metavar="NAME", help="Size of the buckets for --rpm and --tpm: minute (default), second."
+)
+@click.option("--limit-refill", metavar="NAME", help="How they are filled: continuous (default), at-once.")
+@click.option(
+    "--limit-headers",
+    metavar="NAME",
+    help="What replies tell of the limits: all (default), retry-after (with a 429 only), none.",
+)
+@click.option("--gone", metavar="SECONDS", help="Refuse connections for this long, and end those that are open.")
+@click.option("--gone-after", metavar="SECONDS", help="Time from the first request until then (0).")
+@click.option("--gone-status", metavar="STATUS", help="Answer with this HTTP status instead of refusing.")
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", metavar="N", default="0", show_default=True, help="Port to listen on; 0: any that is free.")
+@click.option("--port", metavar="N", default="0", show_default=True, help="Port to listen on; 0 picks a free one.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each request to stderr.")
 @click.option(
     "--generate",
     type=click.Choice(tuple(PLACES)),
-    help="Print the man page, or the completions of a shell.",
+    help="Print the man page, or completions for a shell.",
     is_eager=True,
     expose_value=False,
     callback=_print_companion,
@@ -93,7 +108,7 @@ def _parse_options() -> dict[str, Any] | None:
     try:
         parsed = command.main(prog_name="oastream-mock", standalone_mode=False)
     except click.ClickException as error:
-        _fail(Outcome.USAGE, error.format_message())
+        _fail(Outcome.USAGE, describe_usage_error(error))
     except Failure as failed:
         _fail(failed.verdict.outcome, failed.verdict.message)
     except OSError as error:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote
 from oastream.mock.endpoints import Call, answers, models, stored
 from oastream.mock.errors import ApiError
 from oastream.mock.exchange import Reply, Request
-from oastream.mock.layers import Handler, Layer, add_usual_headers, turn_errors_into_replies
+from oastream.mock.layers import BeGone, EnforceLimits, Handler, Layer, add_usual_headers, turn_errors_into_replies
 from oastream.mock.script import Plan
 from oastream.mock.state import State
 
@@ -40,9 +40,14 @@ class Routes:
 
     def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = State(plan, clock)
-        # From the outside in. What concerns every request gets its line here. A limit on requests a minute, say, would
-        # stand between these two: its refusals need the usual headers, and errors need the headers that it adds.
-        layers: tuple[Layer, ...] = (add_usual_headers, turn_errors_into_replies)
+        # From the outside in. What concerns every request gets its line here. The refusals of those in the middle need
+        # the usual headers, and errors need the headers that they add.
+        layers: list[Layer] = [add_usual_headers]
+        if plan.limits.gone_status is not None:
+            layers.append(BeGone(plan.limits))
+        if plan.limits.rpm or plan.limits.tpm:
+            layers.append(EnforceLimits(plan.limits, clock()))
+        layers.append(turn_errors_into_replies)
         self._answer: Handler = _dispatch
         for layer in reversed(layers):
             self._answer = functools.partial(layer, self._answer)

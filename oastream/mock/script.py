@@ -3,9 +3,9 @@
 In: texts that a user wrote. Out: a frozen `Plan`, or a ValueError of one clear line. Reads the files that are named
 with `@FILE` and `--script`; knows nothing of events and sockets.
 
-A script is a TOML file. Its top level may hold `reply`, `pace`, `delay`, `end` and `cycle`, which mean what the options
-of those names mean (an option wins), and one `[[attempt]]` table per attempt, in order; the last one repeats
-(with `cycle = true`: they start over):
+A script is a TOML file. Its top level may hold `reply`, `pace`, `delay`, `end`, `cycle` and the names of
+`limits.SETTINGS`, which mean what the options of those names mean (an option wins), and one `[[attempt]]` table per
+attempt, in order; the last one repeats (with `cycle = true`: they start over):
 
     reply = "The answer is 42."
 
@@ -41,23 +41,25 @@ from oastream.exits import Outcome
 from oastream.mock.endings import ENDS
 from oastream.mock.faults import DEADLINE_PACE, AttemptKind, Fault, Framing
 from oastream.mock.keys import KEYS, parse_named, read_fields, read_value
+from oastream.mock.limits import SETTINGS, Limits, read_limits
 from oastream.mock.values import check_names, parse_flag, read_file
 
 COMMON_KEYS = ("reply", "pace", "delay", "end")
 """Keys that may stand at the top, for every attempt that has none of its own; each is an option too."""
-_TOP_LEVEL = (*COMMON_KEYS, "cycle", "attempt")
-_URL_NAMES = (*COMMON_KEYS, "script", "cycle", "fault")
+_TOP_LEVEL = (*COMMON_KEYS, "cycle", *SETTINGS, "attempt")
+_URL_NAMES = (*COMMON_KEYS, "script", "cycle", *SETTINGS, "fault")
 _ENDS_BY_ITSELF = frozenset({"end", "status", "body", "raw", "error"})
 
 
 class Plan(NamedTuple):
-    """What the server does with each attempt, for each kind of request.
+    """What the server does with each attempt, for each kind of request, and with all of them together.
 
     The last attempt repeats; with `cycle` they start over.
     """
 
     attempts: Mapping[AttemptKind, tuple[Fault, ...]]
     cycle: bool = False
+    limits: Limits = Limits()
 
     def attempt(self, on: AttemptKind, number: int) -> Fault:
         """The fault of the attempt of that kind and number, from 0."""
@@ -76,8 +78,12 @@ def plan_from_options(
     script: str | None = None,
     faults: Iterable[str] = (),
     cycle: object = None,
+    **limits: object,
 ) -> Plan:
-    """The plan of a command line. A text of `faults` is one attempt; `script` is the path of a TOML file."""
+    """The plan of a command line. A text of `faults` is one attempt; `script` is the path of a TOML file.
+
+    `limits` are those of `limits.SETTINGS`.
+    """
     top: dict[str, Any] = {}
     tables: list[dict[str, Any]] = []
     if script is not None:
@@ -92,7 +98,8 @@ def plan_from_options(
     attempts = tables or [_read_fault(text) for text in texts] or [{}]
     if cycle is None:
         cycle = top.get("cycle", False)
-    return _make_plan(common, attempts, parse_named(parse_flag, cycle, "cycle"))
+    plan = _make_plan(common, attempts, parse_named(parse_flag, cycle, "cycle"))
+    return plan._replace(limits=Limits(**{**read_limits(top, f"{script}: "), **read_limits(limits, "--")}))
 
 
 @functools.cache  # it is checked with the options and used later: what it names is read once

@@ -43,13 +43,45 @@ class _Http(ThreadingHTTPServer):
     block_on_close = False  # a connection that stalls forever must not hold up the end of the run
     request_queue_size = BACKLOG
 
-    def __init__(self, address: tuple[str, int], routes: Routes, log: Callable[[str], None] | None) -> None:
+    def __init__(self, address: tuple[str, int], plan: Plan, log: Callable[[str], None] | None) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.routes = routes
+        self.routes = Routes(plan)
         self.log = log
         self.requests: list[Request] = []
         self.open: set[socket.socket] = set()
+        self.closed = threading.Event()
+        self._limits = plan.limits
+        self._leaving: threading.Timer | None = None
         super().__init__(address, _Connection)
+
+    def serve_until_closed(self) -> None:
+        """Serve, with a gap while the server is gone."""
+        self.serve_forever(SHUTDOWN_POLL)
+        if self.closed.is_set():
+            return
+        self.socket.close()  # from here on connections are refused
+        self.end_connections()
+        if self.closed.wait(self._limits.gone):
+            return
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()  # server_address has the port by now, also where any was asked for
+        self.server_activate()
+        self.serve_forever(SHUTDOWN_POLL)
+
+    def note_request(self, request: Request) -> None:
+        """Record a request; the first one starts the time until the server is gone."""
+        self.requests.append(request)
+        del self.requests[:-RECORDED]
+        limits = self._limits
+        if limits.gone and limits.gone_status is None and self._leaving is None:
+            self._leaving = threading.Timer(limits.gone_after, self.shutdown)
+            self._leaving.daemon = True
+            self._leaving.start()
+
+    def end_connections(self) -> None:
+        for connection in list(self.open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def server_bind(self) -> None:
         """Binds without looking up the host's name, which http.server does and which may take seconds."""
@@ -105,8 +137,7 @@ class _Connection(BaseHTTPRequestHandler):
         if length.isdigit():
             body = self.rfile.read(int(length))
         request = Request(self.command, self.path, headers, _parse_body(body))
-        self.server.requests.append(request)
-        del self.server.requests[:-RECORDED]
+        self.server.note_request(request)
         return request
 
     def _send_reply(self, reply: Reply) -> None:
@@ -213,11 +244,10 @@ class Server:
 
     def close(self) -> None:
         """Stops listening and closes every connection."""
+        self._http.closed.set()
         self._http.shutdown()
         self._http.server_close()
-        for connection in list(self._http.open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self._http.end_connections()
 
 
 def serve(plan: Plan, host: str = "127.0.0.1", port: int = 0, log: Callable[[str], None] | None = None) -> Server:
@@ -225,6 +255,6 @@ def serve(plan: Plan, host: str = "127.0.0.1", port: int = 0, log: Callable[[str
 
     Raises OSError where it cannot listen.
     """
-    http = _Http((host, port), Routes(plan), log)
-    threading.Thread(target=http.serve_forever, args=(SHUTDOWN_POLL,), name="oastream-mock", daemon=True).start()
+    http = _Http((host, port), plan, log)
+    threading.Thread(target=http.serve_until_closed, name="oastream-mock", daemon=True).start()
     return Server(http)

@@ -67,6 +67,16 @@ def parse_count(value: object) -> int:
     return int(text)
 
 
+def parse_rate(value: object) -> int:
+    try:
+        number = parse_count(value)
+    except ValueError:
+        number = 0
+    if not number:
+        raise ValueError("a whole number, 1 or more")
+    return number
+
+
 def parse_status(value: object) -> int:
     number = parse_count(value)
     if not 200 <= number <= 599:

@@ -204,23 +204,31 @@ def open_output(
     Raises `Failure`: output; timeout, or what else ended the wait for the reader of a FIFO.
     """
     if path is None or path == "-":
-        return _opened_stdout(hold, stdout_open, watch)
+        return _open_stdout(hold, stdout_open, watch)
     number = descriptor(path)
     if number is None and not is_special(path):
-        return _opened_file(path, keep_partial)
-    fd = _opened(path, watch, deadline) if number is None else _inherited(path, number)
-    direct = Direct(fd, path, watch)
-    return Held(direct) if hold else direct
+        return _open_file(path, keep_partial)
+    if number is None:
+        fd = _open_special(path, watch, deadline)
+    else:
+        fd = _inherit(path, number)
+    return _hold_if(hold, Direct(fd, path, watch))
 
 
-def _opened_stdout(hold: bool, stdout_open: bool, watch: Watch) -> Output:
+def _open_stdout(hold: bool, stdout_open: bool, watch: Watch) -> Output:
     if not stdout_open:
         raise failure_of(Outcome.OUTPUT, "cannot write to stdout", "it is closed")
-    direct = Direct(STDOUT, "stdout", watch)
-    return Held(direct) if hold else direct
+    return _hold_if(hold, Direct(STDOUT, "stdout", watch))
 
 
-def _opened_file(path: str, keep_partial: bool) -> Output:
+def _hold_if(hold: bool, direct: Direct) -> Output:
+    """A file is held in any case: it appears whole or not at all."""
+    if hold:
+        return Held(direct)
+    return direct
+
+
+def _open_file(path: str, keep_partial: bool) -> Output:
     from oastream.files import Replacement  # not for stdout
 
     target = _real_path(path, path)
@@ -255,7 +263,7 @@ def is_special(path: str) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def _opened(path: str, watch: Watch, deadline: float) -> int:
+def _open_special(path: str, watch: Watch, deadline: float) -> int:
     try:
         return open_file(path, os.O_WRONLY, watch, deadline)
     except OSError as error:
@@ -287,7 +295,7 @@ _MOST_LINKS = 40
 """Links that Linux follows in one path."""
 
 
-def _inherited(path: str, number: int) -> int:
+def _inherit(path: str, number: int) -> int:
     """A copy of a file that whoever started this process has opened for it, with its place and its flags.
 
     To open the path anew would begin at the first byte, and cut a log that the shell opened to append to.
