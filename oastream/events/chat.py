@@ -30,14 +30,14 @@ from oastream.exits import Outcome
 _NO_IDENTITY = {"id": "", "object": "response", "created_at": 0, "model": ""}
 
 # How the answer ends by its finish_reason: the response's status, and its details. The API's own types have no place
-# for a reason that is none of these two; the event says it then (`ChatTranslator._ending`).
+# for any further reason: the event says it then (`close`).
 _ENDINGS: dict[Outcome, tuple[str, Event]] = {
     Outcome.STOP: ("completed", {}),
     Outcome.LENGTH: ("incomplete", {"incomplete_details": {"reason": "max_output_tokens"}}),
     Outcome.CONTENT_FILTER: ("incomplete", {"incomplete_details": {"reason": "content_filter"}}),
-    Outcome.OTHER: ("incomplete", {"incomplete_details": {"reason": None}}),
     Outcome.FAILED: ("failed", {}),
 }
+_UNNAMED_ENDING = "incomplete", {"incomplete_details": {"reason": None}}
 
 
 class _Choice:
@@ -178,14 +178,14 @@ class ChatTranslator:
         finish = Outcome.STOP  # where [DONE] ends the answer without any finish_reason: a weaker proof, but one
         if first is not None and first.finish is not None:
             finish = first.finish
-        status, details = _ENDINGS[finish]
+        status, details = _ENDINGS.get(finish, _UNNAMED_ENDING)
         for item in self._output:
             if isinstance(item, MessageItem):
                 self._close_message(item, is_cut=status != "completed")
             elif isinstance(item, CallItem):
                 self._close_call(item, is_cut=status != "completed")
         ending = self._emit(f"response.{status}", response=self._snapshot(status) | details)
-        if first is not None and finish in (Outcome.OTHER, Outcome.FAILED):
+        if first is not None and (finish is Outcome.FAILED or finish not in _ENDINGS):
             ending["finish_reason"] = first.finish_reason
         if first is not None and finish is Outcome.FAILED:
             message = f"finish_reason {first.finish_reason}"
