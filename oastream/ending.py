@@ -11,6 +11,7 @@ import math
 import signal
 from typing import TYPE_CHECKING, Any
 
+from oastream.events.answer import run_over_verdict
 from oastream.exits import Failure, Outcome, Verdict, exit_status
 from oastream.lenient_json import dumps
 from oastream.options import Options
@@ -114,10 +115,8 @@ class Ending:
 
     def late_verdict(self) -> Verdict:
         """--max-time has passed, in a wait that has no limit of its own: somebody does not read."""
-        detail = f"--max-time {self._options.max_time:g} s passed"
-        if self.delivery is not None and self.delivery.reply.output_began:
-            return Verdict(Outcome.DEADLINE, "the answer broke off", detail)
-        return Verdict(Outcome.TIMEOUT, "no answer in time", detail)
+        has_output = self.delivery is not None and self.delivery.reply.output_began
+        return run_over_verdict(self._options.max_time, has_output)
 
     def _complete_answer(self, verdict: Verdict) -> Verdict:
         """Add what the format prints once all is there; that may show that it is not, or that it is wrong."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from oastream.events.answer import LINGER, Answer, Delivered, Limits, Phase
+from oastream.events.answer import LINGER, Answer, Limits, NewEvent, Phase
 from oastream.events.chat_dialect import ChatDialect
 from oastream.events.decode import Decoder
 from oastream.events.reply import Reply
@@ -42,14 +42,14 @@ def answer(api: str = "responses", limits: Limits = LIMITS, choices: int = 1, is
     return Answer(Decoder(dialect, 1 << 20), Reply(), limits, START, is_resumed)
 
 
-def hear(made: Answer, data: bytes, seconds: float) -> list[Delivered]:
+def hear(made: Answer, data: bytes, seconds: float) -> list[NewEvent]:
     """Feed bytes that are delivered this many seconds after the start."""
     events = list(made.feed(data))
     made.heard(START + seconds)
     return events
 
 
-def hear_end(made: Answer, why: str = "") -> list[Delivered]:
+def hear_end(made: Answer, why: str = "") -> list[NewEvent]:
     events = list(made.end(why))
     made.heard(START)
     return events
@@ -263,10 +263,10 @@ def test_the_events_before_a_broken_one_are_given() -> None:
 # Any cut
 
 
-def played(api: str, pieces: Iterable[bytes]) -> tuple[list[Delivered], Phase, Verdict]:
+def played(api: str, pieces: Iterable[bytes]) -> tuple[list[NewEvent], Phase, Verdict]:
     """Everything that a stream gives when its pieces come one by one, each a second after the one before."""
     made = answer(api)
-    events: list[Delivered] = []
+    events: list[NewEvent] = []
     for second, piece in enumerate(pieces):
         if not made.is_done:
             events += hear(made, piece, second)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -277,3 +278,30 @@ def test_shards_part_the_input_whole() -> None:
     shares = [[name for name in names if Shard(number, 7).has(name)] for number in range(7)]
     assert sorted(name for share in shares for name in share) == sorted(names)
     assert all(100 < len(share) < 190 for share in shares)
+
+
+def test_a_sync_that_lines_overtake_leaves_them_to_the_next_one(tmp_path: Path) -> None:
+    """A thread syncs while lines are added: what came after its start must be synced again, and not be forgotten."""
+    journal = loaded(tmp_path / "out.jsonl")
+    journal.append(answer("a"))
+    with journal._syncing:
+        thread = threading.Thread(target=journal.sync)
+        thread.start()
+        journal.append(answer("b"))
+    thread.join()
+    journal.append(answer("c"))
+    journal.sync()
+    assert not journal._needs_sync
+    journal.close()
+
+
+def test_a_sync_that_fails_is_told_again_at_the_end(tmp_path: Path) -> None:
+    journal = loaded(tmp_path / "out.jsonl")
+    journal.append(answer("a"))
+    read_end, write_end = os.pipe()
+    os.dup2(write_end, journal._fd)  # fdatasync(2) of a pipe is EINVAL
+    for finish in (journal.sync, journal.close):
+        with pytest.raises(Failure):
+            finish()
+    os.close(read_end)
+    os.close(write_end)

@@ -47,7 +47,7 @@ class Responses(Api):
     def tool(self, kind: str, definition: Body, is_flat: bool) -> Body:
         if kind == "function" and not is_flat:
             # This API makes a tool strict that does not say so, Chat does not: what was optional would be mandatory.
-            definition.setdefault("strict", False)
+            definition = {**definition, "strict": definition.get("strict", False)}
         return {"type": kind, **definition}
 
     def tool_choice(self, kind: str, name: str) -> Body:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from oastream.attempts.deadlines import Deadlines
 from oastream.attempts.delivery import Delivery
 from oastream.attempts.exchange import Exchange
-from oastream.events.answer import LINGER, Answer, Delivered
+from oastream.events.answer import LINGER, Answer, NewEvent
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.http.http1 import TruncatedBody
 from oastream.output.stderr import Reporter, Trace
@@ -71,15 +71,15 @@ class Attempt:
         except Failure as failed:
             verdict = failed.verdict
             if verdict.outcome is Outcome.TIMEOUT and self._deadlines.run_passed:
-                verdict = self._late()  # connecting names its own deadline, but --max-time came first
+                verdict = self._deadline_verdict()  # connecting names its own deadline, but --max-time came first
         except TimeoutError:
-            verdict = self._timeout_verdict()
+            verdict = self._end_late()
         return self._without_secrets(verdict)
 
     def _go(self) -> Verdict:
         raise NotImplementedError
 
-    def _late(self) -> Verdict:
+    def _deadline_verdict(self) -> Verdict:
         """Which deadline has passed."""
         raise NotImplementedError
 
@@ -88,9 +88,10 @@ class Attempt:
         """The moment at which --detach leaves the job."""
         return math.inf if self._job is None else self._job.leave_by
 
-    def _timeout_verdict(self) -> Verdict:
+    def _end_late(self) -> Verdict:
+        """A deadline has passed: the server's, or that of --detach, which ends well."""
         if self._job is None or self._deadlines.now() < self._leave_by:
-            return self._late()
+            return self._deadline_verdict()
         self._context.reporter.line(f"response {self._job.shown_id} is still queued")
         return Verdict(Outcome.STOP)
 
@@ -124,7 +125,7 @@ class StreamAttempt(Attempt):
                 self._drain_body(source)
         return answer.verdict(self._context.tools_wanted)
 
-    def _late(self) -> Verdict:
+    def _deadline_verdict(self) -> Verdict:
         return self._answer.late(self._deadlines.now())
 
     def read_stream(self, source: Source) -> None:
@@ -133,10 +134,10 @@ class StreamAttempt(Attempt):
         while not answer.is_done:
             delivery.deliver(self._next_events(source))
             if self._job is not None:
-                self._let_go_of_job(self._job)
+                self._start_leaving(self._job)
             answer.heard(now())  # only now: a stdout that blocked is no silence of the server
 
-    def _next_events(self, source: Source) -> Iterator[Delivered]:
+    def _next_events(self, source: Source) -> Iterator[NewEvent]:
         """What the next bytes of the body bring, or its end."""
         answer = self._answer
         try:
@@ -157,7 +158,7 @@ class StreamAttempt(Attempt):
         self._delivery.format.add_chunk(chunk)  # before its events: of one that makes no sense sse prints the bytes
         return answer.feed(chunk)
 
-    def _let_go_of_job(self, job: Job) -> None:
+    def _start_leaving(self, job: Job) -> None:
         """--detach may leave its job once the id is written: without it nobody could take the response up again."""
         if job.detaches and self._delivery.has_written and not job.is_id_written:
             job.leave_by = self._deadlines.after(DETACH_TIME)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from oastream.attempts.background import Job
-from oastream.events.answer import Answer, Delivered, Limits, Phase
+from oastream.events.answer import Answer, Limits, NewEvent, Phase
 from oastream.events.decode import DecodedEvent, Decoder
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome, Verdict, failure_of
@@ -29,7 +29,7 @@ class BackgroundAnswer(Answer):
         self._notice = notice
         self.deadline = min(self.deadline, job.leave_by)
 
-    def _take(self, decoded: Iterable[DecodedEvent]) -> Iterator[Delivered]:
+    def _take(self, decoded: Iterable[DecodedEvent]) -> Iterator[NewEvent]:
         job, reply = self._job, self.reply
         for event, raw in decoded:
             if not self._is_new(event):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from oastream.attempts.deadlines import Deadlines
-from oastream.events.answer import Delivered
+from oastream.events.answer import NewEvent
 from oastream.events.reply import Reply
 from oastream.output.destination import Output
 from oastream.output.formats import Format
@@ -66,7 +66,7 @@ class Delivery:
         self.has_written = False
         """Whether a part of the answer was handed to the output."""
 
-    def deliver(self, events: Iterable[Delivered]) -> None:
+    def deliver(self, events: Iterable[NewEvent]) -> None:
         """Write what the events bring. Those before one that makes no sense are written all the same."""
         output_format, reply, stats = self.format, self.reply, self.stats
         watches_events = self._watches_events()

@@ -34,7 +34,7 @@ class FetchAttempt(Attempt):
     def _go(self) -> Verdict:
         return self._take(self._exchange.fetch(self._request, self._context.max_bytes))
 
-    def _late(self) -> Verdict:
+    def _deadline_verdict(self) -> Verdict:
         return late_verdict(self._deadlines.limits, self._deadlines.now(), has_output=False)
 
 
@@ -57,7 +57,7 @@ class PollAttempt(Attempt):
         self._delivery.deliver([(event, None, self._delivery.reply.feed(event))])
         return self._delivery.reply.verdict(self._context.tools_wanted)
 
-    def _late(self) -> Verdict:
+    def _deadline_verdict(self) -> Verdict:
         has_output, is_resumed = self._delivery.reply.output_began, self._response.progress > 0
         return late_verdict(self._deadlines.limits, self._deadlines.now(), has_output, is_resumed=is_resumed)
 

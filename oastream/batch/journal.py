@@ -16,6 +16,7 @@ import enum
 import fcntl
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -115,6 +116,7 @@ class Journal:
         self._fd = _open_locked(path)
         self._size = os.fstat(self._fd).st_size
         self._needs_sync = False
+        self._syncing = threading.Lock()
 
     def load(self, layout: Layout, keep_broken: Callable[[BrokenLine], None] | None = None) -> None:
         """Read what is answered; cut off a last line that a power failure left unfinished.
@@ -180,13 +182,15 @@ class Journal:
 
     def sync(self) -> None:
         """Let all that was added be safe on the disk."""
-        if not self._needs_sync:
-            return
-        self._needs_sync = False
-        try:
-            os.fdatasync(self._fd)
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
+        with self._syncing:  # a thread syncs while lines are added; the end of the run waits for it
+            if not self._needs_sync:
+                return
+            size = self._size
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                raise _unwritable(self.path, error) from error
+            self._needs_sync = self._size != size
 
     def close(self) -> None:
         """Sync, and let other runs have the file."""

@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         try:
             response.feed(data)
         except NotHttp as error:
-            self._fail(error)
+            self._fail_response(error)
             return
         if self._listener is None:
             self._drain(response)
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
             self._pass_on(response, self._listener)
 
     def eof_received(self) -> bool:
-        self._end_input("the connection was closed")
+        self._on_input_end("the connection was closed")
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
         why = "the connection was closed"
         if isinstance(error, OSError):
             why = describe_break(error)
-        self._end_input(why)
+        self._on_input_end(why)
 
     # The response ------------------------------------------------------------------------------------------------
 
@@ -142,10 +142,10 @@ class Connection(asyncio.Protocol):
                 else:
                     listener.receive_body(piece)
         except TruncatedBody as cut:
-            self._finish()
+            self._detach_and_close()
             listener.receive_end(str(cut))
         except UnreadableBody as error:
-            self._fail(error)
+            self._fail_response(error)
 
     def _drain(self, response: Http1Response) -> None:
         """Nobody listens any more: the connection can be used again once the body has ended."""
@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
             self.close()
         listener.receive_end("")
 
-    def _end_input(self, why: str) -> None:
+    def _on_input_end(self, why: str) -> None:
         """Nothing more will arrive."""
         response, listener = self._response, self._listener
         if response is None or listener is None:
@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
         try:
             response.feed_eof(why)
         except NoReply as error:
-            self._finish()
+            self._detach_and_close()
             if error.is_silent and self.uses > 1:
                 self._pool.send_again(self._request, listener)
             else:
@@ -183,9 +183,9 @@ class Connection(asyncio.Protocol):
             return
         self._pass_on(response, listener)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail_response(self, error: Exception) -> None:
         listener = self._listener
-        self._finish()
+        self._detach_and_close()
         if listener is not None:
             self._tell_failure(error, listener)
 
@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(failure, Failure)
         listener.receive_failure(failure)
 
-    def _finish(self) -> None:
+    def _detach_and_close(self) -> None:
         self._listener = None
         self.close()
 

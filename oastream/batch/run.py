@@ -1,6 +1,7 @@
 """The way of one batch, on one page: options → input, journal, servers → the runner → how it ended.
 
-In: `BatchOptions`, the environment, what stdin is. Out: a `Verdict`. Someone who reads only `run` knows the program.
+In: `BatchOptions`, the environment, what stdin is. Out: a `Verdict`. Someone who reads only `_run` (until anything is
+sent) and `_ask_all` (while requests are sent) knows the program.
 """
 
 from __future__ import annotations

@@ -41,6 +41,10 @@ class Server(NamedTuple):
     serialize: Callable[[Prepared], tuple[bytes, Request]]
 
 
+_GIVEN_UP = Verdict(Outcome.SIGNAL, signal=0)
+"""Of a request that the end of the run cuts off: as after a signal nothing follows it, and it is nobody's failure."""
+
+
 class Work:
     """An item that is not done yet."""
 
@@ -177,7 +181,7 @@ class Runner:
             if self._is_stopping and self._loop.time() >= self.drain_deadline:
                 self._cut_off()
         if not self._is_stopping:
-            self._clear_suspects()
+            self._blame_items()
         for server in self._servers:
             server.pool.close()
 
@@ -308,7 +312,7 @@ class Runner:
             server.gate.end(flight, usage, now)
             if usage is not None:
                 self._estimates.learn(len(work.prepared.body), usage)
-            self._clear_suspects(server.gate)
+            self._blame_items(server.gate)
             self._recorder.answer(work, stream, now)
             return
         server.gate.fail(flight, verdict, now, stream.error_text or verdict.detail)
@@ -316,6 +320,19 @@ class Runner:
         self._after_failure(work, server.gate, stream, now)
 
     def _after_failure(self, work: Work, gate: Gate, stream: ItemStream, now: float) -> None:
+        """What becomes of an item whose request failed. The first line that fits decides:
+
+        =====================================  ==================================================
+        failure                                the item
+        =====================================  ==================================================
+        that ends the server, or given up      is asked elsewhere, or by the next run
+        a 429 that may pass                    is asked again; the gate says when, however often
+        while the server was down              is asked again, and no try of it is counted
+        that may pass, with tries left         is asked again after a pause (`retry`)
+        key, quota, model and the like         waits until the server answers another item
+        any other                              has an error
+        =====================================  ==================================================
+        """
         verdict = stream.verdict
         if gate.outage.fatal is not None or verdict.signal is not None:
             # No failure of the items: another server is asked, or the next run asks them.
@@ -332,9 +349,9 @@ class Runner:
         decision = next_step(
             Situation(
                 verdict._replace(retry_after=None),  # the gate keeps it, for all items
-                failures=max(1, failures),
+                failures=max(1, failures),  # an excused one is asked again as if it were the first
                 retries=self._settings.retries,
-                times_asked=failures,
+                times_asked=failures,  # only what the item itself has used up
                 now=now,
                 retry_deadline=math.inf,
                 retry_delay=self._settings.retry_delay,
@@ -350,7 +367,7 @@ class Runner:
         else:
             self._recorder.error(work, stream, verdict, now)
 
-    def _clear_suspects(self, *gates: Gate) -> None:
+    def _blame_items(self, *gates: Gate) -> None:
         """These servers answer others: what they refused was the item. Without any named, all of them."""
         for gate in gates or tuple(self._suspects):
             for work, stream, verdict in self._suspects.pop(gate, ()):
@@ -374,7 +391,7 @@ class Runner:
     def _cut_off(self) -> None:
         """What is still in flight is given up: the next run asks it."""
         for stream in list(self._streams):
-            stream.stop(Verdict(Outcome.SIGNAL, signal=0))
+            stream.stop(_GIVEN_UP)
         for task in list(self._tasks):
             if not task.done():
                 task.cancel()

@@ -18,7 +18,7 @@ from oastream.attempts.http_error import http_error_verdict
 from oastream.batch.gate import Flight, Gate
 from oastream.batch.pool import Connection
 from oastream.batch.reading import Reading
-from oastream.events.answer import Delivered
+from oastream.events.answer import NewEvent
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.http.request import Request
 
@@ -118,7 +118,7 @@ class ItemStream:
 
     # The answer --------------------------------------------------------------------------------------------------
 
-    def _deliver(self, events: Callable[[], Iterable[Delivered]]) -> None:
+    def _deliver(self, events: Callable[[], Iterable[NewEvent]]) -> None:
         if self.done.done():
             return
         answer = self.answer

@@ -70,15 +70,15 @@ def _read_options(context: click.Context) -> Options:
     config_error = config_error_of(context)
     del values["no_config"]
     if values["api_key_file"] is not None and values["api_key_cmd"] is not None:
-        values[_lower_precedence(context, "api_key_file", "api_key_cmd")] = None
+        values[_farther_option(context, "api_key_file", "api_key_cmd")] = None
     if values.pop("show_config"):
         _show_config(context, values, config_error)
     del values["profile"]
-    _drop_without_effect(context, values)
+    _settle_ineffective(context, values)
     if values["provider"] is not None and origin_of(context, "base_url") in (DEFAULT, OPENAI_BASE_URL):
         values["base_url"] = ""  # the provider's own: neither of the two was meant for it
     misconfigured: Verdict | None = None
-    if config_error is not None:
+    if config_error is not None:  # not raised here: its record goes to an output that is not open yet
         misconfigured = config_error.verdict
     return Options(**values, misconfigured=misconfigured)
 
@@ -93,13 +93,13 @@ def _as_tuple(value: Any) -> Any:
 def _show_config(context: click.Context, values: Mapping[str, Any], config_error: Failure | None) -> None:
     if config_error is not None:
         raise config_error
-    from oastream.cli.show_config import show_config  # what masks secrets is half of the start-up
+    from oastream.cli.show_config import show_config  # the masking of secrets costs as much as half of a start
 
     raise PrintAndExit(show_config(context, values))
 
 
-def _drop_without_effect(context: click.Context, values: dict[str, Any]) -> None:
-    """Set back what other options leave without effect; on the command line that is a mistake."""
+def _settle_ineffective(context: click.Context, values: dict[str, Any]) -> None:
+    """Set back what other options leave without effect. Raises `Failure` where the command line has it."""
     given = _given_options(context, values)
     complaint = settle(values, given, unset_values())
     if complaint is not None:
@@ -115,7 +115,7 @@ def _given_options(context: click.Context, values: Mapping[str, Any]) -> dict[st
     return {name: place for name, place in places.items() if place != "default"}
 
 
-def _lower_precedence(context: click.Context, first: str, second: str) -> str:
+def _farther_option(context: click.Context, first: str, second: str) -> str:
     """Of two options that say the same, the one from farther away; from the same place, the second."""
     places = {name: origin_of(context, name)[0] for name in (first, second)}
     return lower_precedence(first, second, places)

@@ -4,7 +4,7 @@ In: the body's bytes, and moments of `time.monotonic`. Out: events with the text
 deadline of the next wait, a `Verdict`. Refuses to know where bytes come from, who waits, and whether another attempt
 follows: whoever has a connection feeds it, the blocking run as well as a loop with thousands of streams.
 
-A shell does this, and nothing else decides how a stream went:
+Whoever owns the connection does this, and nothing else decides how a stream went:
 
     while not answer.is_done:
         wait for bytes until answer.deadline
@@ -12,6 +12,7 @@ A shell does this, and nothing else decides how a stream went:
             the end of the body       -> deliver answer.end()
             the body is broken        -> deliver answer.end(why)
             nothing in time           -> answer.end() if answer.is_whole, else answer.late(now) is the verdict
+            no more can be read       -> answer.end() if answer.is_whole, else that failure is the verdict
         answer.heard(now)
     answer.verdict()
 """
@@ -30,7 +31,7 @@ from oastream.exits import Outcome, Verdict
 LINGER = 2.0
 """Seconds to wait, once the answer is complete, for the usage and `[DONE]` that may follow."""
 
-Delivered = tuple[dict[str, Any], bytes | None, str]
+NewEvent = tuple[dict[str, Any], bytes | None, str]
 """An event, the server's own JSON of it if it is that, and the text that it adds to the answer."""
 
 
@@ -127,14 +128,14 @@ class Answer:
 
     # What comes --------------------------------------------------------------------------------------------------
 
-    def feed(self, chunk: bytes) -> Iterator[Delivered]:
+    def feed(self, chunk: bytes) -> Iterator[NewEvent]:
         """The events that `chunk` completes, up to the terminal one: what follows that is not looked at.
 
         Raises `Failure` when it is no answer, or contradicts what was said before.
         """
         return self._take(self._decoder.feed(chunk))
 
-    def end(self, why: str = "") -> Iterator[Delivered]:
+    def end(self, why: str = "") -> Iterator[NewEvent]:
         """The events that the end of the body completes; `why` says how the body broke, if it did.
 
         A deadline that passes while the answer `is_whole` is an end too.
@@ -142,7 +143,7 @@ class Answer:
         self._end = why or "it ended without a terminal event"
         return self._take(self._decoder.close(truncated=bool(why)))
 
-    def _take(self, decoded: Iterable[DecodedEvent]) -> Iterator[Delivered]:
+    def _take(self, decoded: Iterable[DecodedEvent]) -> Iterator[NewEvent]:
         reply = self.reply
         feed = reply.feed
         for event, raw in decoded:
@@ -206,7 +207,7 @@ def late_verdict(
     one has.
     """
     if now >= limits.run_deadline:
-        return _run_over_verdict(limits, has_output)
+        return run_over_verdict(limits.max_time, has_output)
     if has_events:
         return Verdict(Outcome.IDLE, "the answer broke off", f"no event within --idle-timeout {limits.idle:g} s")
     detail = f"no event within --first-event-timeout {limits.first_event:g} s"
@@ -217,9 +218,9 @@ def late_verdict(
     return Verdict(Outcome.TIMEOUT, "no answer in time", detail)
 
 
-def _run_over_verdict(limits: Limits, has_output: bool) -> Verdict:
-    """No retry has any time left, whatever the outcome usually allows."""
-    detail = f"--max-time {limits.max_time:g} s passed"
+def run_over_verdict(max_time: float, has_output: bool) -> Verdict:
+    """--max-time has passed: no retry has any time left, whatever the outcome usually allows."""
+    detail = f"--max-time {max_time:g} s passed"
     if has_output:
         return Verdict(Outcome.DEADLINE, "the answer broke off", detail, should_retry=False)
     return Verdict(Outcome.TIMEOUT, "no answer in time", detail, should_retry=False)

@@ -380,7 +380,7 @@ class ChatTranslator:
             piece = arguments_text(piece)
         if piece:
             call.pieces.append(piece)
-            call.is_done = False
+            call.is_done = False  # it was thought to be whole when another call began: its end comes once more
             self._emit(f"{call.event_prefix}.delta", **call.location(), delta=piece)
 
     def _open_call(self, choice: _Choice, is_custom: bool, head: CallHead) -> CallItem:

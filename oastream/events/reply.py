@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from oastream.display import one_line
-from oastream.events.ending import Ending
 from oastream.events.fields import Event, Fields, dict_or_empty, int_or_zero, nonempty_str
 from oastream.events.final_output import match_streamed_items
 from oastream.events.item_table import ItemTable, item_index
@@ -23,6 +22,7 @@ from oastream.events.items import (
     text_parts,
 )
 from oastream.events.streamed_text import StreamedText
+from oastream.events.terminal_event import TerminalEvent
 from oastream.events.tool_calls import BrokenCall, is_servers_own, items_awaiting_client, printed_form, shown_name
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 
@@ -74,7 +74,7 @@ class Reply:
         """Calls that have become complete since `finished_calls` was asked."""
         self._final_items: list[Item] = []
         """Those of the final output, in its order."""
-        self._ending: Ending | None = None
+        self._ending: TerminalEvent | None = None
         self.has_ended = False
         """Whether the terminal event has come."""
         self.response_id: str | None = None
@@ -121,9 +121,9 @@ class Reply:
         self.model = self.model or nonempty_str(response.get("model"))
         self.usage = dict_or_empty(response.get("usage")) or self.usage
 
-    def _end(self, event: Event) -> Ending:
+    def _end(self, event: Event) -> TerminalEvent:
         self._read_metadata(event)
-        self._ending, self.has_ended = Ending(event), True
+        self._ending, self.has_ended = TerminalEvent(event), True
         return self._ending
 
     def _fail(self, event: Event) -> None:
@@ -284,11 +284,13 @@ class Reply:
             raise self._call_failure(item, str(broken)) from broken
 
     def _is_cut(self, item: Item) -> bool:
-        """Whether the length limit cut a call before its arguments: nothing is not `{}` then.
+        """Whether the length limit cut a call before its arguments: what is empty must not be taken for `{}` then.
 
         vLLM calls a cut call complete, and so do servers whose answer used all of its tokens.
         """
-        if self._ending is None or item.kind not in CALLS or item is not self._table.items[-1] or item.payload():
+        is_last = item is self._table.items[-1]
+        is_empty_call = item.kind in CALLS and not item.payload()
+        if self._ending is None or not is_last or not is_empty_call:
             return False
         is_cut = self._ending_outcome() is Outcome.LENGTH and item.fields.get("status") != "completed"
         return is_cut or self._used_all_tokens()
@@ -330,7 +332,7 @@ class Reply:
             return Verdict(Outcome.FAILED, "the answer failed", f"the server names the reason {ending.reason()}")
         return next(self._applicable_verdicts(ending, tools_wanted), Verdict(Outcome.STOP))
 
-    def _applicable_verdicts(self, ending: Ending, tools_wanted: bool) -> Iterator[Verdict]:
+    def _applicable_verdicts(self, ending: TerminalEvent, tools_wanted: bool) -> Iterator[Verdict]:
         """The 1x outcomes that hold, lowest number first."""
         outcome = ending.outcome()
         if outcome is Outcome.LENGTH:

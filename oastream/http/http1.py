@@ -120,7 +120,7 @@ class HeadReader:
         """Take in bytes, up to those that complete the head. Raises `NotHttp`."""
         self._size += len(data)
         self._opening += bytes(data[: _MAX_SHOWN_BYTES - len(self._opening)])
-        self.feed_rest(data)
+        self.parse(data)
         if self.is_complete:  # one read may bring the end of the head and much of the body
             return
         if self.error is not None:
@@ -128,8 +128,8 @@ class HeadReader:
         if self._size > self._max_bytes:
             raise HeadTooLarge
 
-    def feed_rest(self, data: bytes | memoryview) -> None:
-        """Take in bytes of the body."""
+    def parse(self, data: bytes | memoryview) -> None:
+        """Give bytes to the parser, of the head or behind it; what it cannot read is in `error`."""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -257,7 +257,7 @@ class Http1Response:
         """Take in bytes. Raises `NotHttp`, as long as the head has not ended."""
         reader = self._reader
         if self._state is _BODY:
-            reader.feed_rest(data)
+            reader.parse(data)
         elif self._state is _HEAD:
             reader.feed(data)
             if not reader.is_complete:

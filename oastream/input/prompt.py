@@ -97,7 +97,7 @@ def waiting_notice(options: Options, kind: StdinKind) -> str:
     """What to say when nothing comes on stdin: how to do without it, where that is possible, or how to end it."""
     if kind is StdinKind.TERMINAL:
         return "waiting for stdin; Ctrl-D on a line of its own ends it"
-    if _has_content(options) and not _stdin_uses(options):
+    if _has_content(options) and not _count_stdin_uses(options):
         return "waiting for stdin; use -n to run without it"
     return "waiting for stdin"
 
@@ -136,18 +136,19 @@ def read_prompt(options: Options, kind: StdinKind, reader: InputReader, required
     Raises `Failure`: usage when oastream was started without anything to say, input when the text is empty or broken.
     """
     words = [decode_argument(word, "the prompt") for word in options.prompt]
-    named = _stdin_uses(options)
+    named = _count_stdin_uses(options)
     _check_usage(options, kind, named, required)
     files = [reader.file(path) for path in options.file]
     if "-" in words:
         words[words.index("-")] = reader.stdin()
+    # An empty word among others is a variable that was empty, and leaves no second space.
     blocks = [" ".join(word for word in words if word or len(words) == 1), *files]
     if not named and not options.no_stdin and _reads_stdin(options, kind):
         blocks.append(reader.stdin())
     prompt = _join_blocks(blocks)
     if prompt:
         return prompt
-    if not required and not _has_words(options):
+    if not required and not _has_text_source(options):
         return None
     raise failure_of(Outcome.INPUT, "the prompt is empty", _why_empty(options, kind))
 
@@ -163,15 +164,15 @@ def _reads_stdin(options: Options, kind: StdinKind) -> bool:
     return _has_input(kind) and not _has_content(options)
 
 
-def _has_words(options: Options) -> bool:
+def _has_text_source(options: Options) -> bool:
     return bool(options.prompt or options.file)
 
 
 def _has_content(options: Options) -> bool:
-    return _has_words(options) or bool(options.attach or options.tool_output)
+    return _has_text_source(options) or bool(options.attach or options.tool_output)
 
 
-def _stdin_uses(options: Options) -> int:
+def _count_stdin_uses(options: Options) -> int:
     """How many words and options name stdin."""
     texts = (options.system, *(value for _, value in options.tool_output))
     files = (options.tools, options.body, options.schema)
@@ -188,7 +189,7 @@ def _check_usage(options: Options, kind: StdinKind, named: int, required: bool) 
         raise failure_of(Outcome.USAGE, "bad usage", "stdin can be used only once")
     if named and options.no_stdin:
         raise failure_of(Outcome.USAGE, "bad usage", "-n conflicts with -, which reads stdin")
-    if _has_words(options) or not required:
+    if _has_text_source(options) or not required:
         return
     if options.no_stdin:
         raise failure_of(Outcome.USAGE, "no prompt", "-n does not read stdin, and there are no words")
@@ -211,7 +212,7 @@ def _join_blocks(blocks: list[str]) -> str:
 
 
 def _why_empty(options: Options, kind: StdinKind) -> str:
-    if _has_words(options):
+    if _has_text_source(options):
         return "the arguments and files are empty"
     if _has_input(kind):
         return "stdin is empty"

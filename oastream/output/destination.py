@@ -161,9 +161,9 @@ class File(ToFile):
             return
         with self._as_output_error():
             self._replacement.seal()
-            if delivers or self._part is None:
+            if delivers:
                 self._replacement.put()
-            else:
+            elif self._part is not None:
                 self._replacement.put_as(self._part)
 
     def discard(self) -> None:
@@ -222,7 +222,7 @@ def _open_stdout(hold: bool, stdout_open: bool, watch: Watch) -> Output:
 
 
 def _hold_if(hold: bool, direct: Direct) -> Output:
-    """A file is held in any case: it appears whole or not at all."""
+    """What --hold asks for. A regular file needs no `Held`: it appears whole or not at all."""
     if hold:
         return Held(direct)
     return direct

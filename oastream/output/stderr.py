@@ -27,7 +27,7 @@ PROGRAM = "oastream"
 _ERASE_LINE = b"\r\x1b[K"
 
 
-class Answer(Protocol):
+class SharedOutput(Protocol):
     """The answer's output, as far as it shares a terminal or a file with stderr."""
 
     in_line: bool
@@ -50,7 +50,7 @@ class Stderr:
         """When to give up a stderr that blocks."""
         self.interrupted: Verdict | None = None
         """The signal that came, or the reader of stdout that went, while stderr blocked."""
-        self.answer: Answer | None = None
+        self.answer: SharedOutput | None = None
         """The output, where it goes to the same file as stderr: no message runs on in a line of it."""
         self._watch = watch
         self._writer: Writer | None = None

@@ -24,7 +24,7 @@ from oastream.events.finish_reason import outcome_of_reason
 from oastream.exits import Outcome, Verdict
 
 
-class Ending:
+class TerminalEvent:
     """What a terminal event says."""
 
     __slots__ = ("_error", "_event", "_type", "response", "status")
