@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from oastream.apis import api_named
+from oastream.apis.api import Api
 from oastream.apis.tools import offered_tools
 from oastream.batch.input import CHAT_URL, RESPONSES_URL, Item
 from oastream.batch.keys import request_hash
@@ -54,6 +55,7 @@ class Preparer:
         self._base = base
         self._own_api = api
         self._reader = reader
+        self._apis: dict[str, Api] = {}
         self._needs_text = needs_text
 
     def prepare(self, item: Item) -> Prepared:
@@ -64,11 +66,14 @@ class Preparer:
         base = self._base if item.body is None else {**self._base, **item.body}
         if base.get("background"):
             raise failure_of(Outcome.INPUT, "its body asks for a background response", "which a batch does not poll")
-        body = build_body(api_named(api), self._settings, user_message(item.prompt, ()), base)
+        rules = self._apis.get(api)
+        if rules is None:
+            rules = self._apis[api] = api_named(api)
+        body = build_body(rules, self._settings, user_message(item.prompt, ()), base)
         in_one_piece = item.body is not None and item.body.get("stream") is False
         if in_one_piece:
             _take_stream_off(body, item.body or {})
-        return self._prepared(body, api_named(api).path, partial(self._new_reading, api, body, in_one_piece))
+        return self._prepared(body, rules.path, partial(self._new_reading, api, body, in_one_piece))
 
     def _prepare_plain(self, item: Item) -> Prepared:
         """A request that is sent as it is, to a path that is neither API's."""
