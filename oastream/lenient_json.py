@@ -16,7 +16,6 @@ import orjson
 
 from oastream.surrogates import join_surrogates
 
-
 _SIXTEEN_DIGITS = b"0" * 16
 _DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
