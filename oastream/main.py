@@ -64,7 +64,7 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) ->
 
 
 def _show(text: str, stdout_open: bool, watch: Watch) -> Verdict:
-    """Print a text that was asked for, --help or --version: it must arrive like an answer."""
+    """Print a text that was asked for, --help or --version: written with the same error handling as an answer."""
     from oastream.output.destination import open_output
 
     try:

@@ -43,7 +43,7 @@ def answer(api: str = "responses", limits: Limits = LIMITS, choices: int = 1, is
 
 
 def hear(made: Answer, data: bytes, seconds: float) -> list[Delivered]:
-    """Feed bytes that are delivered so many seconds after the start."""
+    """Feed bytes that are delivered this many seconds after the start."""
     events = list(made.feed(data))
     made.heard(START + seconds)
     return events

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from oastream.output.formats import FORMATS
 from tests.docs.declared import STATUSES, oastream
 from tests.support.shells import press_tab
 
@@ -17,7 +18,7 @@ OFFERS: list[tuple[str, list[str]]] = [
     ("oastream --form", ["--format"]),
     ("oastream hello --form", ["--format"]),
     ("oastream --base-url mock: --hol", ["--hold"]),
-    ("oastream --format ", ["json", "ndjson", "sse", "text", "tools"]),
+    ("oastream --format ", sorted(FORMATS)),
     ("oastream --format=nd", ["--format=ndjson"]),
     ("oastream --api c", ["chat"]),
     ("oastream --reasoning-effort h", ["high"]),

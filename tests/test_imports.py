@@ -13,7 +13,7 @@ NEVER_FOR_HELP = HEAVY | {"ssl", "socket", "httptools", "orjson", "http.client",
 NEVER_FOR_HTTP = HEAVY | {"ssl", "http.client", "http.server", "email", "random", "subprocess", "base64"}
 DEFERRED = {"inspect", "ipaddress"}
 MOST_FOR_HELP = 126
-MOST_FOR_AN_ANSWER = 176
+MOST_FOR_AN_ANSWER = 177
 
 
 @pytest.mark.parametrize("option", ["--help", "--help-all", "--version"])

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from oastream.exits import TABLE, Outcome
+from oastream.mock.endings import ENDS
 from tests.docs import COMMAND
 from tests.readme import README, sessions, with_statuses
+from tests.support import forked
 from tests.support.program import ROOT, program_path, run
 
 TEXT = README.read_text()
@@ -29,6 +32,25 @@ def test_a_terminal_session_prints_what_it_shows(session: list[tuple[str, str]],
     for command, shown in session:
         result = run(["sh", "-c", command], cwd=tmp_path, env=env, stderr=subprocess.STDOUT, timeout=60)
         assert _as_on_a_terminal(result.text) == _as_on_a_terminal(shown), command
+
+
+TOOLS = ["--tools", '[{"name":"f","parameters":{"type":"object"}}]']
+NEEDED = {
+    Outcome.TOOL_CALLS: TOOLS,
+    Outcome.NO_TOOL_CALLS: [*TOOLS, "--format", "tools"],
+    Outcome.SCHEMA: ["--schema", "n int"],
+    Outcome.TIMEOUT: ["--first-event-timeout", "0.2"],
+    Outcome.IDLE: ["--idle-timeout", "0.2"],
+    Outcome.DEADLINE: ["--max-time", "1"],
+}
+"""What else must be asked for before an ending can come."""
+
+
+@pytest.mark.parametrize("outcome", ENDS, ids=lambda outcome: outcome.value)
+def test_each_ending_of_the_mock_has_the_status_of_its_name(outcome: Outcome) -> None:
+    url = f"mock:?pace=0.01&end={outcome.value}"
+    result = forked.oastream("-n", "--retry", "0", "--base-url", url, *NEEDED.get(outcome, []), "one two three")
+    assert result.status == TABLE[outcome][0], result
 
 
 def test_the_files_that_an_installer_leaves_out_are_placed_as_the_readme_says(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from oastream.output.formats import FORMATS
 from tests.support.program import ROOT, Environment, Result, finish, oastream, start
 from tests.support.streams import (
     Event,
@@ -54,7 +55,6 @@ from tests.support.wire import (
 )
 
 HELLO = sse_response(responses_body(message("Hello")))
-FORMATS = ["text", "ndjson", "json", "sse", "tools"]
 UNAUTHORIZED = http_response('{"error":{"message":"bad key"}}', "401 Unauthorized")
 
 

@@ -31,6 +31,10 @@ class Api:
     """What messages call it."""
     path = ""
     """Where requests go, below the base URL."""
+    prompt_field = ""
+    """The field of a body that has the conversation: by it a body without an address is told from another API's."""
+    ends_with_whole_answer = False
+    """Whether its last event holds all of the answer, as the API sends it without streaming."""
     default_model = "gpt-5-mini"
     headers: tuple[tuple[str, str], ...] = ()
     """What each request says beside the key, such as a version."""

@@ -24,6 +24,7 @@ class Chat(Api):
     name = "chat"
     title = "Chat Completions"
     path = "/chat/completions"
+    prompt_field = "messages"
     takes_audio = True
 
     def fields(self, options: Options, items: Sequence[Item], base: Body, system: str | None) -> Body:

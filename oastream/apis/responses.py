@@ -23,6 +23,8 @@ class Responses(Api):
     name = "responses"
     title = "the Responses API"
     path = "/responses"
+    prompt_field = "input"
+    ends_with_whole_answer = True
     takes_file_urls = True
 
     def fields(self, options: Options, items: Sequence[Item], base: Body, system: str | None) -> Body:

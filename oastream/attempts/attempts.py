@@ -44,7 +44,7 @@ class BackgroundSettings:
 
 
 class Attempts:
-    """Gets one answer. `new_format` makes the format anew for an answer that begins anew."""
+    """Gets one answer. `new_format` makes the format again for an answer that starts over."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Attempts:
 
         return Job(self._request, response_id, self._background.detaches)
 
-    # An answer that begins anew ----------------------------------------------------------------------------------
+    # An answer that starts over ----------------------------------------------------------------------------------
 
     def begin_format(self) -> None:
         """Forget what the format has of the answer, but not what it was: it is shown if the run ends before another."""

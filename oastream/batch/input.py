@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from oastream.apis import api_of_body
 from oastream.batch.template import Template, field_text
 from oastream.lenient_json import parse_exactly
 
@@ -19,7 +20,8 @@ Row = dict[str, Any]
 Body = dict[str, Any]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-CHAT_URL, RESPONSES_URL = "/v1/chat/completions", "/v1/responses"
+VERSION = "/v1"
+"""What a Batch API line puts before a path; base URLs end in it already."""
 TEXT_FIELD = "prompt"
 """What the field of a line of text is called, in a template and in the rows of `--format row`."""
 
@@ -176,10 +178,9 @@ INPUT_FORMATS = (*_LINE_READERS, "csv", "tsv")
 
 
 def _guessed_url(body: Body) -> str | None:
-    """The API that a body is for, by the field that has the prompt."""
-    if "messages" in body:
-        return CHAT_URL
-    return RESPONSES_URL if "input" in body else None
+    """Where a body goes that says it by its fields alone."""
+    api = api_of_body(body)
+    return None if api is None else VERSION + api.path
 
 
 def _row_item(row: Row, number: int, form: InputForm) -> Item:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from oastream.apis import api_named
+from oastream.apis import api_at, api_named
 from oastream.apis.api import Api
 from oastream.apis.tools import offered_tools
-from oastream.batch.input import CHAT_URL, RESPONSES_URL, Item
+from oastream.batch.input import VERSION, Item
 from oastream.batch.keys import request_hash
 from oastream.batch.reading import Reader, Reading
 from oastream.events.reply import Reply
@@ -21,9 +21,6 @@ from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.input.body import BodySettings, build_body, encode_body, user_message
 
 Body = dict[str, Any]
-_API_OF_URL = {RESPONSES_URL: "responses", CHAT_URL: "chat"}
-_VERSION = "/v1"
-"""What a Batch API line puts before a path; base URLs end in it already."""
 _OUTPUT_LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 
@@ -55,45 +52,43 @@ class Preparer:
         self._base = base
         self._own_api = api
         self._reader = reader
-        self._apis: dict[str, Api] = {}
         self._needs_text = needs_text
 
     def prepare(self, item: Item) -> Prepared:
         """The request. Raises `Failure` with outcome input or usage for a body that the options do not fit on."""
-        api = _API_OF_URL.get(item.url, self._own_api if not item.url else "")
-        if not api:
+        api: Api | None = api_named(self._own_api)
+        if item.url:
+            api = api_at(item.url.removeprefix(VERSION))
+        if api is None:
             return self._prepare_plain(item)
         base = self._base if item.body is None else {**self._base, **item.body}
         if base.get("background"):
             raise failure_of(Outcome.INPUT, "its body asks for a background response", "which a batch does not poll")
-        rules = self._apis.get(api)
-        if rules is None:
-            rules = self._apis[api] = api_named(api)
-        body = build_body(rules, self._settings, user_message(item.prompt, ()), base)
+        body = build_body(api, self._settings, user_message(item.prompt, ()), base)
         in_one_piece = item.body is not None and item.body.get("stream") is False
         if in_one_piece:
             _take_stream_off(body, item.body or {})
-        return self._prepared(body, rules.path, partial(self._new_reading, api, body, in_one_piece))
+        return self._prepared(body, api.path, partial(self._new_reading, api, body, in_one_piece))
 
     def _prepare_plain(self, item: Item) -> Prepared:
         """A request that is sent as it is, to a path that is neither API's."""
         if self._needs_text is not None:
             why = f"--format {self._needs_text} needs answers that are text"
             raise Unsuitable(Verdict(Outcome.USAGE, f"an item for {item.url}", why))
-        path = item.url.removeprefix(_VERSION)
+        path = item.url.removeprefix(VERSION)
         return self._prepared(item.body or {}, path, self._new_plain_reading)
 
     def _prepared(self, body: Body, path: str, new_reading: Callable[[float], Reading]) -> Prepared:
         data = encode_body(body)
         return Prepared(data, request_hash(data), path, _output_limit(body), new_reading)
 
-    def _new_reading(self, api: str, body: Body, in_one_piece: bool, now: float) -> Reading:
+    def _new_reading(self, api: Api, body: Body, in_one_piece: bool, now: float) -> Reading:
         choices = _choices(body)
         limit = _output_limit(body) if choices == 1 else None
         reply = Reply(limit, prints_deltas=False, keep_text=True, offered=offered_tools(body))
-        if api == "chat":
-            return self._reader.chat(now, reply, choices, in_one_piece)
-        return self._reader.responses(now, reply, in_one_piece)
+        if api.ends_with_whole_answer:
+            return self._reader.responses(now, reply, in_one_piece)
+        return self._reader.chat(now, reply, choices, in_one_piece)
 
     def _new_plain_reading(self, now: float) -> Reading:
         return self._reader.plain(now, Reply(prints_deltas=False))

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from oastream.display import one_line
+from oastream.events.fields import Fields, dict_or_empty, int_or_zero, nonempty_str
 from oastream.exits import TRANSIENT, Outcome, Verdict
 from oastream.lenient_json import dumps
-
-Fields = dict[str, Any]
 
 _BY_STATUS = {
     400: Outcome.BAD_REQUEST,
@@ -155,7 +154,9 @@ def outcome_of_status(status: int) -> Outcome:
         return _BY_STATUS[status]
     if status < 400:
         return Outcome.NOT_API
-    return Outcome.REJECTED if status < 500 else Outcome.SERVER_ERROR
+    if status < 500:
+        return Outcome.REJECTED
+    return Outcome.SERVER_ERROR
 
 
 def event_error(event: Fields, name: str = "") -> ApiError | None:
@@ -198,7 +199,9 @@ def read_error(body: Any) -> ApiError | None:
         return _base_resp_error(body["base_resp"])
     if body.get("detail"):  # FastAPI, the ChatGPT backend
         return ApiError(_detail_text(body["detail"]))
-    return _error_of_fields(body) if body.get("message") else None
+    if body.get("message"):
+        return _error_of_fields(body)
+    return None
 
 
 _MINIMAX_STATUSES = {1002: 429, 1004: 401, 1008: 402}
@@ -209,7 +212,7 @@ def _base_resp_error(fields: Fields) -> ApiError | None:
     code = fields.get("status_code")
     if not code:
         return None
-    status = _MINIMAX_STATUSES.get(code) if isinstance(code, int) else None
+    status = _MINIMAX_STATUSES.get(int_or_zero(code))
     return ApiError(_as_text(fields.get("status_msg") or f"status_code {code}"), code=_as_text(code), status=status)
 
 
@@ -239,7 +242,10 @@ def _status_of_fields(fields: Fields) -> int | None:
 
 def _as_name(value: Any) -> str | None:
     """A code or type that is a name; numbers are statuses."""
-    return value if isinstance(value, str) and value and not value.isdigit() else None
+    name = nonempty_str(value)
+    if name is None or name.isdigit():
+        return None
+    return name
 
 
 def _as_http_status(value: Any) -> int | None:
@@ -247,8 +253,9 @@ def _as_http_status(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return None
     text = str(value)
-    is_status = len(text) == 3 and text.isascii() and text.isdigit() and text[0] in "45"
-    return int(text) if is_status else None
+    if len(text) == 3 and text.isascii() and text.isdigit() and text[0] in "45":
+        return int(text)
+    return None
 
 
 def _detail_text(detail: Any) -> str:
@@ -261,7 +268,7 @@ def _detail_text(detail: Any) -> str:
 
 
 def _field_error_text(error: Any) -> str:
-    return _as_text(error.get("msg", error)) if isinstance(error, dict) else _as_text(error)
+    return _as_text(dict_or_empty(error).get("msg", error))
 
 
 def _as_text(value: Any) -> str:

@@ -23,22 +23,21 @@ from oastream.events.chat_fields import (
     usage_of_chunk,
 )
 from oastream.events.chat_items import CallItem, MessageItem, TextRun
+from oastream.events.fields import Event
 from oastream.events.finish_reason import outcome_of_reason, outranks
 from oastream.exits import Outcome
-
-Event = dict[str, Any]
 
 _NO_IDENTITY = {"id": "", "object": "response", "created_at": 0, "model": ""}
 
 # How the answer ends by its finish_reason: the response's status, and its details. The API's own types have no place
-# for a reason that is none of these two; the event says it then (`ChatTranslator._ending`).
+# for any further reason: the event says it then (`close`).
 _ENDINGS: dict[Outcome, tuple[str, Event]] = {
     Outcome.STOP: ("completed", {}),
     Outcome.LENGTH: ("incomplete", {"incomplete_details": {"reason": "max_output_tokens"}}),
     Outcome.CONTENT_FILTER: ("incomplete", {"incomplete_details": {"reason": "content_filter"}}),
-    Outcome.OTHER: ("incomplete", {"incomplete_details": {"reason": None}}),
     Outcome.FAILED: ("failed", {}),
 }
+_UNNAMED_ENDING = "incomplete", {"incomplete_details": {"reason": None}}
 
 
 class _Choice:
@@ -176,16 +175,17 @@ class ChatTranslator:
         if not self._has_started:
             self._start()
         first = self._first_choice()
-        # Without any finish_reason it is [DONE] that ends the answer: a weaker proof, but one.
-        finish = Outcome.STOP if first is None else first.finish or Outcome.STOP
-        status, details = _ENDINGS[finish]
+        finish = Outcome.STOP  # where [DONE] ends the answer without any finish_reason: a weaker proof, but one
+        if first is not None and first.finish is not None:
+            finish = first.finish
+        status, details = _ENDINGS.get(finish, _UNNAMED_ENDING)
         for item in self._output:
             if isinstance(item, MessageItem):
                 self._close_message(item, is_cut=status != "completed")
             elif isinstance(item, CallItem):
                 self._close_call(item, is_cut=status != "completed")
         ending = self._emit(f"response.{status}", response=self._snapshot(status) | details)
-        if first is not None and finish in (Outcome.OTHER, Outcome.FAILED):
+        if first is not None and (finish is Outcome.FAILED or finish not in _ENDINGS):
             ending["finish_reason"] = first.finish_reason
         if first is not None and finish is Outcome.FAILED:
             message = f"finish_reason {first.finish_reason}"
@@ -220,11 +220,17 @@ class ChatTranslator:
 
     def _snapshot(self, status: str) -> Event:
         """The response as it is now."""
-        output: list[Event] = []
-        if status != "in_progress":
-            output = [item if isinstance(item, dict) else item.item(item.status) for item in self._output]
+        output = [] if status == "in_progress" else self._final_output()
         fields = {"status": status, "error": None, "incomplete_details": None, "output": output, "usage": self._usage}
         return self._response | fields
+
+    def _final_output(self) -> list[Event]:
+        output = []
+        for item in self._output:
+            if not isinstance(item, dict):
+                item = item.item(item.status)
+            output.append(item)
+        return output
 
     # What a chunk says about the whole response ------------------------------------------------------------------
 
@@ -310,10 +316,12 @@ class ChatTranslator:
 
     def _take_text(self, choice: _Choice, kind: str, text: str, logprobs: Any) -> None:
         item = self._message_for(choice, kind)
-        run = item.runs[-1] if item.runs and item.runs[-1].kind == kind else self._open_run(item, kind)
+        run = item.run_that_goes_on(kind) or self._open_run(item, kind)
         if kind == "output_text" and self._has_identity:
             # While id, model or time is missing, the short way would pass over the chunk that has it.
-            only_choice = choice.number if self._expected > 1 else None
+            only_choice = None
+            if self._expected > 1:
+                only_choice = choice.number
             self._current_text = choice, item, run, only_choice
         self._add_text(item, run, run.joiner.feed(text), logprobs)
 
@@ -353,7 +361,9 @@ class ChatTranslator:
             "delta": text,
         }
         if run.kind == "output_text":
-            event["logprobs"] = (logprobs.get("content") or []) if isinstance(logprobs, dict) else []
+            event["logprobs"] = []
+            if isinstance(logprobs, dict):
+                event["logprobs"] = logprobs.get("content") or []
         self._events.append(event)
 
     # Tool calls --------------------------------------------------------------------------------------------------

@@ -82,20 +82,25 @@ class Calls:
         """Gemini, Mistral and Ollama < 0.4.7 send no index, nor did the API before tools."""
         if call_id in self._by_id:
             return self._by_id[call_id]
-        return None if name else self.latest
+        if name:
+            return None
+        return self.latest
 
     def _find_at_index(self, at_index: CallItem, index: int, call_id: str, name: str) -> CallItem | None:
         if not call_id:
             # Alibaba and vLLM go on with id "". A server without ids that uses index 0 for every call shows a new one
             # by its name alone.
-            is_another = name and at_index.name and name != at_index.name and at_index.pieces
-            return None if is_another else at_index
+            if name and at_index.name and name != at_index.name and at_index.pieces:
+                return None
+            return at_index
         known = self._by_index_and_id.get((index, call_id))
         if known is not None:
             return known
         # Older Ollama and LiteLLM send index 0 for every call, each with its id and name. Poolside and
         # mlx-openai-server change the id on the way, but name the tool once: then it is the call that is there.
-        return None if name and at_index.call_id else at_index
+        if name and at_index.call_id:
+            return None
+        return at_index
 
     def _learn_id(self, call: CallItem, index: int | None) -> None:
         if call.call_id:

@@ -8,12 +8,12 @@ Once the answer is complete nothing that is broken fails it any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from oastream.events.api_error import ApiError, event_error
 from oastream.events.chat import ChatTranslator
 from oastream.events.decode import DecodedEvent, Dialect
-from oastream.events.json_body import Event, is_done_marker, parse_event
+from oastream.events.fields import Event, dicts_in
+from oastream.events.json_body import is_done_marker, parse_event
 from oastream.exits import Failure, Outcome, failure_of
 
 _ERROR_FIELDS = ("code", "message", "type", "detail", "status")
@@ -49,8 +49,7 @@ class ChatDialect(Dialect):
             chunk = self.read_chunk(data, name)
             if not kind and (events := self._translator.text_only_events(chunk)) is not None:
                 return _without_raw(events)
-            error = None if self.is_complete else event_error(chunk, name)
-            if error is not None:
+            if not self.is_complete and (error := event_error(chunk, name)) is not None:
                 return self._fail(error, chunk)
             return self._translate(chunk)
         except Failure:
@@ -70,7 +69,9 @@ class ChatDialect(Dialect):
         return [*whole._translate(answer), *whole._finish()]
 
     def close(self) -> Sequence[DecodedEvent]:
-        return self._finish() if self.is_complete else ()
+        if self.is_complete:
+            return self._finish()
+        return ()
 
     def _finish(self) -> Sequence[DecodedEvent]:
         """The events that end the answer, once."""
@@ -108,9 +109,8 @@ def _given_error(chunk: Event) -> Event:
         return given
     if given:
         return {"message": given}
-    choices: Any = chunk.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and isinstance(choice.get("error"), dict):
-            error: Event = choice["error"]
+    for choice in dicts_in(chunk.get("choices")):
+        error = choice.get("error")
+        if isinstance(error, dict):
             return error
     return {name: value for name, value in chunk.items() if name in _ERROR_FIELDS}

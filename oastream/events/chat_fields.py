@@ -12,10 +12,9 @@ from typing import Any
 
 import orjson
 
+from oastream.events.fields import Fields, dict_or_empty, int_or_zero, str_or_empty
 from oastream.events.finish_reason import outcome_of_reason
 from oastream.exits import Outcome
-
-Fields = dict[str, Any]
 
 # Texts -----------------------------------------------------------------------------------------------------------
 
@@ -35,9 +34,10 @@ def texts_of_delta(delta: Fields) -> Iterator[tuple[str, str]]:
     if isinstance(refusal, str) and refusal:
         yield "refusal", refusal
     # A model that speaks sends its words beside the sound: the contract counts them as text.
-    audio = delta.get("audio")
-    if isinstance(audio, dict) and isinstance(audio.get("transcript"), str) and audio["transcript"]:
-        yield "output_text", audio["transcript"]
+    if "audio" in delta:
+        transcript = str_or_empty(dict_or_empty(delta["audio"]).get("transcript"))
+        if transcript:
+            yield "output_text", transcript
 
 
 def _texts_of_parts(parts: list[Any]) -> Iterator[tuple[str, str]]:
@@ -58,9 +58,10 @@ def _texts_of_parts(parts: list[Any]) -> Iterator[tuple[str, str]]:
 
 def _thoughts(thinking: Any) -> str:
     """The text of a thinking part: a list of parts again, or the text itself."""
-    pieces = thinking if isinstance(thinking, list) else [thinking]
+    if not isinstance(thinking, list):
+        thinking = [thinking]
     texts: list[str] = []
-    for piece in pieces:
+    for piece in thinking:
         if isinstance(piece, str):
             texts.append(piece)
         elif piece:
@@ -89,7 +90,9 @@ def lone_text(chunk: Fields, choice_number: int | None) -> str:
     if type(delta) is not dict or len(delta) != 1 or entry.get("logprobs"):
         return ""
     text = delta.get("content")
-    return text if type(text) is str else ""
+    if type(text) is not str:
+        return ""
+    return text
 
 
 # Calls -----------------------------------------------------------------------------------------------------------
@@ -117,9 +120,10 @@ def fragments_of_delta(delta: Fields) -> list[Any]:
 
 def split_fragment(fragment: Fields) -> tuple[CallHead, bool, Fields]:
     """A fragment's head, whether it is of a custom tool, and what holds its piece of the arguments or the input."""
-    custom = fragment.get("custom")
-    is_custom = isinstance(custom, dict)
-    function = custom if is_custom else fragment.get("function")
+    function = fragment.get("custom")
+    is_custom = isinstance(function, dict)
+    if not is_custom:
+        function = fragment.get("function")
     if not isinstance(function, dict):
         function = {}
     index = fragment.get("index")
@@ -130,12 +134,14 @@ def split_fragment(fragment: Fields) -> tuple[CallHead, bool, Fields]:
 
 def arguments_text(value: Any) -> str:
     """A piece of a call's arguments that is no string: some servers send the object itself."""
-    return "" if value is None else orjson.dumps(value).decode()
+    if value is None:
+        return ""
+    return orjson.dumps(value).decode()
 
 
 def image_url(image: Any) -> str | None:
     """Where an image of OpenRouter's `images` is, mostly a data: URL; None when the entry does not say."""
-    url = image.get("image_url") if isinstance(image, dict) else None
+    url = dict_or_empty(image).get("image_url")
     if isinstance(url, dict):
         url = url.get("url")
     return url if isinstance(url, str) else None
@@ -157,30 +163,28 @@ def finish_reasons(entry: Fields) -> list[str]:
 
 def usage_of_chunk(chunk: Fields) -> Fields | None:
     """The usage that a chunk, or one entry of its choices, has; Groq wraps it in a field of its own."""
-    usage = chunk.get("usage")
-    if not usage and isinstance(chunk.get("x_groq"), dict):
-        usage = chunk["x_groq"].get("usage")
-    return _as_responses_usage(usage) if isinstance(usage, dict) and usage else None
+    usage = dict_or_empty(chunk.get("usage") or dict_or_empty(chunk.get("x_groq")).get("usage"))
+    if usage:
+        return _as_responses_usage(usage)
+    return None
 
 
 def _as_responses_usage(usage: Fields) -> Fields:
-    """Usage in the names of the Responses API: what the server counted, and 0 where that API's type needs a number."""
-    input_tokens, output_tokens = _token_count(usage.get("prompt_tokens")), _token_count(usage.get("completion_tokens"))
+    """Usage in the names of the Responses API: what the server counted, and 0 where that API's type needs a number.
+
+    A number of the wrong type is none: usage is no reason for an answer to fail.
+    """
+    input_tokens, output_tokens = int_or_zero(usage.get("prompt_tokens")), int_or_zero(usage.get("completion_tokens"))
     return {
         "input_tokens": input_tokens,
         "input_tokens_details": _details(usage.get("prompt_tokens_details"), "cached_tokens", "cache_write_tokens"),
         "output_tokens": output_tokens,
         "output_tokens_details": _details(usage.get("completion_tokens_details"), "reasoning_tokens"),
-        "total_tokens": _token_count(usage.get("total_tokens")) or input_tokens + output_tokens,
+        "total_tokens": int_or_zero(usage.get("total_tokens")) or input_tokens + output_tokens,
     }
 
 
 def _details(details: Any, *needed: str) -> Fields:
     """Details of usage: the server's own, with 0 for those that it has not counted."""
-    given = details if isinstance(details, dict) else {}
-    return {**given, **{name: _token_count(given.get(name)) for name in needed}}
-
-
-def _token_count(value: Any) -> int:
-    """A number of tokens. One of the wrong type is none: usage is no reason for an answer to fail."""
-    return value if isinstance(value, int) else 0
+    given = dict_or_empty(details)
+    return {**given, **{name: int_or_zero(given.get(name)) for name in needed}}

@@ -6,14 +6,14 @@ Refuses to know chunks and events. Of a text that nothing will repeat no charact
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
+from oastream.events.fields import Fields
 from oastream.events.text_buffer import TextBuffer
 from oastream.surrogates import SurrogateJoiner
 
-Fields = dict[str, Any]
+_ID_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
+"""What OpenAI's own ids of such items begin with."""
 
 
 class TextRun:
@@ -25,13 +25,19 @@ class TextRun:
         self.kind = kind
         self.index = index
         self.delta_type = f"response.{kind}.delta"
-        self.text_field = "refusal" if kind == "refusal" else "text"
+        self.text_field = "text"
+        if kind == "refusal":
+            self.text_field = "refusal"
         self.joiner = SurrogateJoiner()
-        self.kept = TextBuffer() if keep_text else None
+        self.kept: TextBuffer | None = None
+        if keep_text:
+            self.kept = TextBuffer()
 
     def content(self) -> Fields:
         """The part as the API has it."""
-        text = "" if self.kept is None else self.kept.text()
+        text = ""
+        if self.kept is not None:
+            text = self.kept.text()
         content: Fields = {"type": self.kind, self.text_field: text}
         if self.kind == "output_text":
             content |= {"annotations": [], "logprobs": []}
@@ -43,10 +49,10 @@ class _OutputItem:
 
     __slots__ = ("choice_number", "id", "index", "is_done", "kind")
 
-    def __init__(self, kind: str, id_prefix: str, index: int, choice_number: int) -> None:
+    def __init__(self, kind: str, index: int, choice_number: int) -> None:
         self.kind = kind
         self.index = index
-        self.id = f"{id_prefix}_{index}"  # Chat has no ids for items
+        self.id = f"{_ID_PREFIXES[kind]}_{index}"  # Chat has no ids for items
         self.choice_number = choice_number
         self.is_done = False
 
@@ -60,7 +66,9 @@ class _OutputItem:
 
     def with_choice_index(self, item: Fields) -> Fields:
         """An item of a further choice says so: what is printed and judged is the first choice's."""
-        return item if self.choice_number == 0 else {**item, "choice_index": self.choice_number}
+        if self.choice_number == 0:
+            return item
+        return {**item, "choice_index": self.choice_number}
 
 
 class MessageItem(_OutputItem):
@@ -69,8 +77,14 @@ class MessageItem(_OutputItem):
     __slots__ = ("runs",)
 
     def __init__(self, kind: str, index: int, choice_number: int) -> None:
-        super().__init__(kind, "rs" if kind == "reasoning" else "msg", index, choice_number)
+        super().__init__(kind, index, choice_number)
         self.runs: list[TextRun] = []
+
+    def run_that_goes_on(self, kind: str) -> TextRun | None:
+        """The run that a text of this kind is added to: the last one, if it is of that kind."""
+        if self.runs and self.runs[-1].kind == kind:
+            return self.runs[-1]
+        return None
 
     def item(self, status: str) -> Fields:
         content = [run.content() for run in self.runs]
@@ -88,10 +102,10 @@ class CallItem(_OutputItem):
 
     def __init__(self, is_custom: bool, index: int, choice_number: int, call_id: str, name: str) -> None:
         if is_custom:
-            super().__init__("custom_tool_call", "ctc", index, choice_number)
+            super().__init__("custom_tool_call", index, choice_number)
             self.payload_field, self.event_prefix = "input", "response.custom_tool_call_input"
         else:
-            super().__init__("function_call", "fc", index, choice_number)
+            super().__init__("function_call", index, choice_number)
             self.payload_field, self.event_prefix = "arguments", "response.function_call_arguments"
         self.call_id = call_id
         self.name = name

@@ -22,11 +22,12 @@ from oastream.events.body_kind import (
     is_event_stream,
     kind_of_body,
 )
+from oastream.events.fields import Event, Fields, dict_or_empty
 from oastream.events.json_body import is_complete_event, malformed, web_page
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.lenient_json import parse_json
 
-DecodedEvent = tuple[dict[str, Any], bytes | None]
+DecodedEvent = tuple[Event, bytes | None]
 """An event, and the server's own JSON of it, where that is the event word for word."""
 
 
@@ -56,7 +57,7 @@ class Dialect:
         """The events that the end of the body completes."""
         return ()
 
-    def decode_answer(self, answer: dict[str, Any]) -> Sequence[DecodedEvent] | None:
+    def decode_answer(self, answer: Fields) -> Sequence[DecodedEvent] | None:
         """The events of an answer that came in one piece, None for JSON that is none.
 
         Not asked about the Responses API's own, which needs no translation.
@@ -104,8 +105,10 @@ class Decoder:
         """The events that `chunk` completes."""
         if self._kind != EVENTS:
             chunk = self._hold_until_known(chunk)
+        if not chunk:
+            return
         decode = self._dialect.feed
-        for kind, data in self._parser.feed(chunk) if chunk else ():
+        for kind, data in self._parser.feed(chunk):
             if not data.isspace():
                 self.payloads += 1
                 for decoded in decode(kind, data):  # noqa: UP028 - `yield from` takes 130 instructions more an event
@@ -187,7 +190,7 @@ class Decoder:
 
     def _decode_answer(self, value: Any, document: bytes) -> Iterator[DecodedEvent]:
         """The events of an answer in one piece, from a server that ignored `stream`, say."""
-        fields: dict[str, Any] = value if isinstance(value, dict) else {}
+        fields = dict_or_empty(value)
         is_failed_response = fields.get("object") == "response" and fields.get("status") == "failed"
         error = event_error(value) if isinstance(value, dict) else read_error(value)
         if error is not None and not is_failed_response:  # such a response tells of its error itself
@@ -201,7 +204,7 @@ class Decoder:
             summary = "the server sent JSON that is not an answer"
             raise failure_of(Outcome.NOT_API, summary, _beginning(document[:SHOWN_BYTES]))
 
-    def _decode_response(self, response: dict[str, Any]) -> Iterator[DecodedEvent]:
+    def _decode_response(self, response: Fields) -> Iterator[DecodedEvent]:
         status = response.get("status")
         if status in ("queued", "in_progress"):
             self.is_unfinished = True

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from oastream.display import one_line
 from oastream.events.api_error import ApiError, error_verdict, event_error, read_error
+from oastream.events.fields import Event, Fields, dict_or_empty, dicts_in, nonempty_str
 from oastream.events.finish_reason import outcome_of_reason
-from oastream.events.items import Event, dict_or_empty, nonempty_str
 from oastream.exits import Outcome, Verdict
 
 
@@ -49,12 +49,9 @@ class Ending:
     def is_failure(self) -> bool:
         return self._type in ("error", "response.failed") or self.status in ("failed", "cancelled")
 
-    def output(self) -> list[Event]:
+    def output(self) -> list[Fields]:
         """The items of the final output."""
-        output = self.response.get("output")
-        if not isinstance(output, list):
-            return []
-        return [fields for fields in output if isinstance(fields, dict)]
+        return dicts_in(self.response.get("output"))
 
     def reason(self) -> str:
         """Why the answer is incomplete, in the server's word; "" where it gives none."""

@@ -12,14 +12,15 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from itertools import islice
 
-from oastream.events.items import CALLS, Event, Item, kind_of, nonempty_str, part_text, payload_of, text_parts
+from oastream.events.fields import Fields, nonempty_str
+from oastream.events.items import CALLS, Item, kind_of, part_text, payload_of, text_parts
 from oastream.events.streamed_text import encode_text
 
 _MAX_CANDIDATES = 64
 """So many of the streamed messages are compared with a final one that nothing names: more would be quadratic."""
 
 
-def match_streamed_items(finals: list[Event], items: Iterable[Item]) -> list[Item | None]:
+def match_streamed_items(finals: list[Fields], items: Iterable[Item]) -> list[Item | None]:
     """For each item of the final output the streamed one that it completes, None for one that never was streamed.
 
     Matched by id, then call_id, then equal text or a beginning of it, then order among what is left of the
@@ -38,7 +39,7 @@ def match_streamed_items(finals: list[Event], items: Iterable[Item]) -> list[Ite
 class _Matching:
     """The items of the final output with those of the stream, as far as they are matched."""
 
-    def __init__(self, finals: list[Event], items: Iterable[Item]) -> None:
+    def __init__(self, finals: list[Fields], items: Iterable[Item]) -> None:
         self._finals = finals
         self._left = dict.fromkeys(items)  # in order
         self.found: list[Item | None] = [None] * len(finals)
@@ -47,7 +48,7 @@ class _Matching:
         """Match what has the same name in a field."""
         self.match_keys(lambda item: nonempty_str(item.fields.get(name)), lambda fields: nonempty_str(fields.get(name)))
 
-    def match_keys(self, item_key: Callable[[Item], Hashable], final_key: Callable[[Event], Hashable]) -> None:
+    def match_keys(self, item_key: Callable[[Item], Hashable], final_key: Callable[[Fields], Hashable]) -> None:
         """Match what has the same kind and key; a key of None matches nothing."""
         known: dict[tuple[str, Hashable], list[Item]] = {}
         for item in reversed(self._left):
@@ -80,7 +81,7 @@ class _Matching:
             if queue and (queue[0].kind not in CALLS or not queue[0].is_complete or queue[0].agrees_by_name(fields)):
                 self._match(place, queue.popleft())
 
-    def _unmatched(self) -> list[tuple[int, Event]]:
+    def _unmatched(self) -> list[tuple[int, Fields]]:
         return [(place, fields) for place, fields in enumerate(self._finals) if self.found[place] is None]
 
     def _match(self, place: int, item: Item) -> None:
@@ -94,12 +95,15 @@ class _Matching:
 def _content_key(item: Item) -> Hashable:
     """The name and payload of a call, the fingerprint of a message's first text."""
     if item.kind in CALLS:
-        return (item.fields.get("name"), item.payload()) if item.pieces else None
-    text = next(iter(item.parts.values()), None)
-    return None if text is None else text.fingerprint()
+        if not item.pieces:
+            return None
+        return item.fields.get("name"), item.payload()
+    for text in item.parts.values():
+        return text.fingerprint()
+    return None
 
 
-def _final_content_key(fields: Event) -> Hashable:
+def _final_content_key(fields: Fields) -> Hashable:
     kind = kind_of(fields)
     if kind in CALLS:
         return fields.get("name"), payload_of(kind, fields)
@@ -108,18 +112,21 @@ def _final_content_key(fields: Event) -> Hashable:
 
 def _trimmed_key(item: Item) -> Hashable:
     """The same for messages without the white space at their end, which servers trim."""
-    text = next(iter(item.parts.values()), None)
-    return None if text is None else text.trimmed_fingerprint()
+    for text in item.parts.values():
+        return text.trimmed_fingerprint()
+    return None
 
 
-def _final_trimmed_key(fields: Event) -> Hashable:
+def _final_trimmed_key(fields: Fields) -> Hashable:
     return _fingerprint(_final_text(fields).rstrip())
 
 
-def _final_text(fields: Event) -> bytes:
+def _final_text(fields: Fields) -> bytes:
     """The first text of a final message."""
-    parts = text_parts(fields) if kind_of(fields) == "message" else []
-    return encode_text(part_text(parts[0]) or "") if parts else b""
+    if kind_of(fields) == "message":
+        for part in text_parts(fields):
+            return encode_text(part_text(part) or "")
+    return b""
 
 
 def _fingerprint(data: bytes) -> Hashable:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from oastream.events.items import Event, Item, dict_or_empty, kind_of, nonempty_str
+from oastream.events.fields import Event, Fields, dict_or_empty, nonempty_str
+from oastream.events.items import Item, kind_of
 from oastream.events.streamed_text import StreamedText
 
 
@@ -36,7 +37,7 @@ class ItemTable:
 
     # Items -------------------------------------------------------------------------------------------------------
 
-    def add(self, fields: Event, index: Any) -> Item:
+    def add(self, fields: Fields, index: Any) -> Item:
         """A new item; what was at its index goes on only by its name."""
         item = Item(kind_of(fields), fields)
         self.items.append(item)
@@ -48,7 +49,7 @@ class ItemTable:
         self.learn_names(item, fields)
         return item
 
-    def learn_names(self, item: Item, fields: Event) -> None:
+    def learn_names(self, item: Item, fields: Fields) -> None:
         """An item may be named by any id that it ever had."""
         for field in ("id", "call_id"):
             name = nonempty_str(fields.get(field))
@@ -72,7 +73,7 @@ class ItemTable:
         if known is None or known.is_complete or not known.is_empty or not known.agrees_by_name(fields):
             self.add(fields, index)
 
-    def find_done(self, fields: Event, index: Any) -> Item | None:
+    def find_done(self, fields: Fields, index: Any) -> Item | None:
         """The item that a `done` event completes; None when it brings one that nothing announced.
 
         At its index, if no name speaks against it; by its name; at its index whatever its name, since ids rotate
@@ -109,12 +110,13 @@ class ItemTable:
             return named
         if at_index is not None and not at_index.is_closed:
             return at_index
-        last = self._last_open(kind) if event.get("output_index") is None else None
-        if last is not None and last.agrees_by_name(names):
-            return last
+        if event.get("output_index") is None:
+            last = self._last_open(kind)
+            if last is not None and last.agrees_by_name(names):
+                return last
         return self.add(names, index)
 
-    def _find_named(self, kind: str, fields: Event) -> Item | None:
+    def _find_named(self, kind: str, fields: Fields) -> Item | None:
         """The item that has the call_id or the id of `fields`; ids that rotate name nothing."""
         for field in ("call_id", "id"):
             item = self._by_name.get((kind, field, nonempty_str(fields.get(field)) or ""))
@@ -123,8 +125,7 @@ class ItemTable:
         return None
 
     def _last_open(self, kind: str) -> Item | None:
-        items = self._open.get(kind)
-        return next(reversed(items)) if items else None
+        return next(reversed(self._open.get(kind, {})), None)
 
     # Texts -------------------------------------------------------------------------------------------------------
 
@@ -155,7 +156,9 @@ class ItemTable:
             self.open_texts.pop((index, part), None)
 
 
-def item_index(event: Event, fields: Event) -> Any:
+def item_index(event: Event, fields: Fields) -> Any:
     """What ties an event to its item: the output_index, else the id (Lemonade sends no indices)."""
     index = event.get("output_index")
-    return index if index is not None else nonempty_str(fields.get("id"))
+    if index is None:
+        return nonempty_str(fields.get("id"))
+    return index

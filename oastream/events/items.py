@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from oastream.events.fields import Fields, dicts_in, nonempty_str, str_or_empty
 from oastream.events.streamed_text import StreamedText
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.lenient_json import dumps, parse_exactly
 from oastream.surrogates import join_surrogates
-
-Event = dict[str, Any]
 
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Tool calls that the client runs, and the field with what they are called with: the call's payload."""
@@ -27,7 +26,7 @@ class Item:
 
     __slots__ = ("_judged", "fields", "is_closed", "is_complete", "is_printed", "kind", "parts", "pieces")
 
-    def __init__(self, kind: str, fields: Event) -> None:
+    def __init__(self, kind: str, fields: Fields) -> None:
         self.kind = kind
         self.fields = fields
         self.parts: dict[Any, StreamedText] = {}
@@ -51,7 +50,7 @@ class Item:
     def is_empty(self) -> bool:
         return not self.parts and not self.pieces
 
-    def agrees_by_name(self, fields: Event) -> bool:
+    def agrees_by_name(self, fields: Fields) -> bool:
         """Whether `fields` may be of this item: the call_id decides, else the id, where both have one."""
         for name in ("call_id", "id"):
             ours, theirs = nonempty_str(self.fields.get(name)), nonempty_str(fields.get(name))
@@ -59,7 +58,7 @@ class Item:
                 return ours == theirs
         return True
 
-    def agrees_by_content(self, fields: Event) -> bool:
+    def agrees_by_content(self, fields: Fields) -> bool:
         """Whether what has come of it is what `fields` hold, or a beginning of that."""
         if self.kind in CALLS:
             return bool(self.pieces) and self.payload() == payload_of(self.kind, fields)
@@ -70,7 +69,7 @@ class Item:
         """What a tool is called with, as the server wrote it."""
         return "".join(self.pieces) or payload_of(self.kind, self.fields)
 
-    def assemble(self) -> Event:
+    def assemble(self) -> Fields:
         """The item with the text and the payload that only its deltas had."""
         if self.kind in CALLS:
             payload = self.payload()
@@ -82,13 +81,13 @@ class Item:
         content = [{"type": "output_text", "text": text.text(), "annotations": []} for text in self.parts.values()]
         return {**self.fields, "content": content}
 
-    def replace_fields(self, fields: Event) -> None:
+    def replace_fields(self, fields: Fields) -> None:
         """The server's last word on the item: what it says counts, and what it leaves out of a call's head stays."""
         kept = {name: self.fields[name] for name in ("call_id", "name", "choice_index") if self.fields.get(name)}
         self.set_payload(fields)
         self.fields = fields | {name: value for name, value in kept.items() if not fields.get(name)}
 
-    def set_payload(self, fields: Event) -> None:
+    def set_payload(self, fields: Fields) -> None:
         """Take the whole payload of a call instead of its pieces, unless the pieces say more."""
         whole, pieces = payload_of(self.kind, fields), self.payload()
         if not whole or (pieces and not self._outranks_pieces(whole, pieces)):
@@ -122,47 +121,36 @@ def differs_from_printed() -> Failure:
 # What fields say -------------------------------------------------------------------------------------------------
 
 
-def kind_of(fields: Event) -> str:
-    return nonempty_str(fields.get("type")) or ""
+def kind_of(fields: Fields) -> str:
+    return str_or_empty(fields.get("type"))
 
 
-def nonempty_str(value: Any) -> str | None:
-    """A field that should be a name, None when it is empty or something else."""
-    return value if isinstance(value, str) and value else None
-
-
-def dict_or_empty(value: Any) -> Event:
-    return value if isinstance(value, dict) else {}
-
-
-def text_parts(fields: Event) -> list[Event]:
+def text_parts(fields: Fields) -> list[Fields]:
     """The parts of a message that are text of the answer; as in a request, the content may be the text itself."""
     content = fields.get("content")
     if isinstance(content, str):
         return [{"type": "output_text", "text": content}]
-    if not isinstance(content, list):
-        return []
-    return [part for part in content if isinstance(part, dict) and part.get("type") in _TEXT_PARTS]
+    return [part for part in dicts_in(content) if part.get("type") in _TEXT_PARTS]
 
 
-def part_text(part: Event) -> str | None:
+def part_text(part: Fields) -> str | None:
     """The text of a part or of a `done` event, whatever kind of text it is."""
     for name in ("refusal", "text", "transcript"):
-        text = part.get(name)
-        if isinstance(text, str) and text:
+        text = nonempty_str(part.get(name))
+        if text:
             return text
     return None
 
 
-def payload_of(kind: str, fields: Event) -> str:
+def payload_of(kind: str, fields: Fields) -> str:
     """What an event or an item says that a tool is called with; some servers send the object itself."""
     payload = fields.get(CALLS.get(kind, ""))
     if isinstance(payload, (dict, list)):
         return dumps(payload).decode()
-    return payload if isinstance(payload, str) else ""
+    return str_or_empty(payload)
 
 
-def arguments_of(payload: str) -> Event:
+def arguments_of(payload: str) -> Fields:
     """A call's arguments as an object; raises `ValueError`."""
     payload = join_surrogates(payload).strip()
     if payload in ("", "null"):

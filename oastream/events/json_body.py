@@ -10,10 +10,9 @@ from typing import Any
 
 from oastream.display import one_line
 from oastream.events.api_error import event_error
+from oastream.events.fields import Event
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.lenient_json import parse_json
-
-Event = dict[str, Any]
 
 _DONE = b"[DONE]"
 _BRACE = ord("{")
@@ -40,8 +39,10 @@ def parse_event(data: bytes, name: str = "") -> tuple[Event, bytes | None]:
         return value, data
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and event_error(value[0]):
         return value[0], None  # Gemini wraps its errors in a list
+    if name == "error" and isinstance(value, str):
+        return _error_event(value), None
     if name == "error":
-        return _error_event(value if isinstance(value, str) else _as_text(data)), None
+        return _error_event(_as_text(data)), None
     raise malformed("an event is not a JSON object", data)
 
 
@@ -84,13 +85,22 @@ def page_title(page: bytes) -> str:
     By `find` and `partition` alone, in time that grows with the length: a regular expression over `<title` repeated
     took 14 s for 80 kB, deaf to deadlines and signals.
     """
+    title = _find_title(page)
+    if title is None:
+        title = _without_tags(page)
+    return one_line(_as_text(title), 80)
+
+
+def _find_title(page: bytes) -> bytes | None:
     lower = page.lower()
-    start = lower.find(b"<title")
-    if start >= 0:
-        start = page.find(b">", start) + 1  # 0 when the tag has no end
-    end = lower.find(b"</title", start) if start > 0 else -1
-    text = page[start:end] if end >= 0 else _without_tags(page)
-    return one_line(_as_text(text), 80)
+    tag = lower.find(b"<title")
+    if tag < 0:
+        return None
+    start = page.find(b">", tag) + 1
+    end = lower.find(b"</title", start)
+    if not start or end < 0:
+        return None
+    return page[start:end]
 
 
 def _without_tags(page: bytes) -> bytes:

@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator
 
 from oastream.display import one_line
 from oastream.events.ending import Ending
+from oastream.events.fields import Event, Fields, dict_or_empty, int_or_zero, nonempty_str
 from oastream.events.final_output import match_streamed_items
 from oastream.events.item_table import ItemTable, item_index
 from oastream.events.items import (
     CALLS,
-    Event,
     Item,
-    dict_or_empty,
     differs_from_printed,
-    nonempty_str,
     part_text,
     text_parts,
 )
@@ -81,7 +79,7 @@ class Reply:
         """Whether the terminal event has come."""
         self.response_id: str | None = None
         self.model: str | None = None
-        self.usage: Event | None = None
+        self.usage: Fields | None = None
         self.has_text = False
         self.has_refusal = False
 
@@ -164,7 +162,7 @@ class Reply:
         self._mark_complete(item, fields)
         return added_text
 
-    def _complete_item(self, item: Item, fields: Event) -> str:
+    def _complete_item(self, item: Item, fields: Fields) -> str:
         """Take in what the server says of a whole item; the text that was missing."""
         item.replace_fields(fields)
         self._table.learn_names(item, fields)
@@ -175,7 +173,7 @@ class Reply:
         texts += [self._table.add_text(item, ("final", place)) for place in range(len(texts), len(parts))]
         return "".join([self._complete_text(text, part) for text, part in zip(texts, parts, strict=False)])
 
-    def _mark_complete(self, item: Item, fields: Event) -> None:
+    def _mark_complete(self, item: Item, fields: Fields) -> None:
         is_complete = fields.get("status") != "incomplete"
         if is_complete and not item.is_complete and item.kind in CALLS:
             self._completed_calls.append(item)
@@ -206,7 +204,7 @@ class Reply:
             return ""
         return self._complete_text(self._table.text_of(event), part)
 
-    def _complete_text(self, text: StreamedText, part: Event) -> str:
+    def _complete_text(self, text: StreamedText, part: Fields) -> str:
         if part.get("refusal") and text.in_answer:
             self.has_refusal = True
         full = part_text(part)
@@ -250,15 +248,15 @@ class Reply:
     def _waiting_items(self) -> list[Item]:
         return items_awaiting_client(self._table.items, self._offered)
 
-    def calls(self) -> Iterator[Event]:
+    def calls(self) -> Iterator[Fields]:
         """Every call, in order, as --format tools prints it. Raises `Failure` when one is not whole."""
         return (self._call(item) for item in self._waiting_items())
 
-    def unprinted_calls(self) -> Iterator[Event]:
+    def unprinted_calls(self) -> Iterator[Fields]:
         """The calls that `finished_calls` has not given."""
         return (self._call(item) for item in self._waiting_items() if not item.is_printed)
 
-    def finished_calls(self) -> Iterator[Event]:
+    def finished_calls(self) -> Iterator[Fields]:
         """The calls that have become complete since the last time this was asked.
 
         One that is broken is left for the end, when it is known why. One of a tool that was not offered among others
@@ -276,7 +274,7 @@ class Reply:
             item.is_printed = True
             yield call
 
-    def _call(self, item: Item) -> Event:
+    def _call(self, item: Item) -> Fields:
         """One call as --format tools prints it."""
         try:
             if not item.is_complete or self._is_cut(item):
@@ -307,7 +305,7 @@ class Reply:
 
     # The whole ---------------------------------------------------------------------------------------------------
 
-    def response(self) -> Event:
+    def response(self) -> Fields:
         """The assembled response: the server's last word, with what it left out of it."""
         # The order is the server's, if its output has all that was streamed.
         items = self._table.items
@@ -351,18 +349,23 @@ class Reply:
         if outcome is Outcome.OTHER:
             yield Verdict(outcome, "the answer ended for an unknown reason", ending.reason() or "no reason given")
         if not waiting and not self._has_content():
-            detail = "nothing but reasoning" if self._table.items else ""
+            detail = ""
+            if self._table.items:
+                detail = "nothing but reasoning"
             yield Verdict(Outcome.EMPTY, "the answer is empty", detail)
         if tools_wanted and not waiting:
             yield Verdict(Outcome.NO_TOOL_CALLS, "no tool calls", "the model answered in text")
 
     def _ending_outcome(self) -> Outcome:
-        return Outcome.STOP if self._ending is None else self._ending.outcome()
+        if self._ending is None:
+            return Outcome.STOP
+        return self._ending.outcome()
 
     def _used_all_tokens(self) -> bool:
         """Whether the answer took every token it was allowed."""
-        used = (self.usage or {}).get("output_tokens")
-        return self._limit is not None and isinstance(used, int) and used >= self._limit
+        if self._limit is None or self.usage is None:
+            return False
+        return int_or_zero(self.usage.get("output_tokens")) >= self._limit
 
     def _has_content(self) -> bool:
         completed = (item.kind for item in self._table.items if item.is_complete and item.in_answer)

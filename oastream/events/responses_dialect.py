@@ -7,11 +7,11 @@ means; only errors are looked for, since servers write them in every shape.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from oastream.events.api_error import event_error
 from oastream.events.decode import DecodedEvent, Dialect
-from oastream.events.json_body import Event, is_done_marker, parse_event
+from oastream.events.fields import Event
+from oastream.events.json_body import is_done_marker, parse_event
 
 OWN_RECORDS = "oastream:"
 """What the types of our own records begin with. A server that sends one could forge the end of the run."""
@@ -53,7 +53,7 @@ class ResponsesDialect(Dialect):
         return ChatDialect().decode_answer(answer)
 
 
-def _as_error(event: dict[str, Any]) -> dict[str, Any]:
+def _as_error(event: Event) -> Event:
     """An event that is an error by its name or its fields, as the API has it: its own type is the error's code."""
     code, own_type = event.get("code"), event.get("type")
     if not code and isinstance(own_type, str) and own_type != "error":

@@ -70,8 +70,10 @@ class Parser:
             chunk = self._finish_block(chunk, events)
             if self.has_overflowed:
                 return events
-        # 0 when the chunk ends no block: then all of it is the beginning of one.
-        end = chunk.rfind(b"\n\n") + 2 if b"\n\n" in chunk else 0
+        last_blank_line = chunk.rfind(b"\n\n")
+        end = 0  # of the blocks that are whole
+        if last_blank_line >= 0:
+            end = last_blank_line + 2
         for kind, data, other in _BLOCK.findall(chunk, 0, end):
             if other:
                 self._read_lines(other, events)

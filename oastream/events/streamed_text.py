@@ -57,7 +57,9 @@ class StreamedText:
         self.is_done = False
         """Whether the server has repeated it whole."""
         self._is_final = is_final
-        self._kept = TextBuffer() if keep_text else None
+        self._kept: TextBuffer | None = None
+        if keep_text:
+            self._kept = TextBuffer()
         self._joiner = SurrogateJoiner()
         self._uncounted: list[str] = []  # pieces that none of the following includes yet
         self._uncounted_size = 0
@@ -104,7 +106,9 @@ class StreamedText:
     def text(self) -> str:
         """The text so far, when it was to be kept."""
         self._count()
-        return "" if self._kept is None else self._kept.text()
+        if self._kept is None:
+            return ""
+        return self._kept.text()
 
     # What it is, for whoever looks for it among others ------------------------------------------------------------
 

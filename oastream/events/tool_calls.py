@@ -7,7 +7,8 @@ prints it. Refuses to know how the answer ended.
 from __future__ import annotations
 
 from oastream.display import one_line
-from oastream.events.items import CALLS, Event, Item, arguments_of, nonempty_str
+from oastream.events.fields import Fields, nonempty_str
+from oastream.events.items import CALLS, Item, arguments_of
 
 _OUTPUTS = {
     **{kind: f"{kind}_output" for kind in CALLS},
@@ -63,7 +64,7 @@ def _answered_name(item: Item) -> str | None:
     return nonempty_str(item.fields.get("call_id")) or nonempty_str(item.fields.get("approval_request_id"))
 
 
-def printed_form(item: Item) -> Event:
+def printed_form(item: Item) -> Fields:
     """An item as --format tools prints it. Raises `BrokenCall`."""
     if item.kind not in CALLS:
         return item.fields

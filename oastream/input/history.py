@@ -104,7 +104,7 @@ class History:
                 self._staged.put()
 
     def close(self) -> None:
-        """Give the file back: nothing staged stays, nor an empty file that was not there before."""
+        """Release the lock and discard anything staged, and an empty file that was not there before."""
         if self._staged is not None:
             self._staged.discard()
         with contextlib.suppress(OSError):
@@ -116,7 +116,7 @@ class History:
     # The lock ----------------------------------------------------------------------------------------------------
 
     def _check_writable(self) -> None:
-        """What would fail after the answer fails before the question."""
+        """Check now what would otherwise fail after the answer."""
         folder = os.path.dirname(self._path)
         if os.path.isdir(folder) and not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, f"its folder {folder} cannot be written")
@@ -303,7 +303,7 @@ def _name_pending(calls: Iterable[str]) -> str:
 
 
 def answer_items(output: Iterable[Item]) -> list[Item]:
-    """The items of an answer, as a server takes them as input again, whether or not it has stored them.
+    """The items of an answer, in a form the server accepts as input, whether or not it has stored them.
 
     Messages keep their words. Ids of calls go: with one, OpenAI looks for the reasoning that it stored before it.
     Reasoning stays only if it carries its content (include=["reasoning.encrypted_content"]) and something follows it:
