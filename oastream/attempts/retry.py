@@ -2,7 +2,8 @@
 
 In: a `Situation`: the last attempt's verdict, what was written, what the server still has, the counts, the clock.
 Out: a `Decision`. `next_step` is the whole policy, but for which outcomes may pass at all (`Verdict.retryable`, in
-`exits`): it reads from top to bottom, and the first line that applies decides (after curl's retrycheck). It is pure; nothing here knows of requests, events or sockets, nor how a step is carried out.
+`exits`): it reads from top to bottom, and the first line that applies decides (after curl's retrycheck). It is pure;
+nothing here knows of requests, events or sockets, nor how a step is carried out.
 """
 
 from __future__ import annotations
