@@ -22,7 +22,7 @@ from oastream.input.prompt import StdinKind
 from oastream.input.question import Question
 from oastream.lenient_json import dumps
 from oastream.options import Options
-from oastream.output.destination import Held, Output, is_special, open_output
+from oastream.output.destination import Held, Output, is_special, open_output, open_stdout
 from oastream.output.formats import FORMATS, EagerToolsFormat, Format, ResponseIdFormat, SseEventsFormat, end_record
 from oastream.output.status_line import TICK, StatusLine, is_wanted
 from oastream.output.stderr import STDERR, Reasoning, Reporter, Stderr, Trace
@@ -87,8 +87,7 @@ class Run:
         """What the options ask for, as far as it is written while it comes."""
         check_files(self._options)
         self._output = self._open_output()
-        if self._output.shares(STDERR):
-            self._stderr.answer = self._output
+        self._stderr.answer = self._output.sharing(STDERR)
         if self._options.misconfigured is not None:
             raise Failure(self._options.misconfigured)
         body = self._body()
@@ -113,7 +112,7 @@ class Run:
     def _open_output(self) -> Output:
         options = self._options
         if options.dry_run:
-            return open_output(None, False, False, self._stdout_open, self._watch)
+            return open_stdout(self._stdout_open, self._watch)
         return open_output(
             options.output, options.hold, options.keep_partial, self._stdout_open, self._watch, self._deadline
         )
@@ -322,12 +321,15 @@ class Run:
         output_format = self._attempts.format if self._attempts is not None else self._new_format()
         delivers = self._publishes_output(verdict)
         if isinstance(output, Held) and not delivers:
-            output.reset()
+            output.take_back()
             output_format.take()
         output_format.add_record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
         if data := output_format.take():
             output.write(data, deadline)
-        output.finish(delivers, deadline)
+        if delivers:
+            output.deliver(deadline)
+        else:
+            output.withhold(deadline)
 
     def _stats_fields(self) -> dict[str, Any]:
         reply = self._attempts.reply if self._attempts is not None else None

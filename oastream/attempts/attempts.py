@@ -149,7 +149,7 @@ class Attempts:
             retries=self._options.retry,
             asked=session.stats.attempts,
             remains=Remains.NOTHING if self._job is None else self._job.remains,
-            is_written=self._committed and not session.output.held,
+            is_written=self._committed and not session.output.can_take_back,
             has_question=self._has_question,
             can_open=session.can_reopen(),
             is_queued=self._is_queued,
@@ -190,7 +190,7 @@ class Attempts:
             self._write_record(self._resume_record(verdict, delay))
             return
         self._session.reporter.line_if_watched(f"{what}; retrying {count}")
-        if self._session.output.held:
+        if self._session.output.can_take_back:
             self._take_back()
         attempt = self._session.stats.attempts
         self._write_record({"type": "oastream:retry", "attempt": attempt, **_cause(verdict, delay)})
@@ -199,8 +199,8 @@ class Attempts:
         """Forget what there was of the answer. Records of ours are no part of it."""
         self._committed = False
         self.format = self._new_format()
-        if self._session.output.held:
-            self._session.output.reset()
+        if self._session.output.can_take_back:
+            self._session.output.take_back()
             for record in self._records:
                 self.format.add_record(record)
 
