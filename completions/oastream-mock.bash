@@ -33,13 +33,21 @@ _oastream_mock() {
         --end) candidates=(stop length content_filter refusal tool_calls schema other empty no_tool_calls bad_request auth config forbidden not_found quota rejected not_api rate_limited server_error unreachable timeout interrupted idle failed malformed deadline) ;;
         --script) kind=file ;;
         --fault) kind=list candidates=(on= end= reply= pace= delay= status= headers= body= raw= stall_after= stall= comments= drip= cut_events= cut_bytes= cut= framing= keep_open= duplicate= skip= reorder= malformed= huge= sequence= error= after= code= type= message= no_done= no_finish= endless= replay= background=) ;;
+        --rpm) kind=text ;;
+        --tpm) kind=text ;;
+        --limit-window) candidates=(minute second) ;;
+        --limit-refill) candidates=(continuous at-once) ;;
+        --limit-headers) candidates=(all retry-after none) ;;
+        --gone) kind=text ;;
+        --gone-after) kind=text ;;
+        --gone-status) kind=text ;;
         --host) kind=text ;;
         --port) kind=text ;;
         --generate) candidates=(man complete-bash complete-zsh complete-fish) ;;
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(--version --reply --pace --delay --end --script --fault --cycle --host --port -v --verbose --generate --help)
+            candidates=(--version --reply --pace --delay --end --script --fault --cycle --rpm --tpm --limit-window --limit-refill --limit-headers --gone --gone-after --gone-status --host --port -v --verbose --generate --help)
             ;;
     esac
 

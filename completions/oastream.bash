@@ -57,7 +57,7 @@ _oastream() {
         -o | --output) kind=file ;;
         --stats) candidates=(text json) ;;
         --sanitize) candidates=(auto always never) ;;
-        --ok) kind=list candidates=(stop internal usage config input output length content_filter refusal tool_calls schema other empty no_tool_calls bad_request auth forbidden not_found quota rejected not_api tls rate_limited server_error unreachable timeout interrupted idle failed malformed deadline) ;;
+        --ok) kind=list candidates=(stop internal usage config input output length content_filter refusal tool_calls schema other empty no_tool_calls bad_request auth forbidden not_found quota rejected not_api tls rate_limited server_error unreachable timeout interrupted idle failed malformed deadline some_failed aborted journal) ;;
         --connect-timeout) kind=text ;;
         --first-event-timeout) kind=text ;;
         --idle-timeout) kind=text ;;

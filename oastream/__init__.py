@@ -4,32 +4,36 @@ Data goes one way, and the folders are its stages, in this order:
 
     cli/        argv, variables, config.toml  → Options
     input/      Options, stdin, files         → the body of a request
+    apis/       what differs between Responses and Chat Completions, one object each; no I/O
     http/       a request                     → the bytes of its reply
     events/     bytes                         → events, the reply they make up, the verdict on it; no I/O
-    attempts/   whether another request follows, and what of its stream is passed on
+    attempts/   streams are read and delivered; whether another request follows
     output/     events, messages              → formats, stdout, files, stderr
+    batch/      many requests at once, a program of its own, on the parts of these rooms
     mock/       the scripted server, a program of its own
 
-`main.py` is the process, `pipeline.py` the way of one run, on one page, `list_models.py` the other thing that a run can
-be. Every room may stand on the modules beside them: how a run ends (`exits`), what was asked for (`options`), every
-wait (`watch`, `threads`, `reading`, `commands`, `writer`), files that are replaced whole (`files`), what must not be
-shown (`redaction`) and how the rest is shown (`display`), text and JSON as servers write them (`surrogates`,
-`lenient_json`), and what loads late (`lazy_imports`).
+`main.py` is the process, `pipeline.py` the way of one run, on one page, `ending.py` what happens once its verdict is
+known, `list_models.py` the other thing that a run can be. Every room may stand on the modules beside them: how a run
+ends (`exits`), what was asked for (`options`), every wait (`watch`, `threads`, `reading`, `commands`, `writer`), files
+that are replaced whole (`files`), why the system refuses (`system_errors`), what must not be shown (`redaction`) and
+how the rest is shown (`display`), text and JSON as servers write them (`surrogates`, `lenient_json`), and what loads
+late (`lazy_imports`).
 
 Decisions, and what was measured (2026-11, two cores, Python 3.11; ratios of one run):
 
 *One blocking loop, not asyncio.* `watch.py` waits with one `poll` for the file in question, a signal and stdout's
 reader at once, so that deadlines, cancellation and a reader that has gone are one mechanism in every wait. asyncio
 costs 80 ms to import where bare Python takes 20, and a single stream has nothing to run beside it. What cannot be
-polled (DNS, a cloud's sign-in) runs in a thread that is polled for. The parts without I/O (`http1`, `sse`, `chat`,
-`reply`) are fed by whoever has bytes, so many streams at once can share them.
+polled (DNS, a cloud's sign-in) runs in a thread that is polled for. The parts without I/O are fed by whoever has bytes,
+so many streams at once can share them: `http1`, and `answer` with all that it stands on in `events/`. `answer` says
+until when to wait and what the silence, or the end, of a stream means; `retry` what follows that.
 
 *httptools for HTTP/1.1, not httpx2, on the way of a single stream.* httpx2 and its transport take 145 ms to import and
 take each 20-byte chunk of a chunked body through pure Python; httptools takes 20 ms, most of it `typing`, and hands
 out chunks from C. The whole of a 20-event answer takes 1/22 of the time of the openai SDK, 100,000 events 1/41.
 The SDK signs in to clouds, and httpx2 hands over what it signs; neither is loaded otherwise. What httpx2 or libcurl
-would have brought is in small modules of our own: `dial` (several addresses race, RFC 8305), `proxy` (CONNECT, SOCKS5),
-`tls` (TLS within TLS, for https proxies); `connect` puts them together.
+would have brought is in small modules of our own: `dial` (addresses race, RFC 8305), `tunnel` (CONNECT, SOCKS5),
+`tls` (TLS within TLS, for https proxies), `inflate` (gzip of several members); `route` says which of them a way takes.
 
 *Start-up is counted in instructions,* which do not depend on the machine's mood (valgrind, millions, of a whole
 20-event answer): 225, of which bare Python takes 32, click and orjson with all that they import 100, the parts of the

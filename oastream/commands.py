@@ -18,9 +18,9 @@ import signal
 import time
 from typing import NamedTuple
 
-from oastream.reading import late, read_all
+from oastream.reading import deadline_failure, read_all
 from oastream.threads import call_in_thread
-from oastream.watch import Watch, signal_failure
+from oastream.watch import READ_SIZE, Watch, signal_failure
 
 GRACE = 0.5
 """Seconds that a command has between SIGTERM and SIGKILL: it may have switched off the terminal's echo."""
@@ -28,14 +28,14 @@ _SHELL = "/bin/sh"
 _NAME = "the command"
 
 
-class Done(NamedTuple):
+class CommandResult(NamedTuple):
     """A command that has ended. A negative status is the signal that killed it."""
 
     status: int
     output: bytes
 
 
-def run_command(command: str, watch: Watch, deadline: float = math.inf, limit: float = math.inf) -> Done:
+def run_command(command: str, watch: Watch, deadline: float = math.inf, limit: float = math.inf) -> CommandResult:
     """Run a command to its end. Its stdin is empty, its stderr is ours.
 
     Raises `OSError` when there is no shell, `ValueError` for a null byte, `TooLarge` when it prints more than `limit`
@@ -43,24 +43,25 @@ def run_command(command: str, watch: Watch, deadline: float = math.inf, limit: f
     raised, the command is ended.
     """
     with _Running(command) as running:
-        done = running.wait(watch, deadline, limit)
-    if done.status in (-signal.SIGINT, 128 + signal.SIGINT):
-        raise signal_failure(signal.SIGINT)  # Ctrl-C goes to whoever has the terminal, and means the run
-    return done
+        result = running.wait(watch, deadline, limit)
+    # Ctrl-C goes to whoever has the terminal, and means the run. A shell that caught it reports 128 + 2.
+    if result.status in (-signal.SIGINT, 128 + signal.SIGINT):
+        raise signal_failure(signal.SIGINT)
+    return result
 
 
 class _Running:
     """A command from its start to its end."""
 
     def __init__(self, command: str) -> None:
-        self._output, theirs = os.pipe()
+        self._output, write_end = os.pipe()
         try:
-            self._group = _start_shell(command, theirs)
+            self._group = _start_shell(command, write_end)
         except BaseException:
             os.close(self._output)
             raise
         finally:
-            os.close(theirs)
+            os.close(write_end)  # while we hold it the output could not end
         self._terminal = _Terminal(self._group)
         self._has_ended = False
 
@@ -69,25 +70,25 @@ class _Running:
 
     def __exit__(self, *_: object) -> None:
         if not self._has_ended:
-            _end(self._group, self._output)
+            _terminate(self._group, self._output)
         os.close(self._output)
         self._terminal.take_back()
 
-    def wait(self, watch: Watch, deadline: float, limit: float) -> Done:
+    def wait(self, watch: Watch, deadline: float, limit: float) -> CommandResult:
         pieces: list[bytes] = []
 
         def read() -> None:
             pieces.append(read_all(self._output, _NAME, watch, deadline, limit))
 
         try:
-            status = call_in_thread(self._status, watch, deadline, meanwhile=read)
+            status = call_in_thread(self._wait_for_shell, watch, deadline, meanwhile=read)
         except TimeoutError as error:
-            raise late(_NAME) from error
+            raise deadline_failure(_NAME) from error
         self._has_ended = True
-        return Done(status, pieces[0])
+        return CommandResult(status, pieces[0])
 
-    def _status(self) -> int:
-        """In a thread: wait for the end of the shell, and give it the terminal if it stops for that."""
+    def _wait_for_shell(self) -> int:
+        """In a thread: the status the shell ends with. It gets the terminal if it stops for that."""
         while True:
             _, status = os.waitpid(self._group, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
@@ -96,7 +97,8 @@ class _Running:
 
 
 def _start_shell(command: str, output: int) -> int:
-    """The shell's process, which is its process group's too. `subprocess` would take 10 ms to load."""
+    """The shell's process, which leads a process group of its own. `subprocess` would take 10 ms to load."""
+    # Python ignores SIGPIPE, and a command that inherited that would write on to a pipe that nobody reads.
     actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, output, 1)]
     return os.posix_spawn(
         _SHELL, ["sh", "-c", command], os.environ, file_actions=actions, setpgroup=0, setsigdef=[signal.SIGPIPE]
@@ -111,7 +113,10 @@ class _Terminal:
         self._is_lent = False
 
     def serve(self, stopped_by: int) -> None:
-        """The command was stopped: because it wants the terminal, which it gets, or by Ctrl-Z, which stops us too."""
+        """The command was stopped: because it wants the terminal, which it gets, or by Ctrl-Z, which stops us too.
+
+        Any other signal was meant for the command alone, and whoever sent it will continue it.
+        """
         if stopped_by not in (signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP):
             return
         self.take_back()
@@ -137,7 +142,8 @@ def _give_terminal(owner: int, group: int) -> bool:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})  # it stops whoever gives from the background
+    # Whoever gives the terminal away from the background is stopped by SIGTTOU, and we do so to take it back.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         if os.tcgetpgrp(terminal) != owner:
             return False
@@ -150,27 +156,30 @@ def _give_terminal(owner: int, group: int) -> bool:
     return True
 
 
-def _end(group: int, output: int) -> None:
+def _terminate(group: int, output: int) -> None:
     """End all processes of the command: those that do not go by themselves are killed."""
-    _send(group, signal.SIGTERM)
-    _send(group, signal.SIGCONT)
-    if not _closes(output):
-        _send(group, signal.SIGKILL)
+    _signal_group(group, signal.SIGTERM)
+    _signal_group(group, signal.SIGCONT)  # one that is stopped would not notice
+    if not _closes_in_time(output):
+        _signal_group(group, signal.SIGKILL)
 
 
-def _send(group: int, number: int) -> None:
+def _signal_group(group: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
 
-def _closes(output: int) -> bool:
-    """Whether all that may write to the pipe are gone within the grace."""
+def _closes_in_time(output: int) -> bool:
+    """Whether all that may write to the pipe are gone within the grace.
+
+    It waits by itself: what ended the run ends no further wait of it.
+    """
     poll = select.poll()
     poll.register(output, select.POLLIN)
-    until = time.monotonic() + GRACE
-    while poll.poll(max(0.0, until - time.monotonic()) * 1000):
-        if not os.read(output, 1 << 16):
+    deadline = time.monotonic() + GRACE
+    while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        if not os.read(output, READ_SIZE):
             return True
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:  # it writes without a pause
             break
     return False

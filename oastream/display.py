@@ -14,18 +14,19 @@ _UNSAFE = [
     *range(0x202A, 0x202F),
     *range(0x2066, 0x206A),
 ]
-_VISIBLE = {c: f"\\x{c:02x}" if c < 0x100 else f"\\u{c:04x}" for c in _UNSAFE}
-_ESCAPED = {c: f"\\u{c:04x}" for c in _UNSAFE if c >= 0x7F}
+_SHOWN = {code: f"\\u{code:04x}" for code in _UNSAFE}
+_SHOWN.update((code, f"\\x{code:02x}") for code in _UNSAFE if code < 0x100)
+_SHOWN_IN_JSON = {code: f"\\u{code:04x}" for code in _UNSAFE if code >= 0x7F}  # JSON itself escapes the others
 
 
 def escape_controls(text: str) -> str:
     """`text` with control characters, escapes and bidi overrides shown as text."""
-    return text.translate(_VISIBLE)
+    return text.translate(_SHOWN)
 
 
 def escape_json_controls(json_text: str) -> str:
     """The same for a JSON text, in JSON's own escapes: it stays valid and means the same."""
-    return json_text.translate(_ESCAPED)
+    return json_text.translate(_SHOWN_IN_JSON)
 
 
 CUT = "…"
@@ -35,4 +36,6 @@ CUT = "…"
 def one_line(text: str, longest: int = 500) -> str:
     """`text` as a part of one line of a message: no newlines, no control characters, not endless."""
     line = escape_controls(" ".join(join_surrogates(text).split()))
-    return line if len(line) <= longest else line[: longest - 1] + CUT
+    if len(line) <= longest:
+        return line
+    return line[: longest - 1] + CUT

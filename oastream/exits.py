@@ -45,6 +45,9 @@ class Outcome(enum.Enum):
     FAILED = "failed"
     MALFORMED = "malformed"
     DEADLINE = "deadline"
+    SOME_FAILED = "some_failed"
+    ABORTED = "aborted"
+    JOURNAL = "journal"
     SIGNAL = "signal"
 
 
@@ -55,14 +58,14 @@ TABLE: dict[Outcome, tuple[int, str]] = {
     Outcome.USAGE: (2, "bad options"),
     Outcome.CONFIG: (
         6,
-        "no key, unreadable key or CA file, bad proxy or configuration value, a proxy that wants credentials (407)",
+        "no key, unreadable key or CA file, bad proxy or configuration value, a proxy that requires credentials (407)",
     ),
     Outcome.INPUT: (8, "stdin, prompt, history, schema, tools or attached file cannot be used; nothing sent"),
     Outcome.OUTPUT: (9, "stdout or the -o file cannot be written; outranks every other status"),
     Outcome.LENGTH: (10, "the answer was cut at the maximum number of tokens"),
     Outcome.CONTENT_FILTER: (11, "the answer was cut by the content filter"),
     Outcome.REFUSAL: (12, "the model declined; its words are the text"),
-    Outcome.TOOL_CALLS: (13, "the model wants a tool, and the format was not tools"),
+    Outcome.TOOL_CALLS: (13, "the model called a tool, and the format was not tools"),
     Outcome.SCHEMA: (14, "complete, but not valid against the schema"),
     Outcome.OTHER: (15, "ended for an unknown reason, named on stderr"),
     Outcome.EMPTY: (16, "complete, with nothing but reasoning"),
@@ -84,6 +87,9 @@ TABLE: dict[Outcome, tuple[int, str]] = {
     Outcome.FAILED: (42, "the server reported an error after output began"),
     Outcome.MALFORMED: (43, "an event that is not a JSON object, too large, or contradicts what was printed"),
     Outcome.DEADLINE: (44, "--max-time passed after output began"),
+    Outcome.SOME_FAILED: (50, "batch: some items have no plain answer"),
+    Outcome.ABORTED: (51, "batch: no item has an answer, or the run was aborted; the same command resumes it"),
+    Outcome.JOURNAL: (52, "batch: the answers file is in use, damaged, or belongs to other requests; nothing sent"),
 }
 
 ANSWERED = frozenset(o for o, (number, _) in TABLE.items() if number == 0 or 10 <= number < 20)
@@ -138,7 +144,13 @@ class Verdict(NamedTuple):
     def message(self) -> str:
         """The line for stderr, without the program's name."""
         words = ": ".join(part for part in (self.summary, self.detail) if part)
-        return f"{words} [{self.request_id}]" if self.request_id else words
+        if self.request_id:
+            return f"{words} [{self.request_id}]"
+        return words
+
+    def with_hint(self, hint: str) -> Verdict:
+        """The same, with a hint after the one it has."""
+        return self._replace(hint="; ".join(filter(None, (self.hint, hint))))
 
 
 class Failure(Exception):

@@ -1,4 +1,4 @@
-"""A file replaced whole, and what to call an error of the system.
+"""A file replaced whole, and whether two names are of one file.
 
 In: a path, bytes. Out: the old file or the whole new one under that name, whatever happens in between; no left-overs of
 runs that were killed. Knows nothing of what is in the file, nor of how a run ends: it raises `OSError`.
@@ -22,8 +22,6 @@ _SUFFIX_BYTES = len(MARK) + 8
 _NAME_MAX = 255
 _WITHOUT_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS})
 """What fsync(2) says where it does not exist: some FUSE and network file systems, which are no worse for it."""
-
-
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -38,13 +36,15 @@ class Replacement:
     def __init__(self, path: str, new_mode: int = 0o666) -> None:
         self._path = path
         self._folder, base = os.path.split(path)
-        stem = _stem(self._folder, base)
-        _remove_leftovers(self._folder, stem)
-        self._name, self._fd = _create_beside(self._folder, stem, 0o600 if os.path.exists(path) else new_mode)
-        self._is_whole = False
+        prefix = _prefix_beside(self._folder, base)
+        _remove_leftovers(self._folder, prefix)
+        if os.path.exists(path):
+            new_mode = 0o600  # until it has the mode of the old one
+        self._name, self._fd = _create_beside(self._folder, prefix, new_mode)
+        self._is_sealed = False
         self.keeps_owner = True
         try:
-            self._take_after(path)
+            self._copy_owner_and_mode(path)
         except OSError:
             self.discard()
             raise
@@ -55,16 +55,17 @@ class Replacement:
             left = left[os.write(self._fd, left) :]
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Begin anew: what was written so far is dropped."""
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
 
     def seal(self) -> None:
         """Nothing more will be written: let it be safe on the disk before it gets the name."""
         _sync(self._fd)
-        written, self._fd = self._fd, os.dup(self._fd)  # close tells of late errors; the lock lives on in the copy
+        # Some file systems report on close alone that what was written is lost. The lock lives on in the copy.
+        written, self._fd = self._fd, os.dup(self._fd)
         os.close(written)
-        self._is_whole = True
+        self._is_sealed = True
 
     def put(self) -> None:
         """Give the file what was sealed: in one step, unless that would take it from its owner, or is not possible.
@@ -76,9 +77,10 @@ class Replacement:
                 self.put_as(self._path)
                 return
             except OSError as error:
-                if error.errno != errno.EBUSY:  # a mount point, as a file that a container was given is
+                # Of a mount point, which a file that a container was given is, only the content can be replaced.
+                if error.errno != errno.EBUSY:
                     raise
-        self._check_whole()
+        self._check_sealed()
         fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             overwrite(fd, self._content())
@@ -88,14 +90,14 @@ class Replacement:
 
     def put_as(self, path: str) -> None:
         """Rename what was sealed to this name in the same folder."""
-        self._check_whole()
+        self._check_sealed()
         os.replace(self._name, path)
         self._name = ""
         self._close()
         _sync_folder(self._folder)
 
-    def _check_whole(self) -> None:
-        if not self._is_whole:
+    def _check_sealed(self) -> None:
+        if not self._is_sealed:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     def _content(self) -> bytes:
@@ -107,11 +109,11 @@ class Replacement:
         with contextlib.suppress(OSError):
             if self._name:
                 os.unlink(self._name)
-        self._name, self._is_whole = "", False
+        self._name, self._is_sealed = "", False
         self._close()
 
-    def _take_after(self, path: str) -> None:
-        """The owner and mode of the file that is there: before the first byte, or others could read a private file."""
+    def _copy_owner_and_mode(self, path: str) -> None:
+        """Those of the file that is there: before the first byte, or others could read a private file."""
         try:
             old = os.stat(path)
         except FileNotFoundError:
@@ -119,7 +121,7 @@ class Replacement:
         mode, own = stat.S_IMODE(old.st_mode), os.fstat(self._fd)
         if (old.st_uid, old.st_gid) != (own.st_uid, own.st_gid):
             self.keeps_owner = self._give_to(old.st_uid, old.st_gid)
-        if not self.keeps_owner:  # another group gets no more than anyone
+        if not self.keeps_owner:  # the group is another one, and gets no more than anyone
             mode = mode & 0o707 | (mode & 0o007) << 3
         os.fchmod(self._fd, mode)
 
@@ -138,6 +140,17 @@ class Replacement:
                 os.close(fd)
 
 
+def replace_file(path: str, data: bytes) -> None:
+    """Give a file this content, or leave it as it was and raise `OSError`."""
+    replacement = Replacement(path)
+    try:
+        replacement.write(data)
+        replacement.seal()
+        replacement.put()
+    finally:
+        replacement.discard()  # nothing of what was put in place
+
+
 def overwrite(fd: int, data: bytes) -> None:
     """Give an open file this content, in place: not in one step, but all of it or an `OSError`.
 
@@ -152,6 +165,7 @@ def overwrite(fd: int, data: bytes) -> None:
 
 
 def _reserve(fd: int, size: int) -> None:
+    """Find room for a file of this size, or leave it as it was and raise `OSError`."""
     old = os.fstat(fd).st_size
     if size <= old or not hasattr(os, "posix_fallocate"):  # macOS
         return
@@ -163,20 +177,14 @@ def _reserve(fd: int, size: int) -> None:
             raise
 
 
-def reason(error: OSError | ValueError) -> str:
-    """Why the system refuses, as the end of a message. A path with a null byte is a ValueError of Python's."""
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return words[:1].lower() + words[1:]
-
-
-def is_same(one: str, other: str) -> bool:
+def is_same_file(one: str, other: str) -> bool:
     """Whether two paths name the same file, there already or not."""
     with contextlib.suppress(OSError):  # also of realpath, where the folder that the run began in is gone
         return os.path.realpath(one) == os.path.realpath(other) or os.path.samefile(one, other)
     return False
 
 
-def longest_name(folder: str) -> int:
+def max_name_bytes(folder: str) -> int:
     """How many bytes a name in the folder may have."""
     try:
         return os.pathconf(folder or ".", "PC_NAME_MAX")
@@ -184,44 +192,46 @@ def longest_name(folder: str) -> int:
         return _NAME_MAX
 
 
-def _stem(folder: str, base: str) -> str:
+def _prefix_beside(folder: str, base: str) -> str:
     """What the names beside the file begin with: a dot, and as much of its own name as leaves room for the rest."""
-    room = longest_name(folder) - _SUFFIX_BYTES - 1
-    while len(os.fsencode(base)) > room:
+    room = max_name_bytes(folder) - _SUFFIX_BYTES - 1
+    while len(os.fsencode(base)) > room:  # by characters: half of one is no name on some file systems
         base = base[:-1]
     return f".{base}{MARK}"
 
 
-def _create_beside(folder: str, stem: str, mode: int) -> tuple[str, int]:
-    """A new file that is locked, and its path. One that another run took for a left-over is given up for the next."""
+def _create_beside(folder: str, prefix: str, mode: int) -> tuple[str, int]:
+    """A new file that is locked, and its path."""
     while True:
-        name = os.path.join(folder, f"{stem}{os.urandom(4).hex()}")
+        name = os.path.join(folder, f"{prefix}{os.urandom(4).hex()}")
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        if _lock(fd) is not False and os.path.exists(name):
+        # Before it was locked another run may have taken it for a left-over and removed it: then the next one is tried.
+        if _try_lock(fd) is not False and os.path.exists(name):
             return name, fd
         os.close(fd)
 
 
-def _remove_leftovers(folder: str, stem: str) -> None:
+def _remove_leftovers(folder: str, prefix: str) -> None:
     """Remove the files of runs that are no more: nobody holds their lock. What cannot be removed stays."""
-    for name in _left_beside(folder, stem):
+    for name in _leftovers(folder, prefix):
         with contextlib.suppress(OSError):
+            # Whatever another user has put there under such a name: no link is followed, no FIFO waited for.
             fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                if stat.S_ISREG(os.fstat(fd).st_mode) and _lock(fd):
+                if stat.S_ISREG(os.fstat(fd).st_mode) and _try_lock(fd) is True:
                     os.unlink(name)
             finally:
                 os.close(fd)
 
 
-def _left_beside(folder: str, stem: str) -> Iterator[str]:
+def _leftovers(folder: str, prefix: str) -> Iterator[str]:
     with contextlib.suppress(OSError):  # a folder may be searched and written, and yet not be read
         for name in os.listdir(folder or "."):
-            if name.startswith(stem):
+            if name.startswith(prefix):
                 yield os.path.join(folder, name)
 
 
-def _lock(fd: int) -> bool | None:
+def _try_lock(fd: int) -> bool | None:
     """Whether the lock of the file is ours now; None on a file system that has no locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,8 +17,6 @@ import orjson
 
 from oastream.surrogates import join_surrogates
 
-_LONG_NUMBER = re.compile(r"\d{16}")
-
 
 def parse_json(data: bytes) -> Any:
     """JSON as any server may write it: bytes that are not UTF-8 become U+FFFD.
@@ -38,7 +36,7 @@ def parse_exactly(text: str) -> Any:
 
     Raises `ValueError` for what is not JSON, and for what could not be written again as it is.
     """
-    if _LONG_NUMBER.search(text):
+    if re.search(r"\d{16}", text):  # orjson has every digit of a shorter one
         return _parse_slowly(text, _finite)
     try:
         return orjson.loads(text)
@@ -50,7 +48,7 @@ def dumps(value: Any) -> bytes:
     """JSON on one line, of any depth; a lone surrogate becomes U+FFFD."""
     try:
         return orjson.dumps(value)
-    except TypeError:
+    except TypeError:  # also a surrogate, an integer over 64 bits, or more than 254 levels
         return join_surrogates(_dump_slowly(value)).encode()
 
 
@@ -65,7 +63,7 @@ def dumps_exactly(value: Any) -> bytes:
 def _parse_slowly(text: str, parse_float: Callable[[str], float] = float) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse, parse_float=parse_float)
-    except RecursionError as error:
+    except RecursionError as error:  # some 990 levels; orjson gives up at 1,024
         raise ValueError("nested too deeply") from error
 
 
@@ -101,7 +99,7 @@ def _pieces(value: Any) -> Iterator[str]:
         each = todo.pop()
         if isinstance(each, _Piece):
             yield each
-        elif isinstance(each, dict):
+        elif isinstance(each, dict):  # the last that is put on the list is the first that is taken off it
             todo += reversed(_members(each))
         elif isinstance(each, list):
             todo += reversed(_elements(each))
@@ -115,17 +113,17 @@ def _members(value: dict[str, Any]) -> list[Any]:
     inner: list[Any] = [_Piece("{")]
     for name, member in value.items():
         inner += (_Piece(f"{json.dumps(name, ensure_ascii=False)}:"), member, _Piece(","))
-    return _closed(inner, "}")
+    return _with_bracket(inner, "}")
 
 
 def _elements(value: list[Any]) -> list[Any]:
     inner: list[Any] = [_Piece("[")]
     for element in value:
         inner += (element, _Piece(","))
-    return _closed(inner, "]")
+    return _with_bracket(inner, "]")
 
 
-def _closed(inner: list[Any], bracket: str) -> list[Any]:
+def _with_bracket(inner: list[Any], bracket: str) -> list[Any]:
     if len(inner) > 1:
         inner.pop()  # no comma after the last
     return [*inner, _Piece(bracket)]

@@ -23,7 +23,7 @@ from oastream.lazy_imports import defer
 defer("inspect", "ipaddress")
 
 from oastream.exits import Failure, Outcome, Verdict, exit_status, internal_error
-from oastream.watch import Watch, die_of, release_signals
+from oastream.watch import Watch, die_of_signal, release_signals
 
 
 def main() -> None:
@@ -37,7 +37,8 @@ def main() -> None:
 
 
 def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) -> tuple[Verdict, frozenset[Outcome]]:
-    from oastream.cli.parse import Shown, parse
+    from oastream.cli.help import PrintAndExit
+    from oastream.cli.parse import parse
     from oastream.output.stderr import Reporter, Stderr
 
     stderr = Stderr(watch)
@@ -52,8 +53,8 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) ->
         gc.freeze()
         gc.enable()
         return run.run(), accepted
-    except Shown as shown:
-        verdict = _show(str(shown), stdout_open, watch)
+    except PrintAndExit as wanted:
+        verdict = _show(str(wanted), stdout_open, watch)
     except Failure as failed:
         verdict = failed.verdict
     except Exception as error:
@@ -63,7 +64,7 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) ->
 
 
 def _show(text: str, stdout_open: bool, watch: Watch) -> Verdict:
-    """Print a text that was asked for, --help or --version: it must arrive like an answer."""
+    """Print a text that was asked for, --help or --version: written with the same error handling as an answer."""
     from oastream.output.destination import open_stdout
 
     try:
@@ -78,9 +79,11 @@ def _show(text: str, stdout_open: bool, watch: Watch) -> Verdict:
 def _end(ending: tuple[Verdict, frozenset[Outcome]], watch: Watch) -> None:
     verdict, accepted = ending
     release_signals()
-    late = None if verdict.outcome is Outcome.OUTPUT else watch.caught  # one that came within the last fsync or rename
-    if number := verdict.signal or late:
-        die_of(number)
+    number = verdict.signal
+    if number is None and verdict.outcome is not Outcome.OUTPUT:
+        number = watch.pending_signal  # one that came within the last fsync or rename
+    if number is not None:
+        die_of_signal(number)
     # Not sys.exit: its last flush may turn 0 into 120, and threads that still connect would be waited for.
     os._exit(exit_status(verdict, accepted))
 

@@ -18,9 +18,7 @@ from collections.abc import Iterator
 
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.threads import call_in_thread
-from oastream.watch import READ, Watch
-
-_PIECE = 1 << 16
+from oastream.watch import READ, READ_SIZE, Watch
 
 
 class TooLarge(Exception):
@@ -41,7 +39,9 @@ def open_file(path: str, flags: int, watch: Watch, deadline: float = math.inf, m
     try:
         return call_in_thread(lambda: os.open(path, flags, mode), watch, deadline, release=os.close)
     except TimeoutError as error:
-        raise error if error.errno is not None else late(path) from error  # ETIMEDOUT is the system's own
+        if error.errno is not None:  # ETIMEDOUT, of a network file system: the system's own words say more
+            raise
+        raise deadline_failure(path) from error
 
 
 def read_file(path: str, watch: Watch, deadline: float = math.inf, limit: float = math.inf) -> bytes:
@@ -65,12 +65,13 @@ def read_all(fd: int, name: str, watch: Watch, deadline: float = math.inf, limit
     return bytes(data)
 
 
-def late(name: str) -> Failure:
-    """--max-time passed in a wait for this file."""
+def deadline_failure(name: str) -> Failure:
+    """The end of a run whose --max-time has passed while it waited for this file."""
     return failure_of(Outcome.TIMEOUT, "no answer in time", f"--max-time passed while waiting for {name}")
 
 
 def _may_block(path: str) -> bool:
+    """Whether open(2) may wait for somebody: a thread for each plain file would be one for nothing."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -80,11 +81,11 @@ def _may_block(path: str) -> bool:
 
 def _pieces(fd: int, name: str, watch: Watch, deadline: float) -> Iterator[bytes]:
     while True:
-        if not watch.ready(fd, READ, deadline):
-            raise late(name)
+        if not watch.wait_for(fd, READ, deadline):
+            raise deadline_failure(name)
         try:
-            piece = os.read(fd, _PIECE)
-        except BlockingIOError:
+            piece = os.read(fd, READ_SIZE)
+        except BlockingIOError:  # another reader of the FIFO was quicker
             continue
         if not piece:
             return

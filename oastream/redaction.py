@@ -26,6 +26,8 @@ _COUNTS = ("ratelimit", "rate-limit", "token-count")
 """Reply headers that count tokens: what they say is what somebody asks -v for."""
 MIN_REVEALING = 4
 """This many characters of a secret are as good as none of it."""
+_SHOWN_SCHEMES = ("bearer", "basic")
+"""What may stand before a credential and is none: anything else might be the credential's own first word."""
 
 Headers = Iterable[tuple[str, str]]
 
@@ -53,20 +55,27 @@ def redact(text: str, secrets: tuple[str, ...]) -> str:
     """`text` without any of the secrets, nor the beginning of one that `one_line` cut. Twice is the same as once."""
     if CUT not in text and not any(secret in text for secret in secrets):
         return text
-    *cut, rest = re.sub(_any_of((REDACTED, *_longest_first(secrets))), REDACTED, text).split(CUT)
-    return CUT.join([*(_without_beginning(part, secrets) for part in cut), rest])
+    # What is redacted already matches first, or a secret like `redacted` would be masked within its own mask.
+    masked = re.sub(_any_of((REDACTED, *_longest_first(secrets))), REDACTED, text)
+    *before_cuts, rest = masked.split(CUT)
+    return CUT.join([*(_without_beginning(part, secrets) for part in before_cuts), rest])
 
 
 def _without_beginning(text: str, secrets: tuple[str, ...]) -> str:
     """`text` without the beginning of a secret at its end."""
-    begun = max((_begun(text, secret) for secret in secrets), default=0)
-    return text[:-begun] + REDACTED if begun > MIN_REVEALING else text
+    size = max((_size_of_beginning(text, secret) for secret in secrets), default=0)
+    if size <= MIN_REVEALING:
+        return text
+    return text[:-size] + REDACTED
 
 
-def _begun(text: Any, secret: Any, start: int = 0) -> int:
+def _size_of_beginning(text: Any, secret: Any, start: int = 0) -> int:
     """How much of the end of `text`, from `start` on, may be the beginning of the secret; all of it does not count."""
     longest = min(len(text) - start, len(secret) - 1)
-    return next((size for size in range(longest, 0, -1) if text.endswith(secret[:size])), 0)
+    for size in range(longest, 0, -1):
+        if text.endswith(secret[:size]):
+            return size
+    return 0
 
 
 def _longest_first(secrets: Iterable[Any]) -> list[Any]:
@@ -75,6 +84,7 @@ def _longest_first(secrets: Iterable[Any]) -> list[Any]:
 
 
 def _any_of(texts: Iterable[str]) -> str:
+    """A pattern that matches each of the texts; of two that match at one place the first counts."""
     return "|".join(map(re.escape, texts))
 
 
@@ -83,7 +93,9 @@ def mask_header(name: str, value: str, secrets: tuple[str, ...] = ()) -> str:
     if not is_secret(name):
         return redact(mask_url(value), secrets)
     scheme, _, credentials = value.partition(" ")
-    return f"{scheme} {REDACTED}" if credentials and scheme.lower() in ("bearer", "basic") else REDACTED
+    if credentials and scheme.lower() in _SHOWN_SCHEMES:
+        return f"{scheme} {REDACTED}"
+    return REDACTED
 
 
 def mask_reply_header(name: str, value: str, secrets: tuple[str, ...] = ()) -> str:
@@ -98,14 +110,17 @@ def mask_url(text: str) -> str:
     if "@" in text:
         text = re.sub(r"(?<=://)[^\s/?#]*@", f"{REDACTED}@", text)
     if "=" in text:
-        text = re.sub(r"([?&;]([^\s=&;#]+)=)([^\s&;#]+)", _shown_field, text)
+        text = re.sub(r"([?&;]([^\s=&;#]+)=)([^\s&;#]+)", _mask_field, text)
     return text
 
 
-def _shown_field(match: re.Match[str]) -> str:
+def _mask_field(match: re.Match[str]) -> str:
     from urllib.parse import unquote  # not for --help
 
-    return match[1] + (REDACTED if is_secret(unquote(match[2])) else match[3])
+    before, name, value = match.groups()
+    if is_secret(unquote(name)):
+        return f"{before}{REDACTED}"
+    return f"{before}{value}"
 
 
 def mask_text(text: str) -> str:
@@ -123,14 +138,15 @@ def mask_body(value: Any) -> Any:
         return [mask_body(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {name: _shown_member(name, member) for name, member in value.items()}
+    return {name: _mask_member(name, member) for name, member in value.items()}
 
 
-def _shown_member(name: str, member: Any) -> Any:
+def _mask_member(name: str, member: Any) -> Any:
     if name == "authorization" and isinstance(member, str):
         return REDACTED
     if name == "headers" and isinstance(member, dict):
-        return {name: mask_header(name, text) if isinstance(text, str) else text for name, text in member.items()}
+        texts = {header: mask_header(header, text) for header, text in member.items() if isinstance(text, str)}
+        return {**member, **texts}
     if name in _URL_FIELDS and isinstance(member, str) and not member.startswith("data:"):
         return mask_url(member)
     return mask_body(member)
@@ -146,27 +162,30 @@ class StreamMask:
 
     def feed(self, data: bytes) -> bytes:
         """What can be told of `data`, and of what was held back before it."""
-        if not self._secrets:
+        if not self._secrets:  # an empty pattern would match everywhere
             return data
         data = self._held + data
-        out, at = [], 0
-        end = self._sure(data, at)
+        masked, at = [], 0
+        end = self._sure_end(data, at)
         while (match := self._pattern.search(data, at)) and match.start() < end:
-            out += [data[at : match.start()], REDACTED.encode()]
+            masked += [data[at : match.start()], REDACTED.encode()]
             at = match.end()
+            # What looked like the beginning of one may have been a part of this one.
             if at > end:
-                end = self._sure(data, at)
+                end = self._sure_end(data, at)
         self._held = data[end:]
-        return b"".join([*out, data[at:end]])
+        return b"".join([*masked, data[at:end]])
 
     def close(self) -> bytes:
         """What is left: the beginning of a secret that did not go on, which may hold a shorter one."""
         left, self._held = self._held, b""
-        return self._pattern.sub(REDACTED.encode(), left) if self._secrets else left
+        if not self._secrets:
+            return left
+        return self._pattern.sub(REDACTED.encode(), left)
 
-    def _sure(self, data: bytes, start: int) -> int:
+    def _sure_end(self, data: bytes, start: int) -> int:
         """Up to where it is known, whatever follows, which secrets begin; not before `start`."""
-        return len(data) - max(_begun(data, secret, start) for secret in self._secrets)
+        return len(data) - max(_size_of_beginning(data, secret, start) for secret in self._secrets)
 
 
 # What is a secret ------------------------------------------------------------------------------------------------
@@ -199,28 +218,34 @@ def _texts_of(name: str, value: str) -> Iterator[str]:
     scheme, _, bare = value.partition(" ")
     if "cookie" in name.lower():
         yield from (pair.partition("=")[2].strip() for pair in value.split(";"))
-    elif bare and len(bare) < SHORTEST and scheme.lower() in ("bearer", "basic"):
-        return
+    elif bare and len(bare) < SHORTEST and scheme.lower() in _SHOWN_SCHEMES:
+        return  # with its scheme it would be long enough, and `Bearer none` be masked in any text
     elif bare:
         yield bare.strip()
     yield value
 
 
 def _secret_fields(url: SplitResult | None) -> Iterator[str]:
+    if url is None or not url.query:
+        return
     from urllib.parse import unquote  # not for --help
 
-    fields = (field.partition("=") for field in re.split("[&;]", url.query)) if url is not None else ()
-    return (value for name, _, value in fields if value and is_secret(unquote(name)))
+    for field in re.split("[&;]", url.query):
+        name, _, value = field.partition("=")
+        if value and is_secret(unquote(name)):
+            yield value
 
 
 def _of_proxies(environ: Mapping[str, str]) -> Iterator[str]:
     """Passwords of proxies, as they stand in the URL, as they are meant, and as they go over the wire."""
-    urls = (value for name, value in environ.items() if name.lower().endswith("_proxy") and "@" in value)
-    for url in urls:
-        userinfo = url.partition("//")[2].rpartition("@")[0] or url.rpartition("@")[0]
+    for variable, url in environ.items():
+        if not variable.lower().endswith("_proxy") or "@" not in url:
+            continue
         import base64  # only behind a proxy that wants a password
         from urllib.parse import unquote
 
+        # A value that is no URL, a bare user:password@host, is one all the same to whoever parses it.
+        userinfo = url.partition("//")[2].rpartition("@")[0] or url.rpartition("@")[0]
         user, _, password = userinfo.partition(":")
         yield from (userinfo, password, unquote(password))
         yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode(errors="replace")).decode()

@@ -6,6 +6,7 @@ In: str pieces as a JSON parser gives them. Out: str without lone surrogates, wh
 from __future__ import annotations
 
 _HIGH = ("\ud800", "\udbff")
+"""The first and the last of the halves that begin a character: another must follow."""
 
 
 class SurrogateJoiner:
@@ -18,6 +19,7 @@ class SurrogateJoiner:
 
     def feed(self, piece: str) -> str:
         """`piece`, with a half that waited before it, without a half that may go on in the next piece."""
+        # Nearly every piece leaves here, and ASCII is known without a look at it.
         if not self._half and (piece.isascii() or not _has_surrogate(piece)):
             return piece
         piece = self._half + piece
@@ -29,13 +31,15 @@ class SurrogateJoiner:
 
     def close(self) -> str:
         """What is left: U+FFFD if a half waits in vain."""
-        left = "\ufffd" if self._half else ""
+        if not self._half:
+            return ""
         self._half = ""
-        return left
+        return "\ufffd"
 
 
 def join_surrogates(text: str) -> str:
     """`text` with each pair of surrogates as its character and each lone one as U+FFFD."""
+    # UTF-16 is what the halves are of: its decoder joins them, and replaces those it cannot.
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 

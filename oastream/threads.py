@@ -27,7 +27,7 @@ def call_in_thread(
 ) -> T:
     """Return what `work` returns, or raise what it raises.
 
-    `meanwhile` is called in this thread once the other has started. `release` gets a result that arrives after nobody
+    `meanwhile` is called in this thread once the other has started. `release` gets a result that arrives when nobody
     waits for it any more, such as a file to close.
     Raises `TimeoutError` when the deadline (a moment of `watch.now`, in seconds) passes first, `Failure` for a signal
     or for a reader of stdout that has gone; the thread is then left to itself.
@@ -37,7 +37,7 @@ def call_in_thread(
     try:
         if meanwhile is not None:
             meanwhile()
-        if not watch.ready(call.ended, READ, deadline):
+        if not watch.wait_for(call.ended, READ, deadline):
             raise TimeoutError
         return call.result()
     finally:
@@ -45,7 +45,11 @@ def call_in_thread(
 
 
 class _Call(Generic[T]):
-    """One call in a thread; `ended` becomes readable when it has returned or raised."""
+    """One call in a thread; `ended` becomes readable when it has returned or raised.
+
+    A value that it returns goes to exactly one taker: to `result`, or to `release` once the call is abandoned. The lock
+    is for those two: the thread may return at the moment in which the other gives up.
+    """
 
     def __init__(self, work: Callable[[], T], release: Callable[[T], object] | None) -> None:
         self._work = work
@@ -54,7 +58,7 @@ class _Call(Generic[T]):
         self._returned: list[T] = []  # one value, until it is taken
         self._raised: BaseException | None = None
         self._is_abandoned = False
-        self.ended, self._mark = os.pipe()
+        self.ended, self._write_end = os.pipe()
 
     def run(self) -> None:
         """In the thread."""
@@ -66,16 +70,16 @@ class _Call(Generic[T]):
         except BaseException as error:  # whatever it is, it belongs to the thread that waits
             self._raised = error
         finally:
-            os.close(self._mark)
+            os.close(self._write_end)  # what makes `ended` readable
 
     def result(self) -> T:
-        """What it returned or raised; asked once, when it has ended."""
+        """What it returned or raised; asked for once, when it has ended."""
         if self._raised is not None:
             raise self._raised
         return self._returned.pop()
 
     def abandon(self) -> None:
-        """Nobody waits any more: a value that was not taken is released, now or when it arrives."""
+        """Stop waiting: a value that was not taken is released, now or when it arrives."""
         with self._lock:
             self._is_abandoned = True
             self._release_if_abandoned()

@@ -6,7 +6,7 @@ Knows nothing of what the bytes mean, but that a newline ends a line.
 
 write(2) of more than fits blocks until the rest fits too, whatever poll(2) has said. O_NONBLOCK on the descriptor that
 the shell gave us would be a way out, but it belongs to the open file, not to us: every process that shares it would
-meet EAGAIN, and after kill -9 for ever. So a pipe or terminal is opened once more, through /proc, and the flag set on
+meet EAGAIN, and after kill -9 forever. So a pipe or terminal is opened once more, through /proc, and the flag set on
 that. Where there is no /proc, or the pipe is another user's, a write is no longer than what poll promises room for.
 """
 
@@ -38,17 +38,17 @@ class Writer:
     def __init__(self, fd: int, watch: Watch) -> None:
         self._fd = fd
         self._watch = watch
-        self._left = b""
-        self._into = fd
+        self._unwritten = b""
+        self._target = fd  # where a pipe or terminal is written: `fd` itself, or the same opened again
         self._blocks = False
-        self._put: Callable[[bytes, int], int] = self._put_all
+        self._write_some: Callable[[bytes, int], int] = self._write_all
         mode = os.fstat(fd).st_mode
         if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and os.isatty(fd)):
-            self._into = _opened_again(fd)
-            self._blocks = os.get_blocking(self._into)
-            self._put = self._put_lines
+            self._target = _reopen(fd)
+            self._blocks = os.get_blocking(self._target)
+            self._write_some = self._write_lines
         elif stat.S_ISSOCK(mode):
-            self._put = _socket_put(fd)
+            self._write_some = _socket_writer(fd)
 
     def write(self, data: bytes, deadline: float = math.inf) -> None:
         """Write all of `data`.
@@ -56,47 +56,54 @@ class Writer:
         Raises `TimeoutError` when the deadline passes first, `Failure` for a signal or for a reader of stdout that has
         gone, `OSError` for what the system says.
         """
-        self._left = data = self._left + data if self._left else data  # nothing is offered in between
+        if self._unwritten:
+            data = self._unwritten + data
+        self._unwritten = data  # while it waits nothing is offered in between
         written = 0
         try:
             while written < len(data):
-                if not self._watch.ready(self._fd, WRITE, deadline):
+                if not self._watch.wait_for(self._fd, WRITE, deadline):
                     raise TimeoutError
-                put = self._put(data, written)
-                written += put
-                if not put:
+                size = self._write_some(data, written)
+                written += size
+                if size == 0:  # or the loop would spin: poll says again that there is room
                     self._watch.sleep(self._watch.now() + PAUSE)
         finally:
-            self._left = data[written:]
+            self._unwritten = data[written:]
 
     def offer(self, data: bytes) -> None:
         """Write `data` if there is room for it now and nothing waits before it; else it is dropped."""
-        if self._left or not self._watch.ready(self._fd, WRITE, 0.0):
+        if self._unwritten or not self._watch.wait_for(self._fd, WRITE, 0.0):
             return
         with contextlib.suppress(BlockingIOError):
-            os.write(self._into, data)
+            os.write(self._target, data)
 
     def close(self) -> None:
         """Give up what was opened beside `fd`."""
-        if self._into != self._fd:
-            os.close(self._into)
-            self._into = self._fd
+        if self._target != self._fd:
+            os.close(self._target)
+            self._target = self._fd
 
-    def _put_all(self, data: bytes, at: int) -> int:
+    def _write_all(self, data: bytes, at: int) -> int:
         """Into a file that takes everything, or into a device that nobody knows."""
+        if at:
+            data = data[at:]
         try:
-            return os.write(self._fd, data[at:] if at else data)
+            return os.write(self._fd, data)
         except BlockingIOError:
             return 0
 
-    def _put_lines(self, data: bytes, at: int) -> int:
+    def _write_lines(self, data: bytes, at: int) -> int:
         """Into a pipe or terminal: as much as fits, whole lines in one write where a pipe takes them in one piece."""
         began = at
         with contextlib.suppress(BlockingIOError):
             while at < len(data):
                 end = self._piece_end(data, at)
-                at += os.write(self._into, data if end - at == len(data) else memoryview(data)[at:end])
-                if self._blocks:
+                piece: bytes | memoryview = data
+                if end - at < len(data):
+                    piece = memoryview(data)[at:end]
+                at += os.write(self._target, piece)
+                if self._blocks:  # poll has promised room for one piece only
                     break
         return at - began
 
@@ -104,31 +111,34 @@ class Writer:
         """Where the next write ends: after the last line that fits, or after a line that is longer."""
         if len(data) - at <= PIPE_BUF:
             return len(data)
-        if after := data.rfind(b"\n", at, at + PIPE_BUF) + 1:
-            return after
+        if line_end := data.rfind(b"\n", at, at + PIPE_BUF) + 1:
+            return line_end
         if self._blocks:
             return at + PIPE_BUF
-        return data.find(b"\n", at, at + LONGEST) + 1 or min(at + LONGEST, len(data))
+        if line_end := data.find(b"\n", at, at + LONGEST) + 1:
+            return line_end
+        return min(at + LONGEST, len(data))
 
 
-def _opened_again(fd: int) -> int:
+def _reopen(fd: int) -> int:
     """The same pipe or terminal as an open file of our own that never blocks; where that cannot be had, `fd`."""
+    # One that does not block already is left so: whoever made it so shares it with us.
     if os.get_blocking(fd) and os.fstat(fd).st_rdev != _PTMX:
         with contextlib.suppress(OSError):
             return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     return fd
 
 
-def _socket_put(fd: int) -> Callable[[bytes, int], int]:
+def _socket_writer(fd: int) -> Callable[[bytes, int], int]:
     """A socket cannot be opened twice; a send can be asked not to wait."""
     import socket  # stdout is hardly ever one, and --help has no other use for it
 
     connected = socket.socket(fileno=os.dup(fd))
 
-    def put(data: bytes, at: int) -> int:
+    def write_some(data: bytes, at: int) -> int:
         try:
             return connected.send(memoryview(data)[at:], socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
 
-    return put
+    return write_some

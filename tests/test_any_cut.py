@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from oastream.output.formats import FORMATS
 from tests.support.program import Result, oastream
 from tests.support.streams import (
     call,
@@ -58,7 +59,6 @@ STREAMS = {
         2,
     ),
 }
-FORMATS = ["text", "ndjson", "tools", "json", "sse"]
 FRAMINGS: list[Framing] = ["chunked", "length", "close"]
 
 

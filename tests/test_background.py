@@ -23,13 +23,13 @@ from oastream.mock.server import Server
 from tests.support import forked
 from tests.support.program import Result, finish, oastream, run_python, start
 from tests.support.streams import Event, message, responses_events, sse
+from tests.support.waiting import SOON
 from tests.support.wire import Reply, Request, chunk, http_response, send, serve, sleep, sse_response, stall
 from tests.support.wire import wait as wait_for
 
 TEXT = "one two three four"
 CALLS = '{"text":"Hm.","tool_calls":[{"name":"f","arguments":{"city":"北京"}},{"name":"g","arguments":{}}]}'
 FORMATS = ("text", "ndjson", "tools", "json", "sse")
-SOON = 10.0
 TERMINAL = "response.completed"
 FOR_EVER = "endless,pace=0.05"
 
@@ -827,11 +827,11 @@ watch = Watch()
 watch.catch_signals()
 os.kill(os.getpid(), signal.SIGTERM)
 try:
-    watch.ready(os.pipe()[0], READ)
+    watch.wait_for(os.pipe()[0], READ)
 except Failure:
     watch.acknowledge_signal()
 began = time.monotonic()
-watch.ready(os.pipe()[0], READ, began + 0.3)
+watch.wait_for(os.pipe()[0], READ, began + 0.3)
 assert time.monotonic() - began > 0.25, "the wait ended at once"
 """
 

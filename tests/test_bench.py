@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import batch
 from tests.bench.__main__ import PLOT, ROOT
 from tests.bench.measure import Run, measured, server
 from tests.bench.peers import CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Command, Peers, Plan
@@ -79,6 +80,18 @@ def test_every_row_is_measured_and_shown(tmp_path: Path) -> None:
 def test_a_delay_is_from_the_stamp_to_the_arrival_however_it_is_cut() -> None:
     output = [(11_000_000_500, b"1100000"), (11_000_001_000, b'0000\n{"delta": "11000000900\\n"}')]
     assert Run(1, 1, 1, output).delays() == pytest.approx([1e-7, 1e-6])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("xargs") is None or shutil.which("curl") is None, reason="no xargs or no curl")
+def test_many_requests_are_measured_beside_xargs() -> None:
+    found = batch.measured(Path(sys.executable).parent, 4, {batch.BATCH: 20, batch.XARGS_CURL: 20}, 1)
+    assert found.keys() == {batch.BATCH, batch.XARGS_CURL}
+    assert all(figure.cpu > 0 and figure.speed > 0 for figure in found.values())
+    text = batch.table({4: found})
+    assert f"| `{batch.BATCH}` | {found[batch.BATCH].cpu:,.0f} µs |" in text
+    readme = (ROOT / "README.md").read_text()
+    assert text in batch.with_figures(readme, "there", text)
 
 
 def test_the_readme_shows_the_figures_of_one_run() -> None:

@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from oastream.events.chat import Translator
-from oastream.events.decode import ChatDialect, Decoder
+from oastream.apis.response_fields import response_fields
+from oastream.events.chat import ChatTranslator
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder
 from oastream.events.reply import Reply
 from oastream.exits import Outcome
-from oastream.input.response_fields import response_fields
 from oastream.output.formats import EagerToolsFormat, TextFormat, ToolsFormat
 from tests.support.program import oastream
-from tests.support.reading import LIMIT, read
+from tests.support.reading import LIMIT, read_body
 from tests.support.streams import Event, chat_chunks, chunk, sse
 from tests.support.wire import head, send, serve, sleep, sse_response
 
@@ -41,8 +42,8 @@ class Read(NamedTuple):
 def said(chunks: Sequence[Event | str], choices: int = 1, done: bool = True, limit: int | None = None) -> Read:
     """What a stream of chunks says."""
     body = sse(chunks, done=done)
-    outcome, text = read(body, TextFormat(False), ChatDialect(choices), limit)
-    with_calls, lines = read(body, ToolsFormat(False), ChatDialect(choices), limit)
+    outcome, text = read_body(body, TextFormat(False), ChatDialect(choices), limit)
+    with_calls, lines = read_body(body, ToolsFormat(False), ChatDialect(choices), limit)
     calls = [json.loads(line) for line in b"".join(lines).splitlines()]
     found = [(call["call_id"], call["name"], call.get("arguments", call.get("input"))) for call in calls]
     return Read(with_calls if found else outcome, b"".join(text).decode(), found)
@@ -185,13 +186,15 @@ def test_calls_are_put_together(quirk: str) -> None:
 
 @pytest.mark.parametrize("arguments", ["", "{}", '{"x":1}'])
 def test_a_call_without_a_name_is_broken(arguments: str) -> None:
-    outcome, printed = read(sse([piece(0, "a", None, arguments), END], done=True), ToolsFormat(False), ChatDialect())
+    outcome, printed = read_body(
+        sse([piece(0, "a", None, arguments), END], done=True), ToolsFormat(False), ChatDialect()
+    )
     assert (outcome, b"".join(printed)) == (Outcome.MALFORMED, b"")
 
 
 def eager(*chunks: Event) -> tuple[Outcome, list[Any]]:
     """What --eager prints, in order, and how it ends."""
-    outcome, printed = read(sse(chunks, done=True), EagerToolsFormat(False), ChatDialect())
+    outcome, printed = read_body(sse(chunks, done=True), EagerToolsFormat(False), ChatDialect())
     return outcome, [json.loads(line) for line in b"".join(printed).splitlines()]
 
 
@@ -226,7 +229,9 @@ def test_an_eager_call_that_goes_on_once_it_is_printed_is_broken() -> None:
     other = {"index": 1, "id": "b", "function": {"name": "g", "arguments": '{"y":2}'}}
     late = {"index": 0, "function": {"arguments": ', "z":3}'}}
     chunks = [chunk({"tool_calls": [fragment]}) for fragment in (head, other, late)]
-    outcome, printed = read(sse([*chunks, chunk({}, "tool_calls")], done=True), EagerToolsFormat(False), ChatDialect())
+    outcome, printed = read_body(
+        sse([*chunks, chunk({}, "tool_calls")], done=True), EagerToolsFormat(False), ChatDialect()
+    )
     assert outcome is Outcome.MALFORMED
     assert [json.loads(line)["name"] for line in b"".join(printed).splitlines()] == ["f"]
 
@@ -359,7 +364,7 @@ def test_a_complete_answer_stays_complete_whatever_follows(noise: str) -> None:
 def test_a_complete_answer_stays_complete_whatever_bytes_follow(noise: list[bytes]) -> None:
     body = sse([TEXT, FINISH]) + b"".join(b"data: %b\n\n" % data for data in noise)
     for end in (body, body + b"".join(noise)):
-        outcome, printed = read(end, TextFormat(False), ChatDialect())
+        outcome, printed = read_body(end, TextFormat(False), ChatDialect())
         assert outcome in (Outcome.STOP, Outcome.LENGTH, Outcome.CONTENT_FILTER, Outcome.TOOL_CALLS, Outcome.OTHER)
         assert b"".join(printed).startswith(b"x")
 
@@ -431,7 +436,10 @@ def test_when_one_choice_was_asked_for_every_choice_is_that_one() -> None:
 def test_a_whole_json_answer_is_complete(finish: str | None) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": finish}
     body = json.dumps({**chunk(None), "object": "chat.completion", "choices": [choice]}).encode()
-    assert read(body, TextFormat(False), ChatDialect()) == (Outcome.STOP, [b""] * 4 + [b"Hi"] + [b""] * 4 + [b"\n"])
+    assert read_body(body, TextFormat(False), ChatDialect()) == (
+        Outcome.STOP,
+        [b""] * 4 + [b"Hi"] + [b""] * 4 + [b"\n"],
+    )
 
 
 def test_a_delta_may_be_null() -> None:
@@ -671,7 +679,7 @@ def test_a_message_beside_deltas_is_not_said_again() -> None:
 
 
 def test_text_that_nobody_repeats_is_not_kept() -> None:
-    translator = Translator(keep_text=False)
+    translator = ChatTranslator(keep_text=False)
     translator.feed(BOTH)
     assert translator.close()[-1]["response"]["output"][0]["content"][0]["text"] == ""
 
@@ -733,8 +741,8 @@ SAYS_MORE = [
 ]  # fmt: skip
 
 
-def begun(choices: int = 1) -> Translator:
-    translator = Translator(choices)
+def begun(choices: int = 1) -> ChatTranslator:
+    translator = ChatTranslator(choices)
     translator.feed(TEXT)
     return translator
 
@@ -742,7 +750,7 @@ def begun(choices: int = 1) -> Translator:
 def test_only_text_that_goes_on_goes_the_short_way() -> None:
     assert all(begun().text_only_events(each) for each in GOES_ON)
     assert [each for each in [*SAYS_MORE, *ERRORS] if begun().text_only_events(each) is not None] == []
-    assert Translator().text_only_events(TEXT) is None
+    assert ChatTranslator().text_only_events(TEXT) is None
     assert begun(2).text_only_events(TEXT) is not None
     assert begun(2).text_only_events(of(1, {"content": "x"})) is None
 
@@ -755,7 +763,7 @@ def test_an_error_beside_text_is_an_error(error: int) -> None:
 @hypothesis.settings(max_examples=300, deadline=None)
 @hypothesis.given(st.lists(st.sampled_from([*GOES_ON * 4, *SAYS_MORE]), max_size=12), st.integers(1, 2))
 def test_the_short_way_says_what_the_long_one_says(chunks: list[Event], choices: int) -> None:
-    short, long = Translator(choices), Translator(choices)
+    short, long = ChatTranslator(choices), ChatTranslator(choices)
     for each in chunks:
         went = short.text_only_events(each)
         assert (short.feed(each) if went is None else went) == long.feed(each)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oastream.cli import clashes, parse
+from oastream.cli import clashes, options_table
 from tests.support import forked
 from tests.support.program import NOTHING, Environment, Result
 from tests.support.streams import message, responses_body
@@ -27,7 +27,7 @@ VALUES = {
     "base_url": "mock:",
     "input_encoding": "latin-1",
 }
-OPTIONS = [option for group in parse.OPTIONS.values() for option in group]
+OPTIONS = [option for group in options_table.OPTIONS.values() for option in group]
 FLAGS = {option.name for option in OPTIONS if option.is_flag}
 LEFT_OUT = [(mode, name) for mode, names in clashes.LEAVES_OUT.items() for name in names]
 
@@ -36,7 +36,7 @@ def words_for(name: str) -> list[str]:
     """An option as it is typed, with a value if it takes one."""
     if name == "prompt":
         return ["words"]
-    return [clashes.spelled(name), *([] if name in FLAGS else [VALUES.get(name, "x")])]
+    return [clashes.in_cli_form(name), *([] if name in FLAGS else [VALUES.get(name, "x")])]
 
 
 def run(*args: str, env: Environment = NOTHING) -> Result:
@@ -63,15 +63,16 @@ def test_an_option_without_the_one_it_needs_exits_2_and_names_it(name: str) -> N
     elsewhere = ["--api", "chat"] if other == "api" else []
     message = refused(*words_for(name), *elsewhere, *([] if name == "resume" else ["hi"]))
     assert (
-        message == f"oastream: bad usage: {clashes.spelled(name)} needs {clashes.spelled(other)} {value or ''}".rstrip()
+        message
+        == f"oastream: bad usage: {clashes.in_cli_form(name)} needs {clashes.in_cli_form(other)} {value or ''}".rstrip()
     )
 
 
 @pytest.mark.parametrize(("mode", "name"), LEFT_OUT)
 def test_an_option_that_a_run_of_this_kind_leaves_out_exits_2(mode: str, name: str) -> None:
     message = refused(*words_for(mode), *words_for(name))
-    assert clashes.spelled(mode) in message
-    assert ("prompt" if name == "prompt" else clashes.spelled(name)) in message
+    assert clashes.in_cli_form(mode) in message
+    assert ("prompt" if name == "prompt" else clashes.in_cli_form(name)) in message
 
 
 @pytest.mark.parametrize(("first", "second"), clashes.EXCLUSIVE)
@@ -151,7 +152,7 @@ def test_a_file_that_a_pattern_put_among_the_words_exits_2(option: str, short: s
     result = run(*args)
     assert (result.status, result.out) == (2, b"")
     assert f"{tmp_path}/b.txt is a file" in result.message
-    assert f"a {short} of its own" in result.message
+    assert f"its own {short}" in result.message
     assert "-- " in result.err.splitlines()[1]
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from oastream.output.formats import FORMATS
 from tests.docs.declared import STATUSES, oastream
-from tests.support.shells import offered
+from tests.support.shells import press_tab
 
 SHELLS = ["bash", "zsh", "fish"]
 MODELS = "gpt-5\nft:gpt-4o:me@org\n$(touch pwned)\n`touch pwned`\nno such; touch pwned\n"
@@ -17,7 +18,7 @@ OFFERS: list[tuple[str, list[str]]] = [
     ("oastream --form", ["--format"]),
     ("oastream hello --form", ["--format"]),
     ("oastream --base-url mock: --hol", ["--hold"]),
-    ("oastream --format ", ["json", "ndjson", "sse", "text", "tools"]),
+    ("oastream --format ", sorted(FORMATS)),
     ("oastream --format=nd", ["--format=ndjson"]),
     ("oastream --api c", ["chat"]),
     ("oastream --reasoning-effort h", ["high"]),
@@ -76,7 +77,7 @@ def completed(shell: str, line: str, folder: Path) -> list[str]:
         "XDG_CONFIG_HOME": str(folder / "config"),
         "PATH": f"{folder}/bin:/usr/local/bin:/usr/bin:/bin",
     }
-    words = offered(shell, line, folder / "work", env)
+    words = press_tab(shell, line, folder / "work", env)
     assert not (folder / "started").exists(), "a program was started"
     assert not (folder / "work/pwned").exists(), "the name of a model was run"
     return words

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from oastream.cli import parse
+from oastream.cli import options_table
+from oastream.cli.option import Option
 from tests.support.program import CANARY, NOTHING, ROOT, Environment, Result, imported_modules, oastream
 from tests.support.streams import message, responses_body
 from tests.support.wire import Request, Server, serve, sse_response
@@ -170,7 +171,7 @@ def test_a_path_may_begin_with_the_home_directory(home: Home, tmp_path: Path) ->
     ("text", "names"),
     [
         ('modle = "x"', "model"),
-        ('[profiles.work]\nmodel = "x"', "is it profile?"),
+        ('[profiles.work]\nmodel = "x"', "did you mean profile?"),
         ('model = ""', "model"),
         ("profile = 7", "config.toml"),
         ("model = 7", "model"),
@@ -389,7 +390,7 @@ def test_a_profile_has_no_effect_without_the_file(home: Home, order: tuple[str, 
     assert sent(home, "--no-config", env={"OASTREAM_PROFILE": "work"}).json["model"] == "gpt-5-mini"
 
 
-SWITCHES = [option for group in parse.OPTIONS.values() for option in group if option.is_flag or option.count]
+SWITCHES = [option for group in options_table.OPTIONS.values() for option in group if option.is_flag or option.count]
 ACTIONS = {"--help", "--help-all", "--version", "--show-config", "--list-models"}
 NEGATIONS = {"--no-stdin", "--no-wait", "--no-config"}
 
@@ -399,7 +400,7 @@ def test_every_flag_but_an_action_can_be_taken_back() -> None:
 
 
 @pytest.mark.parametrize("option", [o for o in SWITCHES if o.opposite], ids=lambda option: option.name)
-def test_a_flag_of_the_configuration_is_taken_back(home: Home, option: parse.Option) -> None:
+def test_a_flag_of_the_configuration_is_taken_back(home: Home, option: Option) -> None:
     assert option.opposite is not None
     home.write(f"{option.name} = {2 if option.count else 'true'}\n")
     assert home.shown()[option.name.replace("_", "-")]["value"]

@@ -21,7 +21,19 @@ from tests.support.streams import (
     responses_start,
     sse,
 )
-from tests.support.wire import Reply, Step, chunk, forever, head, send, serve, sleep, sse_response, stall, stalled
+from tests.support.wire import (
+    Reply,
+    Step,
+    chunk,
+    forever,
+    head,
+    send,
+    serve,
+    sleep,
+    sse_response,
+    stall,
+    stall_after,
+)
 
 COMMENTS = forever(chunk(b": still here\n\n"), pause=0.05)
 CREATED = sse(responses_events()[:1])
@@ -42,7 +54,7 @@ def timed_out(result: Result, status: int, option: str, out: bytes = b"") -> Non
 
 @pytest.mark.parametrize(
     "reply",
-    [[stall], stalled(b""), [send(head("chunked")), COMMENTS], stalled(b"data: {")],
+    [[stall], stall_after(b""), [send(head("chunked")), COMMENTS], stall_after(b"data: {")],
     ids=["no-head", "no-event", "comments", "half-an-event"],
 )
 @pytest.mark.parametrize("option", ["--first-event-timeout", "--max-time"])
@@ -51,11 +63,11 @@ def test_no_first_event_exits_33(reply: list[Step], option: str) -> None:
 
 
 def test_silence_after_the_first_event_exits_41() -> None:
-    timed_out(run(stalled(responses_start("Hello")), "--idle-timeout", "0.3"), 41, "--idle-timeout", b"Hello")
+    timed_out(run(stall_after(responses_start("Hello")), "--idle-timeout", "0.3"), 41, "--idle-timeout", b"Hello")
 
 
 def test_silence_before_any_text_exits_41_too() -> None:
-    timed_out(run(stalled(CREATED), "--idle-timeout", "0.3"), 41, "--idle-timeout")
+    timed_out(run(stall_after(CREATED), "--idle-timeout", "0.3"), 41, "--idle-timeout")
 
 
 def test_a_half_sent_event_is_no_sign_of_life() -> None:
@@ -80,12 +92,12 @@ def test_max_time_after_output_exits_44() -> None:
 
 
 def test_max_time_after_the_first_event_and_before_output_exits_33() -> None:
-    timed_out(run(stalled(CREATED), "--max-time", "1"), 33, "--max-time")
+    timed_out(run(stall_after(CREATED), "--max-time", "1"), 33, "--max-time")
 
 
 @pytest.mark.parametrize("format", ["json", "tools"])
 def test_output_that_is_held_has_begun_all_the_same(format: str) -> None:
-    timed_out(run(stalled(responses_start("Hello")), "--max-time", "1.5", "--format", format), 44, "--max-time")
+    timed_out(run(stall_after(responses_start("Hello")), "--max-time", "1.5", "--format", format), 44, "--max-time")
 
 
 def test_connecting_has_a_deadline_that_covers_tls() -> None:
@@ -123,9 +135,9 @@ def test_max_time_that_ends_connecting_is_named() -> None:
 @pytest.mark.parametrize(
     ("option", "reply", "status"),
     [
-        ("--first-event-timeout", stalled(b""), 33),
-        ("--idle-timeout", stalled(responses_start("Hello")), 41),
-        ("--max-time", stalled(responses_start("Hello")), 44),
+        ("--first-event-timeout", stall_after(b""), 33),
+        ("--idle-timeout", stall_after(responses_start("Hello")), 41),
+        ("--max-time", stall_after(responses_start("Hello")), 44),
     ],
 )
 def test_each_message_names_its_deadline_and_no_other(option: str, reply: Reply, status: int) -> None:
@@ -161,14 +173,14 @@ def test_each_deadline_counts_from_now_and_none_is_later_than_max_time() -> None
     for passed in (0, 7, 50, 58.5, 59.5, 61):
         clock.now = 1000.0 + passed
         expected = [min(clock.now + seconds, 1060.0) for seconds in (1, 20, 3)]
-        assert [made.connect(), made.first_event(), made.idle()] == expected
+        assert [made.connect(), made.first_event(), made.after(made.limits.idle)] == expected
         assert made.run_passed == (passed > 60)
 
 
 def test_a_limit_of_0_is_none() -> None:
     limits = ("--connect-timeout", "0", "--first-event-timeout", "0", "--idle-timeout", "0", "--retry-max-time", "0")
     made = deadlines(Clock(), *limits)
-    assert {made.connect(), made.first_event(), made.idle(), made.retries(), made.run} == {math.inf}
+    assert {made.connect(), made.first_event(), made.after(made.limits.idle), made.retries(), made.run} == {math.inf}
     assert not made.run_passed
 
 
@@ -183,7 +195,7 @@ def test_a_limit_beyond_what_the_system_counts_is_a_limit(seconds: str) -> None:
 
 def test_the_defaults_are_the_contracts() -> None:
     made = deadlines(Clock())
-    moments = (made.connect(), made.first_event(), made.idle(), made.retries(), made.run)
+    moments = (made.connect(), made.first_event(), made.after(made.limits.idle), made.retries(), made.run)
     assert moments == (1010.0, 1600.0, 1120.0, 1120.0, math.inf)
 
 
@@ -199,15 +211,15 @@ def ends_at_once(reply: Reply, *args: str) -> Result:
 
 
 def test_the_terminal_event_ends_the_run_although_the_socket_stays_open() -> None:
-    ends_at_once(stalled(responses_body(message("Hello"))))
+    ends_at_once(stall_after(responses_body(message("Hello"))))
 
 
 def test_done_ends_the_run_although_the_socket_stays_open() -> None:
-    ends_at_once(stalled(chat_body("Hello")), "--api", "chat")
+    ends_at_once(stall_after(chat_body("Hello")), "--api", "chat")
 
 
 def test_a_finish_reason_waits_for_usage_for_two_seconds_at_most() -> None:
-    reply = stalled(sse(chat_chunks("Hello", usage=None)))
+    reply = stall_after(sse(chat_chunks("Hello", usage=None)))
     began = time.monotonic()
     result = run(reply, "--api", "chat")
     assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
@@ -245,5 +257,8 @@ def test_an_error_body_that_stalls_is_read_for_five_seconds() -> None:
 
 def test_an_idle_chat_exits_41() -> None:
     timed_out(
-        run(stalled(chat_start("Hello")), "--api", "chat", "--idle-timeout", "0.3"), 41, "--idle-timeout", b"Hello"
+        run(stall_after(chat_start("Hello")), "--api", "chat", "--idle-timeout", "0.3"),
+        41,
+        "--idle-timeout",
+        b"Hello",
     )

@@ -16,17 +16,16 @@ from pathlib import Path
 import pytest
 
 from oastream.exits import Failure, Outcome
-from oastream.http.connect import as_failure
+from oastream.http.connection_errors import as_failure
 from oastream.http.dial import Address, connect_first, dial, interleave_families, resolve
-from tests.support.names import resolving
+from tests.support.name_service import use_names
 from tests.support.program import finish, oastream, start
 from tests.support.streams import message, responses_body
+from tests.support.waiting import SOON, wait_until
 from tests.support.wire import free_port, serve, sse_response
 
 HELLO = sse_response(responses_body(message("Hello")))
 NAME = "several.example.test"
-SOON = 10.0
-"""Seconds that nothing here takes, unless it hangs."""
 
 
 def address(host: str, port: int) -> Address:
@@ -202,13 +201,13 @@ def arguments(port: int, *more: str) -> tuple[str, ...]:
 
 def test_a_host_whose_first_address_hangs_answers(tmp_path: Path) -> None:
     with serve(HELLO) as server, hanging("127.0.0.2", server.port):
-        result = oastream(*arguments(server.port), env=resolving(tmp_path, {NAME: ["127.0.0.2", "127.0.0.1"]}))
+        result = oastream(*arguments(server.port), env=use_names(tmp_path, {NAME: ["127.0.0.2", "127.0.0.1"]}))
     assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
     assert result.seconds < SOON
 
 
 def test_the_limit_is_for_all_addresses_together(tmp_path: Path) -> None:
-    names = resolving(tmp_path, {NAME: [f"127.0.0.{number}" for number in range(2, 10)]})
+    names = use_names(tmp_path, {NAME: [f"127.0.0.{number}" for number in range(2, 10)]})
     with hanging("0.0.0.0") as port:
         result = oastream(*arguments(port, "--connect-timeout", "0.6"), env=names)
     assert result.status == 33
@@ -218,30 +217,31 @@ def test_the_limit_is_for_all_addresses_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_wait_for_a_connection(tmp_path: Path, number: signal.Signals) -> None:
-    with hanging() as port, start(*arguments(port, "-v"), env=resolving(tmp_path, {NAME: ["127.0.0.2"]})) as process:
-        wait_for_connecting(process)
+    with (
+        hanging() as port,
+        start(*arguments(port, "-v"), env=use_names(tmp_path, {NAME: ["127.0.0.2"]})) as process,
+    ):
+        assert wait_until(lambda: is_connecting(process))
         process.send_signal(number)
         assert finish(process, SOON).status == -number
 
 
 def test_a_reader_that_goes_ends_the_wait_for_a_connection(tmp_path: Path) -> None:
-    with hanging() as port, start(*arguments(port, "-v"), env=resolving(tmp_path, {NAME: ["127.0.0.2"]})) as process:
-        wait_for_connecting(process)
+    with (
+        hanging() as port,
+        start(*arguments(port, "-v"), env=use_names(tmp_path, {NAME: ["127.0.0.2"]})) as process,
+    ):
+        assert wait_until(lambda: is_connecting(process))
         assert process.stdout is not None
         process.stdout.close()
         assert process.wait(SOON) == -signal.SIGPIPE
 
 
-def wait_for_connecting(process: subprocess.Popen[bytes]) -> None:
-    """Until the process has a TCP socket on its way: state SYN_SENT is 02 in /proc/net/tcp."""
-    limit = time.monotonic() + SOON
-    while time.monotonic() < limit:
-        mine = set()
-        for fd in os.listdir(f"/proc/{process.pid}/fd"):
-            with contextlib.suppress(OSError):
-                mine.add(os.readlink(f"/proc/{process.pid}/fd/{fd}"))
-        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        if any(row[3] == "02" and f"socket:[{row[9]}]" in mine for row in rows):
-            return
-        time.sleep(0.02)
-    raise AssertionError("it does not connect")
+def is_connecting(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the process has a TCP socket on its way: state SYN_SENT is 02 in /proc/net/tcp."""
+    own = set()
+    for fd in os.listdir(f"/proc/{process.pid}/fd"):
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(f"/proc/{process.pid}/fd/{fd}"))
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[3] == "02" and f"socket:[{row[9]}]" in own for row in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oastream.pipeline import stats_line
+from oastream.ending import stats_line
 from tests.support.program import NOTHING, Environment, Result, oastream
 from tests.support.streams import (
     USAGE,
@@ -15,7 +15,7 @@ from tests.support.streams import (
     responses_body,
     responses_start,
 )
-from tests.support.wire import Reply, free_port, http_response, serve, sse_response, stalled
+from tests.support.wire import Reply, free_port, http_response, serve, sse_response, stall_after
 
 FIELDS = {
     "type",
@@ -61,11 +61,11 @@ ENDINGS: dict[str, tuple[Reply, list[str], int, str]] = {
     "rate_limited": (error_reply("429 Too Many Requests", "x"), [], 30, "rate_limited"),
     "server_error": (error_reply("500 Oops", "x"), [], 31, "server_error"),
     "unreachable": (b"", [], 32, "unreachable"),
-    "timeout": (stalled(b""), ["--first-event-timeout", "0.3"], 33, "timeout"),
+    "timeout": (stall_after(b""), ["--first-event-timeout", "0.3"], 33, "timeout"),
     "interrupted": (sse_response(responses_start("Hello")), [], 40, "interrupted"),
-    "idle": (stalled(responses_start("Hello")), ["--idle-timeout", "0.3"], 41, "idle"),
+    "idle": (stall_after(responses_start("Hello")), ["--idle-timeout", "0.3"], 41, "idle"),
     "malformed": (sse_response(responses_start("Hello") + b"data: {\n\n"), [], 43, "malformed"),
-    "deadline": (stalled(responses_start("Hello")), ["--max-time", "1.5"], 44, "deadline"),
+    "deadline": (stall_after(responses_start("Hello")), ["--max-time", "1.5"], 44, "deadline"),
 }
 
 

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from oastream.events.decode import ChatDialect, DecodedEvent, Decoder, ResponsesDialect
+from oastream.events.answer import Answer, Limits
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import DecodedEvent, Decoder
 from oastream.events.reply import Reply
+from oastream.events.responses_dialect import ResponsesDialect
 from oastream.exits import Failure, Outcome
 from oastream.output.formats import FORMATS
 from tests.support import forked
@@ -23,7 +26,7 @@ from tests.test_any_cut import STREAMS, Stream, read
 LIMIT = 1 << 20
 STRIDE = 11
 """Where a step costs too much to be taken at every offset; prime, so that it meets every part of an event."""
-Answer = tuple[Outcome, bytes]
+Ending = tuple[Outcome, bytes]
 
 
 def decoder(api: str) -> Decoder:
@@ -36,22 +39,23 @@ def decoded(api: str, *pieces: bytes) -> list[DecodedEvent]:
     return [*events, *made.close()]
 
 
-def answer(api: str, format: str, *pieces: bytes) -> Answer:
+def answered(api: str, format: str, *pieces: bytes) -> Ending:
+    """How the pieces of a body end, and what a format prints of them."""
     output_format = FORMATS[format](False)
-    made = decoder(api)
-    reply = Reply(None, output_format.prints_deltas, output_format.assembles)
+    answer = Answer(decoder(api), Reply(None, output_format.prints_deltas, output_format.assembles), Limits(), 0.0)
     out = []
     for piece in (*pieces, None):
         if piece is not None:
             output_format.add_chunk(piece)
-        for event, raw in made.close() if piece is None else made.feed(piece):
-            if not reply.has_ended:
-                output_format.add_event(event, raw, reply.feed(event), reply)
+        if not answer.is_done:
+            for event, raw, text in answer.end() if piece is None else answer.feed(piece):
+                output_format.add_event(event, raw, text, answer.reply)
+            answer.heard(0.0)
         out.append(output_format.take())
-    verdict = reply.verdict(format == "tools")
+    verdict = answer.verdict(format == "tools")
     if verdict.has_answer:
         try:
-            output_format.complete(reply)
+            output_format.complete(answer.reply)
         except Failure as failed:
             verdict = failed.verdict
         out.append(output_format.take())
@@ -72,38 +76,39 @@ def test_any_two_pieces_are_the_same_events(name: str, newline: str) -> None:
 @pytest.mark.parametrize("name", STREAMS)
 def test_two_pieces_are_the_same_answer(name: str, format: str) -> None:
     stream = STREAMS[name]
-    whole = answer(stream.api, format, stream.body)
+    whole = answered(stream.api, format, stream.body)
     for offset in range(len(stream.body) % STRIDE, len(stream.body) + 1, STRIDE):
         pieces = stream.body[:offset], stream.body[offset:]
-        assert answer(stream.api, format, *pieces) == whole, f"cut at {offset}"
+        assert answered(stream.api, format, *pieces) == whole, f"cut at {offset}"
 
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_body_that_ends_anywhere_is_a_prefix(name: str) -> None:
     stream = STREAMS[name]
-    whole = {format: answer(stream.api, format, stream.body) for format in FORMATS}
+    whole = {format: answered(stream.api, format, stream.body) for format in FORMATS}
     assert whole["text"][1].decode() == f"{stream.text}\n"
     for offset in range(len(stream.body)):
         body = stream.body[:offset]
         seen = read(stream, body)
-        outcome, text = answer(stream.api, "text", body)
+        outcome, text = answered(stream.api, "text", body)
         if seen.terminal:
             assert (outcome, text) == whole["text"], f"cut at {offset}"
         else:
-            assert (outcome, text.decode()) == (Outcome.INTERRUPTED, seen.text), f"cut at {offset}"
+            expected = Outcome.INTERRUPTED if seen.events else Outcome.UNREACHABLE
+            assert (outcome, text.decode()) == (expected, seen.text), f"cut at {offset}"
         if offset % STRIDE == 0 or body.endswith(b"}"):
-            others = {format: answer(stream.api, format, body) for format in ("ndjson", "tools", "json", "sse")}
+            others = {format: answered(stream.api, format, body) for format in ("ndjson", "tools", "json", "sse")}
             check_others(others, whole, body, seen.terminal)
 
 
-def check_others(cut: dict[str, Answer], whole: dict[str, Answer], body: bytes, terminal: bool) -> None:
+def check_others(cut: dict[str, Ending], whole: dict[str, Ending], body: bytes, terminal: bool) -> None:
     """Formats that print records: whole ones, in order, and no call or response that is not complete."""
     assert cut["sse"][1] == body
     if terminal:
         assert cut["tools"] == whole["tools"]
         assert cut["json"][0] is whole["json"][0]
         return
-    assert {outcome for outcome, _ in cut.values()} == {Outcome.INTERRUPTED}
+    assert len({outcome for outcome, _ in cut.values()}) == 1
     assert whole["ndjson"][1].startswith(cut["ndjson"][1])
     assert cut["tools"][1] == cut["json"][1] == b""
 

@@ -43,6 +43,7 @@ from tests.support.streams import (
     sse,
 )
 from tests.support.terminal import Terminal
+from tests.support.waiting import SOON
 from tests.support.wire import (
     Framing,
     Reply,
@@ -55,13 +56,12 @@ from tests.support.wire import (
     rst,
     send,
     sse_response,
-    stalled,
+    stall_after,
 )
 
 TEXT = "Hello, world"
 BODY = responses_body(message(TEXT), piece=4)
 OK = sse_response(BODY)
-SOON = 10.0
 QUICK = 5.0  # seconds that a run may take whose faults bring no wait of their own, on a busy machine
 
 
@@ -194,7 +194,7 @@ FAULTS: dict[str, Fault] = {
         (7,),
         [http_response(status="407 Proxy Authentication Required")],
         6,
-        err="the proxy wants credentials: .+",
+        err="the proxy requires credentials: .+",
         args=("--insecure-http",),
         env={"OPENAI_BASE_URL": "http://api.example.invalid/v1", "http_proxy": "{url}"},
     ),
@@ -202,7 +202,7 @@ FAULTS: dict[str, Fault] = {
         (7,),
         [OK],
         6,
-        err="bad proxy: ALL_PROXY names a proxy of the kind socks4; .+",
+        err="bad proxy: ALL_PROXY has the unknown scheme socks4; .+",
         requests=0,
         url="https://api.example.invalid/v1",
         env={"ALL_PROXY": "socks4://user:CANARY@127.0.0.1:1"},
@@ -229,7 +229,7 @@ FAULTS: dict[str, Fault] = {
         (13,),
         mock("status=307,headers=Location: https://else.example.com/secret?key=1"),
         26,
-        err="no such API there: redirected to else.example.com, which is not followed.*",
+        err="no such API there: redirected to else.example.com; redirects are not followed.*",
     ),
     # HTTP answer
     "400": Fault(
@@ -726,7 +726,7 @@ def test_a_process_that_slept_while_its_server_went_away_ends_with_4x() -> None:
 def test_sigquit_is_deadly() -> None:
     """Row 66."""
     with (
-        wire.serve(stalled(responses_start(TEXT))) as server,
+        wire.serve(stall_after(responses_start(TEXT))) as server,
         start("--base-url", server.url, "hi", shell='ulimit -c 0; exec "$@"') as process,
     ):
         assert process.stdout is not None

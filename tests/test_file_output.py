@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import forked
-from tests.support.mounts import mounted
+from tests.support.mounts import mount
 from tests.support.program import NOTHING, Environment, Result, finish, oastream, start
 from tests.support.streams import chat_body, chat_start, message, responses_body, responses_start
+from tests.support.waiting import SOON
 from tests.support.wire import Reply, mark, send, serve, sse_response, stall, wait
 
 WHOLE = sse_response(responses_body(message("Hello")))
@@ -28,7 +29,6 @@ LENGTH = sse_response(
     responses_body(message("Hello"), status="incomplete", incomplete_details={"reason": "max_output_tokens"})
 )
 REFUSED = b"HTTP/1.1 500 Oops\r\n\r\n"
-SOON = 10.0
 NOBODY = 65534
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away and mount")
@@ -404,7 +404,7 @@ def test_a_file_that_a_container_was_given_is_written_in_place(target: Path, tmp
     """Nothing can be renamed over a mount point."""
     given = tmp_path / "given"
     given.write_text("old\n")
-    with mounted("--bind", str(given), str(target)):
+    with mount("--bind", str(given), str(target)):
         assert quick(WHOLE, "-o", str(target)).status == 0
         assert target.read_text() == "Hello\n"
     assert given.read_text() == "Hello\n"
@@ -415,10 +415,10 @@ def test_a_file_that_a_container_was_given_is_written_in_place(target: Path, tmp
 @pytest.mark.parametrize("in_place", [False, True], ids=["beside", "in-place"])
 def test_a_full_disk_leaves_the_file_alone(tmp_path: Path, in_place: bool) -> None:
     long = sse_response(responses_body(message("x" * 200_000), piece=50_000))
-    with mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)):
+    with mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)):
         target = tmp_path / "answer.txt"
         target.write_text("old\n")
-        with mounted("--bind", str(target), str(target)) if in_place else contextlib.nullcontext():
+        with mount("--bind", str(target), str(target)) if in_place else contextlib.nullcontext():
             result = quick(long, "-o", str(target))
             assert target.read_text() == "old\n"
         assert (result.status, result.message) == (9, f"oastream: cannot write to {target}: no space left on device")

@@ -20,7 +20,7 @@ from openai.types.responses import ResponseInputItemParam
 from pydantic import TypeAdapter
 
 from tests.support import forked
-from tests.support.mounts import mounted
+from tests.support.mounts import mount
 from tests.support.program import Result, finish, oastream, start
 from tests.support.streams import (
     call,
@@ -379,7 +379,7 @@ def test_a_conversation_that_a_container_was_given_goes_on(file: Path) -> None:
     given = file.with_name("given")
     begun(given, QUESTION, ANSWER)
     file.touch()
-    with mounted("--bind", str(given), str(file)):
+    with mount("--bind", str(given), str(file)):
         assert answered(BODIES["responses"], file, "Again")[0].status == 0
     assert len(items(given)) == 4
     assert sorted(entry.name for entry in file.parent.iterdir()) == ["given", file.name]
@@ -584,7 +584,7 @@ def test_an_output_that_answers_no_call_is_refused(file: Path, given: str) -> No
 
 def test_a_call_is_answered_once(file: Path) -> None:
     begun(file, QUESTION, CALL, {"type": "function_call_output", "call_id": "call_1", "output": "x"})
-    assert "no call waits" in refused(file, "--tool-output", "call_1=y").message
+    assert "no call is pending" in refused(file, "--tool-output", "call_1=y").message
 
 
 def test_an_id_that_a_server_uses_again_is_another_call(file: Path) -> None:

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from oastream.http.http1 import (
     MAX_HEAD_BYTES,
-    PIECE,
     Http1Response,
-    Inflater,
     NoReply,
     NotHttp,
     TruncatedBody,
     UnreadableBody,
+    serialize_request,
 )
+from oastream.http.inflate import MAX_PIECE_BYTES, Inflater
 from tests.support.wire import chunk
 
 calmly = settings(deadline=None)
@@ -41,7 +41,7 @@ class Seen:
 def pieces_of(response: Http1Response) -> Iterator[bytes]:
     """All there is for now. Raises how the body ended: `Ended`, `TruncatedBody`, `UnreadableBody`."""
     while piece := response.next_piece():
-        assert len(piece) <= PIECE or response.headers.get("content-encoding") is None
+        assert len(piece) <= MAX_PIECE_BYTES or response.headers.get("content-encoding") is None
         yield piece
     if piece is None:
         raise Ended
@@ -225,7 +225,7 @@ def test_what_a_body_inflates_to_comes_in_bounded_pieces(kibibytes: list[int]) -
     inflater.feed(b"".join(map(gzip.compress, plain)))
     out = []
     while piece := inflater.next_piece():
-        assert len(piece) <= PIECE
+        assert len(piece) <= MAX_PIECE_BYTES
         out.append(piece)
     assert b"".join(out) == b"".join(plain)
     assert inflater.is_whole
@@ -234,7 +234,7 @@ def test_what_a_body_inflates_to_comes_in_bounded_pieces(kibibytes: list[int]) -
 
 def test_what_has_come_is_there_at_once_however_little_stands_for_it() -> None:
     """zlib may have taken all of its input, and hold back a part of what it stands for."""
-    packed = raw_deflate(b"x" * (3 * PIECE))
+    packed = raw_deflate(b"x" * (3 * MAX_PIECE_BYTES))
     for size in range(2, len(packed)):
         inflater, out = Inflater("deflate"), b""
         inflater.feed(packed[:size])
@@ -280,3 +280,79 @@ def test_no_bytes_at_all_are_a_bug(noise: bytes, offsets: list[int]) -> None:
     seen(cut_at(response("Transfer-Encoding: chunked", noise), offsets))
     seen(cut_at(response("Content-Encoding: gzip", b"\x1f\x8b" + noise), offsets))
     seen(cut_at(response("Content-Encoding: deflate", noise), offsets))
+
+
+# Before the response, and after it
+
+
+def test_a_request_tells_its_length_and_a_post_does_so_without_a_body() -> None:
+    headers = (("Host", "h"), ("X-A", "\xfc"))
+    post = serialize_request("POST", "/v1/x?y=1", headers, b"body")
+    assert post == b"POST /v1/x?y=1 HTTP/1.1\r\nHost: h\r\nX-A: \xfc\r\nContent-Length: 4\r\n\r\nbody"
+    assert b"\r\nContent-Length: 0\r\n" in serialize_request("POST", "/", headers, b"")
+    assert b"Content-Length" not in serialize_request("GET", "/", headers, b"")
+
+
+@pytest.mark.parametrize(("status", "expected"), [("200 OK", False), ("307 Elsewhere", True), ("413 Too Large", True)])
+def test_a_request_that_is_refused_need_not_be_sent_to_its_end(status: str, expected: bool) -> None:
+    one = Http1Response()
+    assert not one.refuses_request
+    one.feed(response("Content-Length: 9", b"", status))
+    assert one.refuses_request is expected
+
+
+def test_a_connection_that_ends_says_whether_it_had_said_anything() -> None:
+    for data, silent in ((b"", True), (b"H", False), (b"HTTP/1.1 100 Continue\r\n\r\n", False)):
+        one = Http1Response()
+        feed_all(one, [data] if data else [])
+        with pytest.raises(NoReply) as caught:
+            one.feed_eof()
+        assert caught.value.is_silent is silent
+
+
+def fed(data: bytes, offsets: list[int]) -> Http1Response:
+    one = Http1Response()
+    feed_all(one, cut_at(data, offsets))
+    return one
+
+
+@calmly
+@given(st.sampled_from(sorted(RESPONSES)), st.lists(st.integers(0, 2000), max_size=5))
+def test_a_connection_carries_another_request_unless_its_end_ended_the_body(name: str, offsets: list[int]) -> None:
+    one = fed(RESPONSES[name], offsets)
+    assert one.is_reusable is not name.startswith("close")
+    one.feed_eof()
+    assert one.is_reusable is not name.startswith("close"), "its end says nothing of the answer before"
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        response("Content-Length: 2\r\nConnection: close", b"ab"),
+        response("Content-Length: 2\r\nConnection: Close, x", b"ab"),
+        response("Content-Length: 2", b"ab").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        response("Content-Length: 2\r\nTransfer-Encoding: chunked", chunked(b"ab")),
+        response("Content-Length: 2", b"ab") + response("Content-Length: 0", b""),
+        response("Content-Length: 2", b"ab") + b"garbage",
+        response("Transfer-Encoding: chunked", chunked(b"ab")) + b"HTTP/1.1 200 OK\r\n",
+        response("Transfer-Encoding: chunked", b"zz\r\n"),
+        response("Content-Length: 2", b"a"),
+        b"HTTP/1.1 200 OK\r\nContent-Len",
+    ],
+    ids=["close", "Close", "1.0", "both-framings", "followed", "garbage", "begun", "malformed", "cut", "head"],
+)
+@calmly
+@given(offsets=st.lists(st.integers(0, 300), max_size=5))
+def test_a_connection_is_not_used_again_where_anything_is_in_doubt(whole: bytes, offsets: list[int]) -> None:
+    assert not fed(whole, offsets).is_reusable
+
+
+def test_an_old_server_may_promise_to_keep_the_connection() -> None:
+    whole = response("Content-Length: 2\r\nConnection: keep-alive", b"ab").replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert fed(whole, []).is_reusable
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_a_response_that_can_have_no_body_has_ended_with_its_head(status: str) -> None:
+    one = fed(response("X: y", b"", status), [])
+    assert (one.next_piece(), one.is_reusable) == (None, True)

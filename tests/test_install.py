@@ -5,8 +5,6 @@ What we depend on, hatchling too, comes from the environment that runs the tests
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -18,17 +16,21 @@ import pytest
 
 from oastream import __version__
 from oastream.cli.companions import PLACES
-from tests.support.program import ROOT
-from tests.support.versions import lowest
+from tests.support.program import ROOT, run
+from tests.support.versions import lowest_versions
 
 SHARED = {
     "share/man/man1/oastream.1": "man/oastream.1",
+    "share/man/man1/oastream-batch.1": "man/oastream-batch.1",
     "share/man/man1/oastream-mock.1": "man/oastream-mock.1",
     "share/bash-completion/completions/oastream": "completions/oastream.bash",
+    "share/bash-completion/completions/oastream-batch": "completions/oastream-batch.bash",
     "share/bash-completion/completions/oastream-mock": "completions/oastream-mock.bash",
     "share/zsh/site-functions/_oastream": "completions/_oastream",
+    "share/zsh/site-functions/_oastream-batch": "completions/_oastream-batch",
     "share/zsh/site-functions/_oastream-mock": "completions/_oastream-mock",
     "share/fish/vendor_completions.d/oastream.fish": "completions/oastream.fish",
+    "share/fish/vendor_completions.d/oastream-batch.fish": "completions/oastream-batch.fish",
     "share/fish/vendor_completions.d/oastream-mock.fish": "completions/oastream-mock.fish",
 }
 IN_THE_SDIST = ["tests/docs/oastream.1.in", "tests/docs/generated.py", "README.md", "LICENSE", *SHARED.values()]
@@ -36,19 +38,18 @@ IN_THE_SDIST = ["tests/docs/oastream.1.in", "tests/docs/generated.py", "README.m
 pytestmark = pytest.mark.slow
 
 
-def run(*command: str | Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    environment |= {"OPENAI_BASE_URL": "mock:"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def run_without_tree(*command: str | Path) -> str:
+    """What a command prints that finds nothing of this tree by itself."""
+    result = run(command, cwd=ROOT, env={"PYTHONPATH": None, "OPENAI_BASE_URL": "mock:"}, timeout=300)
+    assert result.status == 0, result.text + result.err
+    return result.text
 
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The sdist, and the wheel that is built from it, as `build` does for a release."""
     out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT)
+    run_without_tree(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT)
     return {"sdist": next(out.glob("*.tar.gz")), "wheel": next(out.glob("*.whl"))}
 
 
@@ -58,7 +59,7 @@ def installed(distribution: Path, place: Path) -> Path:
     (lib,) = place.glob("lib/python*/site-packages")
     (lib / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n" + sysconfig.get_path("platlib") + "\n")
     pip = (sys.executable, "-m", "pip", "--python", place / "bin/python", "install", "--quiet")
-    run(*pip, "--ignore-installed", "--no-deps", "--no-build-isolation", "--no-index", distribution)
+    run_without_tree(*pip, "--ignore-installed", "--no-deps", "--no-build-isolation", "--no-index", distribution)
     return place
 
 
@@ -69,21 +70,21 @@ def test_an_installation_has_programs_pages_and_completions(
     place = installed(distributions[kind], tmp_path / "env")
     for path, source in SHARED.items():
         assert (place / path).read_text() == (ROOT / source).read_text()
-    assert run(place / "bin/oastream", "--version") == f"oastream {__version__}\n"
-    assert run(place / "bin/oastream-mock", "--version") == f"oastream-mock {__version__}\n"
-    assert run(place / "bin/oastream", "-n", "Hello", "there") == "Hello there\n"
+    assert run_without_tree(place / "bin/oastream", "--version") == f"oastream {__version__}\n"
+    assert run_without_tree(place / "bin/oastream-mock", "--version") == f"oastream-mock {__version__}\n"
+    assert run_without_tree(place / "bin/oastream", "-n", "Hello", "there") == "Hello there\n"
     for program in ("oastream", "oastream-mock"):
         for kind_of_file, path in PLACES.items():
-            text = run(place / "bin" / program, "--generate", kind_of_file)
+            text = run_without_tree(place / "bin" / program, "--generate", kind_of_file)
             assert text == (ROOT / path.format(program)).read_text()
-    where = run(place / "bin/python", "-I", "-c", "import oastream; print(oastream.__file__)")
+    where = run_without_tree(place / "bin/python", "-I", "-c", "import oastream; print(oastream.__file__)")
     assert Path(where.strip()).is_relative_to(place)
 
 
 def test_every_dependency_has_a_lower_bound() -> None:
     """`tests/elsewhere` installs them, and runs the core of the suite with them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = lowest((ROOT / "pyproject.toml").read_text())
+    pins = lowest_versions((ROOT / "pyproject.toml").read_text())
     assert [pin.replace("==", ">=") for pin in pins] == project["dependencies"]
 
 

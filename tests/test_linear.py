@@ -16,10 +16,13 @@ from typing import Any
 
 import pytest
 
-from oastream.events.decode import ChatDialect, Decoder, ResponsesDialect, page_title
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder, Dialect
+from oastream.events.json_body import page_title
+from oastream.events.responses_dialect import ResponsesDialect
 from oastream.output.formats import EagerToolsFormat, Format, JsonFormat, NdjsonFormat, TextFormat, ToolsFormat
 from tests.support.program import oastream
-from tests.support.reading import LIMIT, read
+from tests.support.reading import LIMIT, read_body
 from tests.support.streams import (
     Event,
     call,
@@ -64,8 +67,8 @@ def growth(work: Callable[[int], Callable[[], object]]) -> float:
     return lines_run(work(LARGE)) / lines_run(work(SMALL))
 
 
-def reading(body: bytes, output_format: type[Format], dialect: ChatDialect | ResponsesDialect) -> Callable[[], object]:
-    return lambda: read(body, output_format(False), dialect)
+def reading(body: bytes, output_format: type[Format], dialect: Dialect) -> Callable[[], object]:
+    return lambda: read_body(body, output_format(False), dialect)
 
 
 # What comes in any number ------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests.support.program import Result, finish, oastream, start
-from tests.support.servers import CONTEXT, Llama, llama, until
+from tests.support.real_servers import CONTEXT, Llama, llama
+from tests.support.waiting import wait_until
 
 EMOJI = "A😀B👩‍👩‍👧C🏳️‍🌈 née 北京"
 CLOSED = 2.0  # seconds after the client has gone until the server must be idle; it looks after every token
@@ -246,7 +247,7 @@ def test_ctrl_c_stops_the_generation(server: Llama, api: str) -> None:
         process.send_signal(signal.SIGINT)
         result = finish(process)
     assert result.status == -signal.SIGINT
-    assert until(lambda: not server.busy, CLOSED)
+    assert wait_until(lambda: not server.busy, CLOSED)
 
 
 @both_apis
@@ -259,7 +260,7 @@ def test_head_stops_the_generation(server: Llama, api: str) -> None:
         began = time.monotonic()
         assert process.wait(timeout=10) == -signal.SIGPIPE
         assert time.monotonic() - began < 2
-    assert until(lambda: not server.busy, CLOSED)
+    assert wait_until(lambda: not server.busy, CLOSED)
 
 
 @both_apis
@@ -267,7 +268,7 @@ def test_max_time_stops_the_generation(server: Llama, api: str) -> None:
     result = ask(server, api, "--set", "ignore_eos=true", "--max-time", "3", "Tell me a long story.")
     assert result.status == 44, result
     assert result.out
-    assert until(lambda: not server.busy, CLOSED)
+    assert wait_until(lambda: not server.busy, CLOSED)
 
 
 def test_a_pipe_of_two(server: Llama) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.program import Result, oastream
-from tests.support.servers import llmock
+from tests.support.real_servers import llmock
 
 WEATHER: dict[str, Any] = {
     "type": "function",

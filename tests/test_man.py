@@ -9,18 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from oastream.apis.api import Api
 from oastream.exits import TABLE
-from oastream.input.body import DEFAULT_MODEL
-from oastream.mock.script import plan
+from oastream.mock.script import plan_from_options
 from oastream.mock.server import serve
-from oastream.output.formats import FORMATS
 from tests.docs import COMMAND
 from tests.docs.declared import PROGRAMS
 from tests.docs.generated import ROOT, generated
 from tests.docs.manpage import examples
 from tests.support.program import oastream, program_path, run
 
-PAGES = ["oastream", "oastream-mock"]
+PAGES = ["oastream", "oastream-batch", "oastream-mock"]
 SECTIONS = {"STDIN", "OUTPUT FORMATS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS", "SECURITY", "EXAMPLES", "BUGS"}
 COLUMNS = 80
 
@@ -68,7 +67,7 @@ def test_a_page_has_the_sections_that_readers_look_for(name: str) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The base URL of a server that outlives a run: one example goes on from the response of another."""
-    running = serve(plan())
+    running = serve(plan_from_options())
     yield running.url
     running.close()
 
@@ -104,19 +103,6 @@ def test_the_systemd_unit_restarts_after_what_may_pass() -> None:
     assert line[1].split() == [str(status) for status, _ in TABLE.values() if 30 <= status < 50]
 
 
-EXPLAINED_BY_THEIR_NAMES = {"--help", "--help-all", "--version"}
-
-
-def test_every_option_has_an_example_or_a_note() -> None:
-    """What an option's help cannot say in a line, the page says, or shows."""
-    text = "".join(
-        re.findall(r"^@(?:EXAMPLE|PLAIN|OPTIONS)\n(.*?)^@END\n", template("oastream"), re.MULTILINE | re.DOTALL)
-    )
-    options = PROGRAMS["oastream"]().options
-    silent = {option.names[-1] for option in options if not any(_occurs(name, text) for name in option.names)}
-    assert silent == EXPLAINED_BY_THEIR_NAMES, f"add words to tests/docs/oastream.1.in, then run: {COMMAND}"
-
-
 def _occurs(name: str, text: str) -> bool:
     return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) is not None
 
@@ -133,12 +119,6 @@ def test_an_option_that_is_best_shown_has_an_example(name: str) -> None:
     assert any(_occurs(each, text) for each in names for text in examples(template("oastream")))
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_described(name: str) -> None:
-    section = template("oastream").split(".SH OUTPUT FORMATS\n")[1].split(".SS ")[0]
-    assert f".TP\n.B {name}\n" in section, f"describe it in tests/docs/oastream.1.in, then run: {COMMAND}"
-
-
 def test_the_ndjson_example_shows_the_events_of_a_run() -> None:
     shown = re.findall(r'^\{"type":"([a-z_.:]+)"', template("oastream"), re.MULTILINE)
     run = [record["type"] for record in oastream("-n", "--base-url", "mock:", "--format", "ndjson", "Hi").records]
@@ -146,4 +126,4 @@ def test_the_ndjson_example_shows_the_events_of_a_run() -> None:
 
 
 def test_the_page_names_the_default_model() -> None:
-    assert f"it is `{DEFAULT_MODEL}`" in template("oastream")
+    assert f"it is `{Api.default_model}`" in template("oastream")

@@ -9,7 +9,7 @@ from typing import IO
 
 import pytest
 
-from oastream.mock.script import KEYS
+from oastream.mock.keys import KEYS
 from tests.support.program import MOCK_COMMAND, Result, finish, run, run_python, start
 
 PATIENCE = 20
@@ -57,8 +57,9 @@ def test_version_and_help() -> None:
         (["--fault", "colour=red"], 2, "no such key in --fault: colour"),
         (["--fault", "status=x"], 2, "--fault: status: 'x' is not a whole number"),
         (["--script", "/no/such"], 2, "--script: not a readable file: /no/such: No such file or directory"),
-        (["--nope"], 2, "No such option"),
-        (["--port", "x"], 2, "Invalid value for '--port'"),
+        (["--nope"], 2, "no such option: --nope"),
+        (["--port", "x"], 2, "--port: 'x' is not a port, 0 to 65535"),
+        (["--port", "65536"], 2, "--port: '65536' is not a port, 0 to 65535"),
         (["--host", "203.0.113.1"], 6, "cannot listen on 203.0.113.1, port 0: "),
     ],
 )

@@ -8,56 +8,59 @@ from pathlib import Path
 
 import pytest
 
-from oastream.mock import script
+from oastream.exits import Outcome
 from oastream.mock.answer import Answer, ToolCall
-from oastream.mock.faults import DEADLINE_PACE, HALF, Fault
-from oastream.mock.script import ENDS, KEYS, plan, plan_from_url
+from oastream.mock.endings import ENDS
+from oastream.mock.faults import DEADLINE_PACE, HALF, AttemptKind, Fault
+from oastream.mock.script import plan_from_options, plan_from_url
+
+STREAM, POLL, CANCEL = AttemptKind
 
 
 def test_mock_alone_is_the_echo() -> None:
-    assert plan_from_url("mock:").attempt("stream", 0) == Fault()
+    assert plan_from_url("mock:").attempt(STREAM, 0) == Fault()
 
 
 def test_a_url_takes_the_command_lines_options() -> None:
-    fault = plan_from_url("mock:?end=length&pace=0.05&reply=a%20b&delay=1").attempt("stream", 3)
-    assert fault == Fault(end="length", pace=0.05, delay=1.0, reply=Answer("a b"))
+    fault = plan_from_url("mock:?end=length&pace=0.05&reply=a%20b&delay=1").attempt(STREAM, 3)
+    assert fault == Fault(end=Outcome.LENGTH, pace=0.05, delay=1.0, reply=Answer("a b"))
 
 
 def test_attempts_come_in_order_and_the_last_repeats() -> None:
     made = plan_from_url("mock:?fault=status%3D429,headers=Retry-After:%201&fault=cut_events=half,cut=rst&fault=ok")
-    first, second, third, fourth = (made.attempt("stream", n) for n in range(4))
+    first, second, third, fourth = (made.attempt(STREAM, n) for n in range(4))
     assert (first.status, first.headers) == (429, {"Retry-After": "1"})
     assert (second.cut_events, second.cut) == (HALF, "rst")
     assert third == fourth == Fault()
 
 
 def test_cycle_starts_over() -> None:
-    made = plan(faults=["status=500", "ok"], cycle=True)
-    assert [made.attempt("stream", n).status for n in range(4)] == [500, None, 500, None]
+    made = plan_from_options(faults=["status=500", "ok"], cycle=True)
+    assert [made.attempt(STREAM, n).status for n in range(4)] == [500, None, 500, None]
 
 
 def test_an_attempt_ends_as_the_plan_says_unless_it_has_an_end_of_its_own() -> None:
-    made = plan(end="idle", faults=["status=429", "pace=0.1", "end=length"])
-    assert [made.attempt("stream", n).stall_after for n in range(3)] == [None, HALF, None]
+    made = plan_from_options(end="idle", faults=["status=429", "pace=0.1", "end=length"])
+    assert [made.attempt(STREAM, n).stall_after for n in range(3)] == [None, HALF, None]
 
 
 def test_polls_and_cancels_have_attempts_of_their_own() -> None:
-    made = plan(end="idle", faults=["on=poll,status=503", "on=poll"])
-    assert made.attempt("poll", 0).status == 503
-    assert made.attempt("poll", 1) == Fault("poll")
-    assert made.attempt("cancel", 0) == Fault("cancel")
-    assert made.attempt("stream", 0).stall_after == HALF
+    made = plan_from_options(end="idle", faults=["on=poll,status=503", "on=poll"])
+    assert made.attempt(POLL, 0).status == 503
+    assert made.attempt(POLL, 1) == Fault(POLL)
+    assert made.attempt(CANCEL, 0) == Fault(CANCEL)
+    assert made.attempt(STREAM, 0).stall_after == HALF
 
 
 def test_a_value_may_hold_commas() -> None:
-    fault = plan(faults=['status=400,body={"error":{"code":"x","n":1}},message=well, no,keep_open']).attempt(
-        "stream", 0
-    )
+    fault = plan_from_options(
+        faults=['status=400,body={"error":{"code":"x","n":1}},message=well, no,keep_open']
+    ).attempt(STREAM, 0)
     assert (fault.body, fault.message, fault.keep_open) == ('{"error":{"code":"x","n":1}}', "well, no", True)
 
 
 def test_headers_and_places_can_be_repeated() -> None:
-    fault = plan(faults=["headers=A: 1,headers=B: 2,skip=1+2,skip=5"]).attempt("stream", 0)
+    fault = plan_from_options(faults=["headers=A: 1,headers=B: 2,skip=1+2,skip=5"]).attempt(STREAM, 0)
     assert (fault.headers, fault.skip) == ({"A": "1", "B": "2"}, (1, 2, 5))
 
 
@@ -68,8 +71,8 @@ def test_a_script_holds_attempts_and_the_command_line_wins(tmp_path: Path) -> No
         "[[attempt]]\nstall_after = 2\ncomments = 0.1\nstall = inf\nskip = [1, 2]\n"
         'reply = { tool_calls = [{ name = "f" }] }\n'
     )
-    made = plan(script=str(file), pace="0")
-    first, second = made.attempt("stream", 0), made.attempt("stream", 1)
+    made = plan_from_options(script=str(file), pace="0")
+    first, second = made.attempt(STREAM, 0), made.attempt(STREAM, 1)
     assert (first.status, first.headers, first.pace, first.reply) == (429, {"Retry-After": "1"}, 0.0, Answer("hello"))
     assert (second.stall_after, second.stall, second.skip) == (2, math.inf, (1, 2))
     assert second.reply == Answer(calls=(ToolCall("f", "{}"),))
@@ -84,19 +87,19 @@ def test_a_reply_can_be_a_text_file_or_an_answer_object(tmp_path: Path) -> None:
         "usage": {"input_tokens": 7},
     }
     (tmp_path / "a.json").write_text(json.dumps(answer))
-    assert plan(reply=f"@{tmp_path}/a.txt").attempt("stream", 0).reply == Answer("from a file\n")
-    assert plan(reply=f"@{tmp_path}/a.json").attempt("stream", 0).reply == Answer(
+    assert plan_from_options(reply=f"@{tmp_path}/a.txt").attempt(STREAM, 0).reply == Answer("from a file\n")
+    assert plan_from_options(reply=f"@{tmp_path}/a.json").attempt(STREAM, 0).reply == Answer(
         "t", "r", calls=(ToolCall("f", '{"city":"北京"}'), ToolCall("sql", "select 1", True)), usage={"input_tokens": 7}
     )
 
 
 def test_deadline_drips() -> None:
-    assert plan(end="deadline").attempt("stream", 0).pace == DEADLINE_PACE
+    assert plan_from_options(end="deadline").attempt(STREAM, 0).pace == DEADLINE_PACE
 
 
 def test_every_end_makes_a_plan() -> None:
     for outcome in ENDS:
-        assert plan(end=outcome.value).attempt("stream", 0).end == outcome.value
+        assert plan_from_options(end=outcome.value).attempt(STREAM, 0).end is outcome
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,7 @@ def test_a_mistake_is_one_clear_line(url: str, message: str) -> None:
     ("text", "message"),
     [
         ("x", "not TOML"),
-        ("speed = 1", "no such key in {}: speed (there are reply, pace"),
+        ("speed = 1", "no such key in {}: speed (known keys: reply, pace"),
         ("attempt = 1", "{}: attempt: write [[attempt]]"),
         ("[[attempt]]\n[[attempt]]\nstatus = true", "{}: attempt 2: status: 'true' is not a whole number"),
         ("[[attempt]]\nnope = 1", "no such key in {}: attempt 1: nope"),
@@ -149,7 +152,7 @@ def test_a_mistake_in_a_script_names_the_file_and_the_attempt(tmp_path: Path, te
     file = tmp_path / "f.toml"
     file.write_text(text)
     with pytest.raises(ValueError, match=r".+") as error:
-        plan(script=str(file))
+        plan_from_options(script=str(file))
     assert message.format(file) in str(error.value)
 
 
@@ -157,10 +160,4 @@ def test_faults_and_a_scripts_attempts_exclude_each_other(tmp_path: Path) -> Non
     file = tmp_path / "f.toml"
     file.write_text("[[attempt]]\n")
     with pytest.raises(ValueError, match="give one of them"):
-        plan(script=str(file), faults=["ok"])
-
-
-def test_every_key_is_a_fault_and_documented() -> None:
-    assert set(KEYS) == set(Fault.__dataclass_fields__)
-    listed = (script.__doc__ or "").split("The keys:")[1].replace(",", " ").split()
-    assert set(KEYS) <= set(listed)
+        plan_from_options(script=str(file), faults=["ok"])

@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 from openai import OpenAI
 from pydantic import BaseModel
 
-from oastream.mock.routes import Request, Routes
-from oastream.mock.script import ENDS, plan_from_url
+from oastream.mock.endings import ENDS
+from oastream.mock.exchange import Request
+from oastream.mock.routes import Routes
+from oastream.mock.script import plan_from_url
 from oastream.mock.server import Server
+from tests.support.waiting import wait_until
 
 PATIENCE = 20.0
 """Seconds after which a test gives up on a server that should have answered."""
@@ -658,6 +661,14 @@ def test_a_header_replaces_the_usual_one(start: Start) -> None:
     assert got.text == TEXT
 
 
+@pytest.mark.parametrize("name", ["Content-Type", "content-type", "Content-Length", "content-length"])
+def test_a_header_is_sent_once_and_as_the_script_says(start: Start, name: str) -> None:
+    """In any case, and also where it is wrong."""
+    head, _, _ = raw_reply(start(f"status=500,headers={name}: 7"), b"{}").partition(b"\r\n\r\n")
+    lines = [line for line in head.decode().split("\r\n") if line.lower().startswith(name.lower())]
+    assert lines == [f"{name}: 7"]
+
+
 @pytest.mark.parametrize("status", [204, 304])
 def test_a_status_without_body_has_none(start: Start, status: int) -> None:
     got = respond(start(f"status={status}"))
@@ -804,10 +815,7 @@ def test_an_error_event_comes_in_every_shape(start: Start, shape: str, responses
 def test_a_client_that_goes_is_noticed_while_nothing_flows(start: Start) -> None:
     server = start(end="idle")
     respond(server, patience=0.0, after=7)
-    until = time.monotonic() + PATIENCE
-    while open_connections(server) and time.monotonic() < until:
-        time.sleep(0.005)
-    assert not open_connections(server)
+    assert wait_until(lambda: not open_connections(server))
 
 
 def open_connections(server: Server) -> int:
@@ -819,8 +827,7 @@ def test_close_ends_every_connection_at_once(start: Start) -> None:
     where = urlsplit(server.url)
     with socket.create_connection((where.hostname, where.port), timeout=PATIENCE) as connection:
         connection.sendall(b'POST /v1/responses HTTP/1.1\r\nContent-Length: 24\r\n\r\n{"model":"m","input":""}')
-        while not server.requests:
-            time.sleep(0.005)
+        assert wait_until(lambda: bool(server.requests))
         server.close()
         assert connection.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):

@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 
 from tests.support.program import CANARY, NOTHING, Environment, Result, oastream
-from tests.support.wire import Reply, http_response, serve, stalled
+from tests.support.wire import Reply, http_response, serve, stall_after
 
 ENTRIES = [{"id": name, "object": "model", "created": 1, "owned_by": "me"} for name in ("gpt-x", "a/b:c", "gpt-x mini")]
 LIST = json.dumps({"object": "list", "data": ENTRIES}, indent=1)
@@ -84,7 +84,7 @@ def test_a_busy_server_is_asked_again() -> None:
 
 def test_a_silent_server_ends_in_a_timeout() -> None:
     args = ("--first-event-timeout", "0.3", "--retry", "0")
-    assert listed(stalled(b"{"), args=args).status == 33
+    assert listed(stall_after(b"{"), args=args).status == 33
 
 
 def test_the_list_can_go_to_a_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oastream.cli import parse
+from oastream.cli import options_table
 from tests.support import forked
 from tests.support.program import FILE_OPTIONS, Environment
 from tests.support.streams import chat_body, message, responses_body
@@ -157,7 +157,7 @@ VALUES = (
 SHOWN = ("--show-config", "--format", "json")
 OPTIONS = sorted(
     max(option.opts, key=len)
-    for group in parse.OPTIONS.values()
+    for group in options_table.OPTIONS.values()
     for option in group
     if not option.is_flag and option.opts
 )

@@ -182,7 +182,7 @@ def test_a_prompt_that_begins_with_a_dash_is_told_of_two_dashes(server: Server, 
     ],
 )
 def test_an_option_that_there_is_not_is_answered_with_those_it_may_mean(server: Server, typed: str, meant: str) -> None:
-    assert refused(server, 2, run(server, typed, "hi")).message.split("is it ")[1].startswith(meant)
+    assert refused(server, 2, run(server, typed, "hi")).message.split("did you mean ")[1].startswith(meant)
 
 
 def test_an_empty_word_exits_8(server: Server) -> None:

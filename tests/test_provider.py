@@ -34,7 +34,7 @@ from tests.support.wire import (
     serve,
     sse_response,
     stall,
-    stalled,
+    stall_after,
 )
 
 SOON = 20.0
@@ -404,7 +404,7 @@ def test_a_cut_stream_exits_40(cloud: Cloud) -> None:
 
 @each_cloud
 def test_a_stalled_stream_exits_41(cloud: Cloud) -> None:
-    result = run(stalled(responses_start("Hello")), cloud, "--idle-timeout", "0.3")
+    result = run(stall_after(responses_start("Hello")), cloud, "--idle-timeout", "0.3")
     assert (result.status, result.out) == (41, b"Hello")
 
 
@@ -455,7 +455,7 @@ def started(server: Server, cloud: Cloud, *args: str, env: Environment = NOTHING
 @each_cloud
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_kills_while_the_answer_streams(cloud: Cloud, number: signal.Signals) -> None:
-    with serve(stalled(responses_start("Hello"))) as server, started(server, cloud) as process:
+    with serve(stall_after(responses_start("Hello"))) as server, started(server, cloud) as process:
         assert process.stdout.read(5) == b"Hello"
         process.send_signal(number)
         assert finish(process, SOON).status == -number
@@ -464,7 +464,7 @@ def test_a_signal_kills_while_the_answer_streams(cloud: Cloud, number: signal.Si
 
 @each_cloud
 def test_the_connection_is_closed_when_stdouts_reader_has_gone(cloud: Cloud) -> None:
-    with serve(stalled(responses_start("Hello"))) as server, started(server, cloud) as process:
+    with serve(stall_after(responses_start("Hello"))) as server, started(server, cloud) as process:
         assert process.stdout.read(5) == b"Hello"
         process.stdout.close()
         assert server.request.closed.wait(SOON)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from oastream.exits import TABLE
-from oastream.mock.script import ENDS
-from oastream.output.formats import FORMATS
+from oastream.exits import TABLE, Outcome
+from oastream.mock.endings import ENDS
 from tests.docs import COMMAND
 from tests.readme import README, sessions, with_statuses
+from tests.support import forked
 from tests.support.program import ROOT, program_path, run
 
 TEXT = README.read_text()
@@ -22,7 +22,7 @@ NO_DEFAULTS = dict.fromkeys(["OPENAI_API_KEY", "XDG_CONFIG_HOME", "XDG_CACHE_HOM
 
 
 def test_the_table_of_statuses_is_the_codes() -> None:
-    assert with_statuses(TEXT) == TEXT, "run: python -m tests.docs"
+    assert with_statuses(TEXT) == TEXT, f"run: {COMMAND}"
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
@@ -34,18 +34,23 @@ def test_a_terminal_session_prints_what_it_shows(session: list[tuple[str, str]],
         assert _as_on_a_terminal(result.text) == _as_on_a_terminal(shown), command
 
 
-def test_every_end_that_the_readme_promises_is_one_of_the_mocks() -> None:
-    """An outcome that is new has an end in `mock/script.py`, or is named where the README says which have none."""
-    sentence = re.search(r"bring about: with each status above but (.*?)\.", TEXT, re.DOTALL)
-    assert sentence
-    named = set(re.findall(r"`(\w+)`", sentence[1]))
-    assert named == {outcome.value for outcome in set(TABLE) - set(ENDS)}, f"correct it, then run: {COMMAND}"
+TOOLS = ["--tools", '[{"name":"f","parameters":{"type":"object"}}]']
+NEEDED = {
+    Outcome.TOOL_CALLS: TOOLS,
+    Outcome.NO_TOOL_CALLS: [*TOOLS, "--format", "tools"],
+    Outcome.SCHEMA: ["--schema", "n int"],
+    Outcome.TIMEOUT: ["--first-event-timeout", "0.2"],
+    Outcome.IDLE: ["--idle-timeout", "0.2"],
+    Outcome.DEADLINE: ["--max-time", "1"],
+}
+"""What else must be asked for before an ending can come."""
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_the_readme_says_what_each_format_is(name: str) -> None:
-    section = TEXT.split("\n## Formats\n")[1].split("\n## ")[0].split("```")[0]
-    assert re.search(rf"`(--format )?{name}`", section), "describe the format in README.md, section Formats"
+@pytest.mark.parametrize("outcome", ENDS, ids=lambda outcome: outcome.value)
+def test_each_ending_of_the_mock_has_the_status_of_its_name(outcome: Outcome) -> None:
+    url = f"mock:?pace=0.01&end={outcome.value}"
+    result = forked.oastream("-n", "--retry", "0", "--base-url", url, *NEEDED.get(outcome, []), "one two three")
+    assert result.status == TABLE[outcome][0], result
 
 
 def test_the_files_that_an_installer_leaves_out_are_placed_as_the_readme_says(tmp_path: Path) -> None:

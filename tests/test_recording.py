@@ -26,7 +26,19 @@ from tests.support.streams import (
     responses_start,
     sse,
 )
-from tests.support.wire import Reply, chunk, head, http_response, rst, send, serve, sleep, sse_response, stall, stalled
+from tests.support.wire import (
+    Reply,
+    chunk,
+    head,
+    http_response,
+    rst,
+    send,
+    serve,
+    sleep,
+    sse_response,
+    stall,
+    stall_after,
+)
 
 TEXT = "Zürich 北京 \U0001f600"
 BODY = responses_body(message(TEXT), piece=3)
@@ -71,15 +83,15 @@ STORIES = {
     "page": Story([http_response("<html><title>Sign in</title></html>", content_type="text/html")], 26),
     "nothing": Story([sse_response(b"")], 32),
     "nothing-then-well": Story([sse_response(b""), OK], 0),
-    "silence-from-the-first": Story([stalled(b"")], 33, ("--first-event-timeout", "0.2", "--retry", "0")),
-    "silence-then-well": Story([stalled(b""), OK], 0, ("--first-event-timeout", "0.3")),
+    "silence-from-the-first": Story([stall_after(b"")], 33, ("--first-event-timeout", "0.2", "--retry", "0")),
+    "silence-then-well": Story([stall_after(b""), OK], 0, ("--first-event-timeout", "0.3")),
     "cut": Story([CUT], 40),
     "reset": Story([sse_response(responses_start("Hello"), ending=[rst])], 40),
     "cut-then-well": Story([CUT, OK], 0, ("--hold",)),
-    "idle": Story([stalled(responses_start("Hello"))], 41, ("--idle-timeout", "0.2")),
+    "idle": Story([stall_after(responses_start("Hello"))], 41, ("--idle-timeout", "0.2")),
     "error": Story([broken(b'data: {"type":"error","message":"gone"}\n\n')], 42),
     "malformed": Story([broken(b"data: {\n\n")], 43),
-    "max-time": Story([stalled(responses_start("Hello"))], 44, ("--max-time", "1.5")),
+    "max-time": Story([stall_after(responses_start("Hello"))], 44, ("--max-time", "1.5")),
     "no-head": Story([[stall]], 33, ("--first-event-timeout", "0.2", "--retry", "0")),
     "no-reply": Story([b""], 32, ("--retry", "0")),
     "no-reply-then-well": Story([b"", OK], 0),

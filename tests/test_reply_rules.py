@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from oastream.events.decode import ResponsesDialect, page_title
+from oastream.events.json_body import page_title
+from oastream.events.responses_dialect import ResponsesDialect
 from oastream.exits import Outcome
 from oastream.output.formats import EagerToolsFormat, TextFormat, ToolsFormat
 from tests.support import forked
-from tests.support.reading import read
+from tests.support.reading import read_body
 from tests.support.streams import (
     Event,
     call,
@@ -29,12 +30,12 @@ from tests.support.wire import http_response, serve, sse_response
 
 
 def text_of(events: list[Event]) -> tuple[Outcome, str]:
-    outcome, printed = read(sse(events), TextFormat(False), ResponsesDialect())
+    outcome, printed = read_body(sse(events), TextFormat(False), ResponsesDialect())
     return outcome, b"".join(printed).decode()
 
 
 def calls_of(events: list[Event], eager: bool = False, limit: int | None = None) -> tuple[Outcome, list[Any]]:
-    outcome, printed = read(
+    outcome, printed = read_body(
         sse(events), EagerToolsFormat(False) if eager else ToolsFormat(False), ResponsesDialect(), limit
     )
     return outcome, [json.loads(line) for line in b"".join(printed).splitlines()]
@@ -285,7 +286,7 @@ OUTPUT = {"type": "function_call_output", "call_id": "call_a", "output": "42"}
 )
 def test_who_waits_for_the_client(items: list[Event], offered: frozenset[str] | None, waits: bool) -> None:
     events = [item_done({"id": f"i{at}", "status": "completed", **item}, at) for at, item in enumerate(items)]
-    outcome, _ = read(sse([*events, ending()]), TextFormat(False), ResponsesDialect(), None, offered)
+    outcome, _ = read_body(sse([*events, ending()]), TextFormat(False), ResponsesDialect(), None, offered)
     assert outcome is (Outcome.TOOL_CALLS if waits else Outcome.STOP)
 
 

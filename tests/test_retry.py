@@ -226,8 +226,8 @@ DECISIONS: dict[str, tuple[Situation, Step]] = {
     "last-try": (Situation(LIMIT, failures=2), Step.ASK),
     "one-too-many": (Situation(LIMIT, failures=3), Step.END),
     "no-retries": (Situation(LIMIT, retries=0), Step.END),
-    "asked-too-often": (Situation(LIMIT, failures=1, asked=3), Step.END),
-    "asked-too-often-but-resumable": (Situation(BROKE, asked=3, remains=STREAM), Step.RESUME),
+    "asked-too-often": (Situation(LIMIT, failures=1, times_asked=3), Step.END),
+    "asked-too-often-but-resumable": (Situation(BROKE, times_asked=3, remains=STREAM), Step.RESUME),
     "refused": (Situation(REFUSED), Step.END),
     "no-credit": (Situation(NO_CREDIT), Step.END),
     "no-credit-in-background": (Situation(NO_CREDIT, remains=STREAM), Step.END),
@@ -240,20 +240,20 @@ DECISIONS: dict[str, tuple[Situation, Step]] = {
     "queued": (Situation(BROKE, remains=RESPONSE, is_queued=True), Step.POLL),
     "queued-without-retries": (Situation(BROKE, remains=RESPONSE, is_queued=True, retries=0), Step.POLL),
     "queued-in-the-foreground": (Situation(BROKE, is_queued=True, retries=0), Step.END),
-    "resumed-in-vain": (Situation(REFUSED, remains=RESPONSE, in_vain=True), Step.POLL),
-    "in-vain-without-retries": (Situation(BROKE, remains=RESPONSE, in_vain=True, retries=0), Step.POLL),
+    "resumed-in-vain": (Situation(REFUSED, remains=RESPONSE, was_in_vain=True), Step.POLL),
+    "in-vain-without-retries": (Situation(BROKE, remains=RESPONSE, was_in_vain=True, retries=0), Step.POLL),
     "garbled": (Situation(verdict(Outcome.MALFORMED), remains=RESPONSE, is_garbled=True), Step.POLL),
     "garbled-after-output": (
-        Situation(verdict(Outcome.MALFORMED), remains=RESPONSE, is_garbled=True, in_vain=True, is_written=True),
+        Situation(verdict(Outcome.MALFORMED), remains=RESPONSE, is_garbled=True, was_in_vain=True, is_written=True),
         Step.END,
     ),
     "failed": (Situation(verdict(Outcome.SERVER_ERROR)), Step.ASK),
     "failed-after-output": (Situation(verdict(Outcome.FAILED), is_written=True), Step.END),
     "failed-of-a-resume": (Situation(verdict(Outcome.SERVER_ERROR), has_question=False), Step.END),
     "broke-off-of-a-resume": (Situation(BROKE, has_question=False, remains=STREAM), Step.RESUME),
-    "end-of-a-recording": (Situation(BROKE, can_open=False), Step.END),
+    "end-of-a-recording": (Situation(BROKE, can_reopen=False), Step.END),
     "queued-at-the-end-of-a-recording": (
-        Situation(BROKE, remains=RESPONSE, is_queued=True, can_open=False),
+        Situation(BROKE, remains=RESPONSE, is_queued=True, can_reopen=False),
         Step.END,
     ),
     "forbidden-by-the-server": (Situation(LIMIT._replace(should_retry=False)), Step.END),
@@ -279,7 +279,7 @@ def test_the_next_step_is(name: str) -> None:
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome in ANSWERED])
 def test_nothing_follows_a_complete_answer(outcome: Outcome) -> None:
     for remains in Remains:
-        situation = Situation(verdict(outcome, should_retry=True, http_status=500), remains=remains, in_vain=True)
+        situation = Situation(verdict(outcome, should_retry=True, http_status=500), remains=remains, was_in_vain=True)
         assert next_step(situation).step is Step.END
 
 

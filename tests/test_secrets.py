@@ -16,7 +16,18 @@ import pytest
 from tests.support import forked
 from tests.support.program import CANARY, Result, finish, start
 from tests.support.streams import chat_start, dumps, message, responses_body, responses_start, sse
-from tests.support.wire import Reply, chunk, free_port, head, http_response, send, serve, sleep, sse_response, stalled
+from tests.support.wire import (
+    Reply,
+    chunk,
+    free_port,
+    head,
+    http_response,
+    send,
+    serve,
+    sleep,
+    sse_response,
+    stall_after,
+)
 
 HELLO = responses_body(message("Hello"))
 BEARER = f"Bearer {CANARY}"
@@ -159,7 +170,7 @@ def test_the_password_of_a_proxy_is_a_secret(tmp_path: Path) -> None:
 
 
 def test_the_key_is_not_in_argv() -> None:
-    with serve(stalled(responses_start("Hello"))) as server, start("--base-url", server.url, "hi") as process:
+    with serve(stall_after(responses_start("Hello"))) as server, start("--base-url", server.url, "hi") as process:
         assert process.stdout is not None
         process.stdout.read(5)
         assert b"CANARY" not in Path(f"/proc/{process.pid}/cmdline").read_bytes()

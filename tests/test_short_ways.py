@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as some
 
-from oastream.events.chat import Translator
+from oastream.events.chat import ChatTranslator
 from oastream.events.sse import Parser
 
 LIMIT = 40
@@ -75,7 +75,7 @@ def test_events_do_not_depend_on_the_pieces(lines: list[bytes], size: int) -> No
     events: list[tuple[bytes, bytes]] = []
     for at in range(0, len(body), size):
         events += parser.feed(body[at : at + size])
-        if parser.overflowed:
+        if parser.has_overflowed:
             break
     assert events == by_the_standard(body)
 
@@ -84,7 +84,7 @@ def test_nothing_follows_an_event_that_was_too_large() -> None:
     parser = Parser(LIMIT)
     assert parser.feed(b"data: long") == []
     assert parser.feed(b"long" * LIMIT + b"\n\ndata: after\n\n") == []
-    assert parser.overflowed
+    assert parser.has_overflowed
 
 
 TEXTS = ["word", "", "é", "\ud83d", "\ude00", None]
@@ -121,7 +121,7 @@ NAMED = {"id": "c1", "model": "m", "created": 1, "choices": [{"index": 0, "delta
 @given(some.lists(CHUNKS, max_size=12), some.booleans())
 def test_chunks_of_text_are_translated_as_all_chunks_are(chunks: list[dict[str, Any]], named: bool) -> None:
     chunks = [NAMED, *chunks] if named else chunks
-    short, long = Translator(), Translator()
+    short, long = ChatTranslator(), ChatTranslator()
     for chunk in chunks:
         events = short.text_only_events(chunk)
         assert (short.feed(chunk) if events is None else events) == long.feed(chunk)

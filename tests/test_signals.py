@@ -9,12 +9,12 @@ import threading
 
 import pytest
 
-from tests.support.program import finish, start
+from tests.support.program import finish, run, start
 from tests.support.streams import message, responses_body, responses_events, responses_start, sse
-from tests.support.wire import forever, http_response, mark, send, serve, sse_response, stall, stalled, wait
+from tests.support.waiting import SOON
+from tests.support.wire import forever, http_response, mark, send, serve, sse_response, stall, stall_after, wait
 
 STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-SOON = 10.0  # seconds: only a hang takes longer
 
 each_signal = pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 
@@ -32,7 +32,7 @@ def read(process: subprocess.Popen[bytes], size: int) -> bytes:
 
 @each_signal
 def test_a_signal_kills_and_partial_text_stays(number: signal.Signals) -> None:
-    with serve(stalled(responses_start("Hello"))) as server, start("--base-url", server.url, "hi") as process:
+    with serve(stall_after(responses_start("Hello"))) as server, start("--base-url", server.url, "hi") as process:
         assert read(process, 5) == b"Hello"
         process.send_signal(number)
         result = finish(process, SOON)
@@ -86,7 +86,7 @@ def test_a_signal_kills_while_stdout_is_full() -> None:
 @each_signal
 def test_the_end_record_names_the_signal(number: signal.Signals) -> None:
     with (
-        serve(stalled(responses_start("Hello"))) as server,
+        serve(stall_after(responses_start("Hello"))) as server,
         start("--base-url", server.url, "--format", "ndjson", "hi") as process,
     ):
         assert process.stdout is not None
@@ -115,11 +115,11 @@ def test_a_signal_that_was_ignored_stays_ignored(number: signal.Signals) -> None
 def test_the_shell_shows_128_and_the_signal() -> None:
     shell = '"$@"; echo "status $?" >&2'
     with (
-        serve(stalled(responses_start("Hello"))) as server,
+        serve(stall_after(responses_start("Hello"))) as server,
         start("--base-url", server.url, "hi", shell=shell, new_session=True) as process,
     ):
         assert read(process, 5) == b"Hello"
-        child = int(subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(process.pid)]).split()[0])
+        child = int(run(["ps", "-o", "pid=", "--ppid", str(process.pid)]).text.split()[0])
         os.kill(child, signal.SIGTERM)
         result = finish(process, SOON)
     assert "status 143" in result.err

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from oastream.output.formats import FORMATS
 from tests.support.program import ROOT, Environment, Result, finish, oastream, start
 from tests.support.streams import (
     Event,
@@ -36,6 +37,7 @@ from tests.support.streams import (
 )
 from tests.support.streams import chunk as stream_chunk
 from tests.support.terminal import Terminal
+from tests.support.waiting import SOON
 from tests.support.wire import (
     Server,
     Step,
@@ -48,14 +50,12 @@ from tests.support.wire import (
     serve,
     sse_response,
     stall,
-    stalled,
+    stall_after,
     wait,
 )
 
 HELLO = sse_response(responses_body(message("Hello")))
-FORMATS = ["text", "ndjson", "json", "sse", "tools"]
 UNAUTHORIZED = http_response('{"error":{"message":"bad key"}}', "401 Unauthorized")
-SOON = 10.0  # seconds: only a hang takes longer
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ SIGPIPE_DISPOSITIONS = pytest.mark.parametrize(
 @SIGPIPE_DISPOSITIONS
 def test_a_closed_pipe_ends_the_request_while_no_token_flows(shell: str) -> None:
     with (
-        serve(stalled(responses_start("Hello"))) as server,
+        serve(stall_after(responses_start("Hello"))) as server,
         start("--base-url", server.url, "hi", shell=shell) as process,
     ):
         assert process.stdout is not None
@@ -189,7 +189,7 @@ def test_a_full_disk_exits_9(format: str) -> None:
 
 
 def test_a_full_disk_ends_the_request_at_once() -> None:
-    with serve(stalled(responses_start("Hello"))) as server:
+    with serve(stall_after(responses_start("Hello"))) as server:
         result = run(server, shell='exec "$@" >/dev/full')
         assert server.request.closed.wait(SOON)
     assert result.status == 9
@@ -550,7 +550,7 @@ def test_a_wait_is_shown_on_a_terminal_and_gone_when_text_comes(terminal: Termin
 def test_a_wait_is_not_shown_in_place_of_reasoning_that_goes_on(terminal: Terminal) -> None:
     events = responses_events(reasoning("Hm, let me"), piece=20)
     begun = sse([event for event in events if not event["type"].endswith(("done", "completed"))])
-    with serve(stalled(begun)) as server:
+    with serve(stall_after(begun)) as server:
         args = ("--base-url", server.url, "--reasoning", "--idle-timeout", "1.6", "--retry", "0", "hi")
         with start(*args, stderr=terminal.theirs, env={"TERM": "xterm"}) as process:
             assert finish(process).status == 41

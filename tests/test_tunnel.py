@@ -20,10 +20,11 @@ import pytest
 import trustme
 
 from oastream.http.tls import StackedTls
-from tests.support.names import resolving
+from tests.support.name_service import use_names
 from tests.support.program import CANARY, Result, finish, imported_modules, oastream, start
-from tests.support.proxies import Conversation, Line, Proxy, after, running, speak_connect, speak_socks5
+from tests.support.proxies import Conversation, Line, Proxy, after, run_proxy, speak_connect, speak_socks5
 from tests.support.streams import message, prompt_in, responses_body, responses_start
+from tests.support.waiting import SOON
 from tests.support.wire import (
     Reply,
     Server,
@@ -31,19 +32,17 @@ from tests.support.wire import (
     fin,
     free_port,
     http_response,
-    listening,
     mark,
     rst,
     send,
     serve,
+    serve_connections,
     sse_response,
     stall,
 )
 
 HOST = "api.example.invalid"
 HELLO = sse_response(responses_body(message("Hello")))
-SOON = 10.0
-"""Seconds that nothing here takes, unless it hangs."""
 HEAVY = {"openai", "httpx2", "httpcore2", "asyncio", "anyio", "http.client", "email", "encodings.idna"}
 
 
@@ -83,7 +82,7 @@ def proxy_of(kind: str, place: Place, login: tuple[bytes, bytes] | None = None, 
     """A proxy of this kind whose tunnels lead to the server."""
     speak: Conversation = speak_socks5 if kind.startswith("socks") else speak_connect
     tls = context(place.authority, "127.0.0.1") if kind == "https" else None
-    with running(speak, Proxy(place.server.port, login, drips), tls) as proxy:
+    with run_proxy(speak, Proxy(place.server.port, login, drips), tls) as proxy:
         yield proxy
 
 
@@ -129,7 +128,7 @@ def test_an_http_proxy_is_asked_for_a_plain_url_itself(authority: trustme.CA, bu
 
 
 def test_socks5_looks_the_name_up_here_and_socks5h_there(place: Place, tmp_path: Path) -> None:
-    names = resolving(tmp_path, {HOST: ["127.0.0.9"]})
+    names = use_names(tmp_path, {HOST: ["127.0.0.9"]})
     for kind, target in (("socks5", "127.0.0.9:443"), ("socks5h", f"{HOST}:443")):
         with proxy_of(kind, place) as proxy:
             result = run(place, proxy.url(kind), stdin=None, **names)
@@ -156,7 +155,7 @@ def has_ipv6() -> bool:
 @pytest.mark.parametrize("kind", ["http", "socks5h"])
 def test_a_proxy_may_have_an_ipv6_address(place: Place, kind: str) -> None:
     speak: Conversation = speak_socks5 if kind == "socks5h" else speak_connect
-    with running(speak, Proxy(place.server.port), host="::1") as proxy:
+    with run_proxy(speak, Proxy(place.server.port), host="::1") as proxy:
         result = run(place, f"{kind}://{proxy.address}")
     assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
 
@@ -203,9 +202,9 @@ def test_a_line_that_takes_little_at_a_time_gets_every_byte_once(authority: trus
 
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
-    with listening(answer_with_digest) as url:
+    with serve_connections(answer_with_digest) as url:
         upstream = Proxy(int(url.rpartition(":")[2].removesuffix("/v1")))
-        with running(Line.tunnel, upstream, context(authority, "127.0.0.1")) as proxy:
+        with run_proxy(Line.tunnel, upstream, context(authority, "127.0.0.1")) as proxy:
             host, port = proxy.address.split(":")
             below = socket.create_connection((host, int(port)), timeout=SOON)
             below.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # less than a record of TLS
@@ -248,7 +247,7 @@ def test_tls_within_tls_goes_in_each_version(authority: trustme.CA, bundle: str,
     text = "".join(f"{number} and so on\n" for number in range(50_000))
     with serve(sse_response(responses_body(message(text))), tls=inner) as server:
         place = Place(authority, bundle, server)
-        with running(speak_connect, Proxy(server.port), outer) as proxy:
+        with run_proxy(speak_connect, Proxy(server.port), outer) as proxy:
             result = run(place, proxy.url("https"), stdin=text.encode())
     assert (result.status, result.out, result.err) == (0, text.encode(), "")
 
@@ -285,7 +284,7 @@ def test_a_proxy_that_wants_other_credentials_exits_6_at_once(place: Place, kind
     with proxy_of(kind, place, (b"user", b"other")) as proxy:
         result = run(place, proxy.url(kind, user), "--retry", "2")
     assert (result.status, proxy.connections, place.server.connections) == (6, 1, 0)
-    said = "does not accept the credentials in its URL" if user else "wants credentials"
+    said = "does not accept the credentials in its URL" if user else "requires credentials"
     assert result.message.startswith(f"oastream: the proxy {proxy.address} {said}: ")
 
 
@@ -295,7 +294,7 @@ def test_a_proxy_for_plain_http_that_wants_credentials_exits_6(authority: trustm
         result = run(place, f"http://127.0.0.1:{proxy.port}", "--retry", "2")
         assert proxy.connections == 1
     assert result.status == 6
-    assert "the proxy wants credentials" in result.message
+    assert "the proxy requires credentials" in result.message
     assert "http://USER:PASSWORD@HOST:PORT" in result.err
 
 
@@ -318,7 +317,7 @@ def test_loopback_never_goes_through_a_proxy(host: str) -> None:
 @contextlib.contextmanager
 def forwarding(host: str, port: int) -> Iterator[int]:
     """Another address of the same server."""
-    with running(Line.tunnel, Proxy(port), host=host) as way:
+    with run_proxy(Line.tunnel, Proxy(port), host=host) as way:
         yield int(way.address.rpartition(":")[2])
 
 
@@ -402,7 +401,7 @@ BEHAVIOURS: dict[str, tuple[str, Conversation, int, str]] = {
 def test_a_proxy_that_does_not_do_its_work_has_a_status(place: Place, name: str) -> None:
     kind, conversation, status, why = BEHAVIOURS[name]
     tls = context(place.authority, "127.0.0.1") if kind == "https" else None
-    with running(conversation, Proxy(place.server.port), tls) as proxy:
+    with run_proxy(conversation, Proxy(place.server.port), tls) as proxy:
         result = run(place, proxy.url(kind), "--connect-timeout", "1" if status == 33 else "10")
     assert result.status == status, result
     assert why in result.message
@@ -411,7 +410,7 @@ def test_a_proxy_that_does_not_do_its_work_has_a_status(place: Place, name: str)
 
 
 def test_an_https_proxy_of_another_name_exits_27_and_is_named(place: Place) -> None:
-    with running(speak_connect, Proxy(place.server.port), context(place.authority, "elsewhere.example")) as proxy:
+    with run_proxy(speak_connect, Proxy(place.server.port), context(place.authority, "elsewhere.example")) as proxy:
         result = run(place, proxy.url("https"))
     assert (result.status, proxy.targets) == (27, [])
     assert f"the certificate of the proxy {proxy.address} is not trusted" in result.message
@@ -428,14 +427,14 @@ def test_a_server_of_another_name_behind_an_https_proxy_exits_27(place: Place) -
 
 
 def test_an_http_proxy_that_is_taken_for_an_https_one_exits_27(place: Place) -> None:
-    with running(after(0, send(b"HTTP/1.1 400 Bad Request\r\n\r\n"), fin), Proxy(place.server.port)) as proxy:
+    with run_proxy(after(0, send(b"HTTP/1.1 400 Bad Request\r\n\r\n"), fin), Proxy(place.server.port)) as proxy:
         result = run(place, proxy.url("https"))
     assert result.status == 27
     assert result.message.startswith(f"oastream: no TLS with the proxy {proxy.address}: ")
 
 
 def test_a_proxy_that_cannot_be_reached_is_tried_again(place: Place) -> None:
-    with running(after(0, fin), Proxy(place.server.port)) as proxy:
+    with run_proxy(after(0, fin), Proxy(place.server.port)) as proxy:
         result = run(place, proxy.url("http"), "--retry", "2", "--retry-delay", "0.01")
     assert (result.status, proxy.connections) == (32, 3)
 
@@ -461,7 +460,7 @@ def waiting_at(place: Place, kind: str) -> Iterator[subprocess.Popen[bytes]]:
     """A run that waits for the first word of a proxy."""
     asked = threading.Event()
     tls = context(place.authority, "127.0.0.1") if kind == "https" else None
-    with running(after(0, mark(asked), stall), Proxy(place.server.port), tls) as proxy:
+    with run_proxy(after(0, mark(asked), stall), Proxy(place.server.port), tls) as proxy:
         env = {"SSL_CERT_FILE": place.bundle, "HTTPS_PROXY": proxy.url(kind)}
         with start("--base-url", place.url, "hi", env=env) as process:
             assert asked.wait(SOON)
@@ -469,7 +468,7 @@ def waiting_at(place: Place, kind: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_max_time_ends_the_wait_for_a_proxy_and_is_named(place: Place) -> None:
-    with running(after(0, stall), Proxy(place.server.port)) as proxy:
+    with run_proxy(after(0, stall), Proxy(place.server.port)) as proxy:
         result = run(place, proxy.url("http"), "--max-time", "0.6")
     assert result.status == 33
     assert "--max-time" in result.message
@@ -491,7 +490,7 @@ def test_a_bad_proxy_value_exits_6_in_one_line(place: Place, value: str) -> None
 def test_a_host_in_no_proxy_is_reached_without_one(
     authority: trustme.CA, bundle: str, tmp_path: Path, entry: str
 ) -> None:
-    names = resolving(tmp_path, {"api.example.test": ["127.0.0.1"]})
+    names = use_names(tmp_path, {"api.example.test": ["127.0.0.1"]})
     with serve(HELLO, tls=context(authority, "api.example.test")) as server, serve(HELLO) as proxy:
         url = f"https://api.example.test:{server.port}/v1"
         env = {"SSL_CERT_FILE": bundle, "HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}", **names}
@@ -507,7 +506,7 @@ def test_another_port_in_no_proxy_excepts_nothing(place: Place) -> None:
 
 
 def test_a_cgi_script_does_not_take_its_proxy_from_a_header(authority: trustme.CA, bundle: str, tmp_path: Path) -> None:
-    names = resolving(tmp_path, {HOST: ["127.0.0.1"]})
+    names = use_names(tmp_path, {HOST: ["127.0.0.1"]})
     with serve(HELLO) as server, serve(HELLO) as evil:
         url = f"http://{HOST}:{server.port}/v1"
         env = {"HTTP_PROXY": f"http://127.0.0.1:{evil.port}", "REQUEST_METHOD": "GET", **names}

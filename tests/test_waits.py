@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.program import COMMAND, FILE_OPTIONS, Environment, environment, finish, oastream, start
-from tests.support.servers import until
 from tests.support.streams import message, responses_body
 from tests.support.terminal import Terminal
+from tests.support.waiting import SOON, wait_until
 from tests.support.wire import serve, sse_response, stall
 
-SOON = 10.0  # seconds: only a hang takes longer
 NOWHERE = ("--base-url", "http://127.0.0.1:1/v1")
 ANSWER = sse_response(responses_body(message("ok")))
 
@@ -54,7 +53,7 @@ def catches_signals(process: subprocess.Popen[bytes]) -> bool:
 def waiting(kind: str, name: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     args, env = in_wait(kind, name, folder)
     with start(*args, env=env, new_session=True) as process:
-        assert until(lambda: catches_signals(process), SOON)
+        assert wait_until(lambda: catches_signals(process))
         yield process
 
 
@@ -138,7 +137,7 @@ def test_a_wait_for_certificates_ends_too(tmp_path: Path) -> None:
         late = oastream("--max-time", "1", *args, env=env, timeout=SOON)
         assert late.status == 33
         with start(*args, env=env) as process:
-            assert until(lambda: catches_signals(process), SOON)
+            assert wait_until(lambda: catches_signals(process))
             process.send_signal(signal.SIGINT)
             assert finish(process, SOON).status == -signal.SIGINT
 
@@ -186,7 +185,7 @@ def test_a_command_may_ask_on_the_terminal_which_comes_back_to_the_run() -> None
         job = Job("--base-url", server.url, "-n", "hi", env={"OASTREAM_API_KEY_CMD": ASKS})
         job.terminal.read_until(b"Passphrase: ")
         job.terminal.type(b"sk-CANARY-typed\n")
-        assert until(lambda: bool(server.requests), SOON)
+        assert wait_until(lambda: bool(server.requests))
         assert server.request.headers["authorization"] == "Bearer sk-CANARY-typed"
         assert os.tcgetpgrp(job.terminal.ours) == job.pid
         job.terminal.type(b"\x03")
@@ -196,7 +195,7 @@ def test_a_command_may_ask_on_the_terminal_which_comes_back_to_the_run() -> None
 def test_ctrl_c_at_the_question_of_a_command_ends_the_run() -> None:
     job = Job(*NOWHERE, "-n", "hi", env={"OASTREAM_API_KEY_CMD": ASKS})
     job.terminal.read_until(b"Passphrase: ")
-    assert until(lambda: os.tcgetpgrp(job.terminal.ours) != job.pid, SOON)
+    assert wait_until(lambda: os.tcgetpgrp(job.terminal.ours) != job.pid)
     job.terminal.type(b"\x03")
     assert job.status() == -signal.SIGINT
 

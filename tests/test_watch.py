@@ -44,10 +44,10 @@ def watch() -> Iterator[Watch]:
 
 def test_what_is_ready_is_reported(watch: Watch, pipe: tuple[int, int]) -> None:
     read, write = pipe
-    assert watch.ready(write, WRITE, 0.0)
-    assert not watch.ready(read, READ, 0.0)
+    assert watch.wait_for(write, WRITE, 0.0)
+    assert not watch.wait_for(read, READ, 0.0)
     os.write(write, b"x")
-    assert watch.ready(read, READ, 0.0)
+    assert watch.wait_for(read, READ, 0.0)
 
 
 def test_a_signal_that_ends_nothing_is_no_deadline(watch: Watch, pipe: tuple[int, int]) -> None:
@@ -55,11 +55,11 @@ def test_a_signal_that_ends_nothing_is_no_deadline(watch: Watch, pipe: tuple[int
     read, write = pipe
     until = watch.now() + 0.6
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-    assert not watch.ready(read, READ, until)
+    assert not watch.wait_for(read, READ, until)
     assert watch.now() >= until
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
     threading.Timer(0.4, os.write, (write, b"x")).start()
-    assert watch.ready(read, READ, watch.now() + 10)
+    assert watch.wait_for(read, READ, watch.now() + 10)
 
 
 def test_a_stdout_that_was_closed_is_no_deadline(watch: Watch, pipe: tuple[int, int]) -> None:
@@ -68,7 +68,7 @@ def test_a_stdout_that_was_closed_is_no_deadline(watch: Watch, pipe: tuple[int, 
     watch.watch_reader(stdout)
     os.close(stdout)
     until = watch.now() + 0.3
-    assert not watch.ready(read, READ, until)
+    assert not watch.wait_for(read, READ, until)
     assert watch.now() >= until
     os.close(other)
 
@@ -84,7 +84,7 @@ def test_a_wait_for_nothing_is_as_long_as_it_says_whatever_wakes_it(watch: Watch
 def test_a_signal_ends_every_wait(watch: Watch, pipe: tuple[int, int], sleeps: bool) -> None:
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
     began = time.monotonic()
-    wait = watch.sleep if sleeps else functools.partial(watch.ready, pipe[0], READ)
+    wait = watch.sleep if sleeps else functools.partial(watch.wait_for, pipe[0], READ)
     with pytest.raises(Failure) as raised:
         wait(watch.now() + 20)
     assert raised.value.verdict.signal == signal.SIGTERM
@@ -96,7 +96,7 @@ def test_the_end_of_the_reader_ends_every_wait(watch: Watch, pipe: tuple[int, in
     watch.watch_reader(stdout)
     os.close(reader)
     with pytest.raises(Failure) as raised:
-        watch.ready(pipe[0], READ, watch.now() + 20)
+        watch.wait_for(pipe[0], READ, watch.now() + 20)
     assert raised.value.verdict.signal == signal.SIGPIPE
     os.close(stdout)
 
@@ -104,5 +104,5 @@ def test_the_end_of_the_reader_ends_every_wait(watch: Watch, pipe: tuple[int, in
 def test_ticks_come_while_nothing_else_does(watch: Watch, pipe: tuple[int, int]) -> None:
     ticks: list[float] = []
     watch.on_tick, watch.tick_interval = lambda: ticks.append(watch.now()), 0.05
-    assert not watch.ready(pipe[0], READ, watch.now() + 0.4)
+    assert not watch.wait_for(pipe[0], READ, watch.now() + 0.4)
     assert len(ticks) >= 3

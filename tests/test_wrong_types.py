@@ -21,9 +21,11 @@ import pytest
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from oastream.events.decode import ChatDialect, Decoder
+from oastream.apis.response_fields import response_fields
+from oastream.events.chat_dialect import ChatDialect
+from oastream.events.decode import Decoder
 from oastream.exits import Failure
-from oastream.input.response_fields import response_fields
+from oastream.output.formats import FORMATS
 from tests.support import forked
 from tests.support.streams import (
     Event,
@@ -134,7 +136,7 @@ DOCUMENTS: dict[str, list[Event]] = {
     "chat": [ANSWER, {"error": {"message": "no", "code": 404}}, {"base_resp": {"status_code": 1004}}],
 }
 
-FORMATS = ["text", "ndjson", "tools", "tools --eager", "json", "sse"]
+ASKED_FORMATS = [*FORMATS, "tools --eager"]
 EXTRAS = [
     "--reasoning", "--sanitize always", "-vv", "--stats", "--stats=json", "--hold", "--max-output-tokens 7",
     "--set n=3",
@@ -163,7 +165,7 @@ def spoilt(seed: int) -> Spoilt:
     for _ in range(chance.choice([1, 1, 1, 2, 3, 4])):
         spoil(values, chance)
     texts = [as_json(value, chance) for value in values]
-    options = f"--format {chance.choice(FORMATS)}".split()
+    options = f"--format {chance.choice(ASKED_FORMATS)}".split()
     for extra in chance.sample(EXTRAS, chance.choice([0, 0, 0, 1, 2])):
         if not (extra == "--hold" and "--eager" in options):
             options += extra.split()

@@ -13,8 +13,7 @@ from urllib.parse import SplitResult, quote
 
 from oastream.attempts.retry import Remains
 from oastream.display import one_line
-from oastream.events.api_error import event_error
-from oastream.events.decode import error_verdict
+from oastream.events.api_error import error_verdict, event_error
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
 from oastream.lenient_json import dumps
@@ -38,10 +37,14 @@ class Promise(enum.Enum):
 
 
 class Job:
-    """One background response, from the request that makes it, or (`response_id`) known from an earlier run."""
+    """One background response, from the request that makes it, or (`response_id`) known from an earlier run.
 
-    def __init__(self, created_by: Request, response_id: str | None = None) -> None:
+    `detaches` is --detach: the run leaves it as soon as somebody could take it up again.
+    """
+
+    def __init__(self, created_by: Request, response_id: str | None = None, detaches: bool = False) -> None:
         self._created_by = created_by
+        self.detaches = detaches
         self.id = response_id
         """None until the server has named it."""
         self.promise = Promise.UNKNOWN if response_id is None else Promise.KEPT
@@ -56,7 +59,8 @@ class Job:
         self.is_garbled = False
         """Whether one of its events made no sense, so that what was made of the others may be wrong."""
         self.leave_by = math.inf
-        """The moment at which --detach leaves it, running or not: known once its id is written."""
+        """The moment at which --detach leaves it, running or not: infinite until its id is written, without which
+        nobody could take it up again."""
         self._has_numbers = True
         self._can_replay = True
         self._is_resumed = False
@@ -72,11 +76,22 @@ class Job:
         return self.promise is Promise.IGNORED
 
     @property
+    def may_leave(self) -> bool:
+        """Whether --detach has done its work: the job runs."""
+        return self.detaches and self.is_running
+
+    @property
+    def is_id_written(self) -> bool:
+        return self.leave_by < math.inf
+
+    @property
     def remains(self) -> Remains:
         """What the server still has of it that this run can ask for."""
         if self.id is None or self.promise is not Promise.KEPT or self.has_ended:
             return Remains.NOTHING
-        return Remains.STREAM if self._can_replay and self._has_numbers else Remains.RESPONSE
+        if self._can_replay and self._has_numbers:
+            return Remains.STREAM
+        return Remains.RESPONSE
 
     def stop_replay(self) -> None:
         """Its stream cannot be opened again: from now on it is polled."""
@@ -86,25 +101,27 @@ class Job:
 
     def accept(self, event: dict[str, Any]) -> bool:
         """Whether an event is new. Raises `Failure` malformed for a gap, which another stream may fill."""
-        kind = event["type"]
         if self.promise is Promise.UNKNOWN:
-            self._learn(event.get("response"))
+            self._read_promise(event.get("response"))
         if self.promise is Promise.IGNORED:
             return True
         number = event.get("sequence_number")
-        if type(number) is not int:
-            if kind.startswith("response."):
-                self._check_unnumbered(kind)
-                self._advance(kind)
-            return True  # a ping, or an error of the server in between: it is not in the sequence
-        if self.promise is Promise.UNKNOWN:
+        if type(number) is int:
+            return self._accept_numbered(event["type"], number)
+        if event["type"].startswith("response."):
+            self._check_unnumbered(event["type"])
+            self._advance(event["type"])
+        return True  # a ping, or an error of the server in between: it is not in the sequence
+
+    def _accept_numbered(self, kind: str, number: int) -> bool:
+        if self.promise is Promise.UNKNOWN:  # no response has shown yet whose numbers these could be
             self.last_number = max(self.last_number, number)
             return True
         if kind != "response.created" and self._repeats_first(number):
             self._has_numbers = False
         if self._has_numbers:
             if number <= self.last_number:
-                return False
+                return False  # from a server that does not heed `starting_after` and begins at the start
             if number > self.last_number + 1:
                 raise failure_of(Outcome.MALFORMED, "a gap in the answer", f"event {self.last_number + 1} is missing")
             self.last_number = number
@@ -116,13 +133,14 @@ class Job:
         self.is_garbled = True
         self._can_replay = False
 
-    def _learn(self, response: Any) -> None:
+    def _read_promise(self, response: Any) -> None:
         """The first response that the server shows tells whether it works in the background."""
         if not isinstance(response, dict) or not isinstance(response.get("id"), str) or not response["id"]:
             return
-        kept = response.get("background") is True or response.get("status") == "queued"
-        self.promise = Promise.KEPT if kept else Promise.IGNORED
-        self.id = response["id"] if kept else None
+        if response.get("background") is True or response.get("status") == "queued":
+            self.promise, self.id = Promise.KEPT, response["id"]
+        else:
+            self.promise, self.id = Promise.IGNORED, None
 
     def _check_unnumbered(self, kind: str) -> None:
         """Gateways leave the numbers out.
@@ -131,7 +149,7 @@ class Job:
         """
         self._has_numbers = False
         if self._is_resumed and kind not in _TERMINAL_EVENTS:
-            raise failure_of(Outcome.MALFORMED, "the answer cannot be continued", "its events have no numbers")
+            raise failure_of(Outcome.MALFORMED, "the answer cannot be continued", "its events have no sequence numbers")
 
     def _repeats_first(self, number: int) -> bool:
         """Whether the server sends 0 with every event (LiteLLM #28899)."""
@@ -154,51 +172,55 @@ class Job:
         knows.
         """
         if not isinstance(response, dict):
-            raise self._lost("the response is not a JSON object", response)
+            raise self._unknown_response("the response is not a JSON object", dumps(response).decode())
         status = response.get("status")
-        kind = _TERMINAL.get(status) if isinstance(status, str) else None
-        if kind is None and status not in _GOING_ON:
-            if isinstance(status, str):
-                raise self._lost("the response has an unknown status", status)
-            error = event_error(response)
-            if error is None:
-                raise self._lost("the server sent JSON that is not a response", response)
-            raise Failure(error_verdict(error))
-        self.progress += 1
-        self.is_running = status != "queued" and kind != "failed"
-        if kind is None:
+        if isinstance(status, str) and status in _TERMINAL:
+            kind = _TERMINAL[status]
+            self._note_poll(is_running=kind != "failed")
+            self.has_ended = True
+            return {"type": f"response.{kind}", "response": response}
+        if status in _GOING_ON:
+            self._note_poll(is_running=status != "queued")
             return None
-        self.has_ended = True
-        return {"type": f"response.{kind}", "response": response}
+        if isinstance(status, str):
+            raise self._unknown_response("the response has an unknown status", status)
+        error = event_error(response)
+        if error is None:
+            raise self._unknown_response("the server sent JSON that is not a response", dumps(response).decode())
+        raise Failure(error_verdict(error))
 
-    def _lost(self, what: str, came: Any) -> Failure:
-        """Asking again would bring the same."""
+    def _note_poll(self, is_running: bool) -> None:
+        self.progress += 1
+        self.is_running = is_running
+
+    def _unknown_response(self, summary: str, shown: str) -> Failure:
+        """Asking again would bring the same: nobody knows what has become of it."""
         self.has_ended = True
-        shown = came if isinstance(came, str) else dumps(came).decode()
-        return Failure(Verdict(Outcome.MALFORMED, what, one_line(shown, 80), should_retry=False))
+        return Failure(Verdict(Outcome.MALFORMED, summary, one_line(shown, 80), should_retry=False))
 
     # Requests ----------------------------------------------------------------------------------------------------
 
     def stream_request(self) -> Request:
         """The rest of the stream."""
         self._is_resumed = self.last_number >= 0
-        return self._request(
-            "GET", "", f"stream=true&starting_after={self.last_number}" if self._is_resumed else "stream=true"
-        )
+        if self._is_resumed:
+            return self._make_request("GET", query=f"stream=true&starting_after={self.last_number}")
+        return self._make_request("GET", query="stream=true")
 
     def poll_request(self) -> Request:
         """The response as far as it is."""
-        return self._request("GET", "")
+        return self._make_request("GET")
 
     def cancel_request(self) -> Request:
-        return self._request("POST", "/cancel")
+        return self._make_request("POST", below="/cancel")
 
-    def _request(self, method: str, below: str, query: str = "") -> Request:
+    def _make_request(self, method: str, below: str = "", query: str = "") -> Request:
         """A request for the response. Its id is the server's word: nothing in it may end the line or begin a path."""
         made = self._created_by
-        ident = quote((self.id or "").encode("utf-8", "surrogatepass"), safe="")
-        url: SplitResult = made.url._replace(path=f"{made.url.path}/{ident}{below}")
-        url = url._replace(query="&".join(filter(None, (url.query, query))))
+        name = quote((self.id or "").encode("utf-8", "surrogatepass"), safe="")
+        queries = [text for text in (made.url.query, query) if text]
+        url: SplitResult = made.url._replace(path=f"{made.url.path}/{name}{below}", query="&".join(queries))
+        # There is no body that it could be the type of.
         headers = tuple((name, value) for name, value in made.headers if name.lower() != "content-type")
         return made._replace(method=method, url=url, headers=headers, body=b"")
 

@@ -1,15 +1,16 @@
-"""How long each wait of a run may take. Moments and seconds are those of `time.monotonic`; infinity is no limit."""
+"""How long each wait of a run may take. Moments and seconds are those of `time.monotonic`; infinity is no limit.
+
+In: the options and a clock. Out: the moments at which waits end. What a deadline that has passed means is not known
+here; those of a stream are counted by `Answer`, from the same limits.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
+from oastream.events.answer import Limits
 from oastream.options import Options
-
-LINGER = 2.0
-"""Seconds to wait, once the answer is complete, for the usage and `[DONE]` that may follow."""
-ERROR_BODY_TIME = 5.0
 
 
 class Deadlines:
@@ -20,20 +21,17 @@ class Deadlines:
         self.now = now
         self.run = started + options.max_time if options.max_time else math.inf
         """The end of --max-time."""
+        self.limits = Limits(options.first_event_timeout, options.idle_timeout, options.max_time, self.run)
 
     def after(self, seconds: float) -> float:
         """The moment `seconds` from now; 0 is no limit of its own."""
-        end = self.now() + seconds if seconds else self.run
-        return end if end < self.run else self.run
+        return self.limits.deadline(self.now(), seconds)
 
     def connect(self) -> float:
         return self.after(self._options.connect_timeout)
 
     def first_event(self) -> float:
         return self.after(self._options.first_event_timeout)
-
-    def idle(self) -> float:
-        return self.after(self._options.idle_timeout)
 
     def retries(self) -> float:
         return self.after(self._options.retry_max_time)

@@ -13,67 +13,96 @@ import orjson
 
 from oastream.attempts.retry_after import read_retry_after
 from oastream.display import one_line
-from oastream.events.api_error import ApiError, read_error
-from oastream.events.decode import error_verdict, page_title
+from oastream.events.api_error import ApiError, error_verdict, read_error
+from oastream.events.json_body import page_title
 from oastream.exits import Outcome, Verdict
-from oastream.http.request import Request, is_loopback
+from oastream.http.authority import is_loopback
+from oastream.http.request import Request
 from oastream.lenient_json import parse_json
 from oastream.redaction import credentials_in
+
+_SHOULD_RETRY = {"true": True, "false": False}
+"""What x-should-retry may say: OpenAI's servers send it, and know better than the status."""
 
 
 def http_error_verdict(status: int, headers: Mapping[str, str], body: bytes, request: Request) -> Verdict:
     """The verdict of a reply to `request` with an HTTP status that is not 2xx."""
     error = error_in_body(body, status)
     if 300 <= status < 400:
-        error = ApiError(f"redirected to {_redirect_target(headers.get('location', ''))}, which is not followed")
+        error = ApiError(f"redirected to {_redirect_target(headers.get('location', ''))}; redirects are not followed")
     verdict = error_verdict(error or ApiError(f"HTTP {status}"), status)
     if status == 407:
         hint = "its URL needs them, or others than it has: http://USER:PASSWORD@HOST:PORT"
-        verdict = verdict._replace(summary="the proxy wants credentials", hint=hint)
+        verdict = verdict._replace(summary="the proxy requires credentials", hint=hint)
     if verdict.outcome is Outcome.NOT_FOUND:
         verdict = verdict._replace(hint=_not_found_hint(error, request))
     if verdict.outcome is Outcome.AUTH:
         verdict = verdict._replace(hint=_key_hint(request))
-    may_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
-    return verdict._replace(retry_after=read_retry_after(headers, time.time()), should_retry=may_retry)
+    should_retry = _SHOULD_RETRY.get(headers.get("x-should-retry", "").lower())
+    return verdict._replace(retry_after=read_retry_after(headers, time.time()), should_retry=should_retry)
+
+
+# Hints -----------------------------------------------------------------------------------------------------------
 
 
 def _key_hint(request: Request) -> str:
     """Where the key came from that is not accepted, and whether it was meant for another server."""
     host = request.url.hostname or ""
     is_foreign = not (host.endswith("openai.com") or is_loopback(host))
+    if request.key_source and is_foreign:
+        return f"the key came from {request.key_source}; is it one for {host}?"
     if request.key_source:
-        return f"the key came from {request.key_source}" + (f"; is it one for {host}?" if is_foreign else "")
+        return f"the key came from {request.key_source}"
     if not credentials_in(request.headers, request.url):
-        return "no key was sent; OPENAI_API_KEY or --api-key-file brings one"
-    return f"is the key one for {host}?" if is_foreign else ""
+        return "no key was sent; set OPENAI_API_KEY or use --api-key-file"
+    if is_foreign:
+        return f"is the key one for {host}?"
+    return ""
 
 
 def _not_found_hint(error: ApiError | None, request: Request) -> str:
     """What a user may have meant: another model, where the error is about that, or another address."""
     model = _model_in(request.body)
-    names_model = f"the model was {model}; oastream --list-models prints those that the server has" if model else ""
-    if error is not None and ("model" in (error.code or "") or (model and model in error.message)):
-        return names_model
+    if error is not None and _is_about_model(error, model):
+        return _model_hint(model)
     if error is not None and error.code:
         return ""
-    return _address_hint(request.url.path) or names_model
+    return _address_hint(request.url.path) or _model_hint(model)
+
+
+def _is_about_model(error: ApiError, model: str) -> bool:
+    if "model" in (error.code or ""):
+        return True
+    return bool(model) and model in error.message
+
+
+def _model_hint(model: str) -> str:
+    if not model:
+        return ""
+    return f"the model was {model}; oastream --list-models lists the server's models"
 
 
 def _model_in(body: bytes) -> str:
-    """The model that a request asks for."""
+    """The model that a request asks for; "" for a request without a body, or with one that names none."""
     try:
         model = orjson.loads(body).get("model")
     except (orjson.JSONDecodeError, AttributeError):
         return ""
-    return one_line(model, 100) if isinstance(model, str) else ""
+    if not isinstance(model, str):
+        return ""
+    return one_line(model, 100)
 
 
 def _address_hint(path: str) -> str:
     """What a user may have meant when there is nothing at the path."""
     if "/v1/" not in path:
         return "most base URLs end in /v1"
-    return "a server without the Responses API needs --api chat" if path.endswith("/responses") else ""
+    if path.endswith("/responses"):
+        return "a server without the Responses API needs --api chat"
+    return ""
+
+
+# What the body says ----------------------------------------------------------------------------------------------
 
 
 def error_in_body(body: bytes, status: int) -> ApiError | None:
@@ -84,15 +113,28 @@ def error_in_body(body: bytes, status: int) -> ApiError | None:
     text = body.strip()
     if not text:
         return None
-    for line in (text, *(line[5:] for line in text.splitlines() if line.startswith(b"data:"))):
+    for candidate in (text, *_event_data(text)):
         try:
-            error = read_error(parse_json(line))
+            error = read_error(parse_json(candidate))
         except ValueError:
             continue
         if error is not None:
             return error
-    words = page_title(text) if text.startswith(b"<") else one_line(text.decode("utf-8", "replace"), 200)
-    return ApiError(words if str(status) in words else f"HTTP {status}: {words}")
+    words = _words_of(text)
+    if str(status) in words:
+        return ApiError(words)
+    return ApiError(f"HTTP {status}: {words}")
+
+
+def _event_data(text: bytes) -> list[bytes]:
+    """The data of the events, where a body is a stream of them: some servers stream an error too."""
+    return [line[5:] for line in text.splitlines() if line.startswith(b"data:")]
+
+
+def _words_of(text: bytes) -> str:
+    if text.startswith(b"<"):
+        return page_title(text)
+    return one_line(text.decode("utf-8", "replace"), 200)
 
 
 def _redirect_target(location: str) -> str:

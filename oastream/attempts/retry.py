@@ -45,30 +45,32 @@ class Remains(enum.Enum):
 
 
 class Situation(NamedTuple):
-    """What is known after an attempt. Times are in seconds, moments those of one monotonic clock.
-
-    `failures` in a row include this one; `asked` is how often the question was sent. `is_written`: a part of the answer
-    was printed and cannot be taken back. `has_question`: this run can ask (`--resume` has only the id). `can_open`:
-    there is a source to open (a recording ends). `is_queued`: the server answered with the response itself instead of
-    its stream. `in_vain`: a resumed stream was refused or brought nothing new. `is_garbled`: an event made no sense, so
-    that what goes on from it cannot be trusted. `luck` is a random number from 0 to 1.
-    """
+    """What is known after an attempt. Times are in seconds, moments those of one monotonic clock."""
 
     verdict: Verdict
     failures: int = 1
+    """In a row, this one included."""
     retries: int = 2
-    asked: int = 1
+    times_asked: int = 1
+    """How often the question was sent."""
     remains: Remains = Remains.NOTHING
     is_written: bool = False
+    """A part of the answer was printed and cannot be taken back."""
     has_question: bool = True
-    can_open: bool = True
+    """This run can ask: --resume has only the id."""
+    can_reopen: bool = True
+    """There is a source to open: a recording ends."""
     is_queued: bool = False
-    in_vain: bool = False
+    """The server answered with the response itself instead of its stream."""
+    was_in_vain: bool = False
+    """A resumed stream was refused or brought nothing new."""
     is_garbled: bool = False
+    """An event made no sense, so that what goes on from it cannot be trusted."""
     now: float = 0.0
-    retry_until: float = 120.0
+    retry_deadline: float = 120.0
     retry_delay: float = 0.5
     luck: float = 0.5
+    """A random number from 0 to 1."""
 
 
 class Decision(NamedTuple):
@@ -83,45 +85,47 @@ class Decision(NamedTuple):
     hint: str = ""
 
 
-def next_step(s: Situation) -> Decision:
+def next_step(situation: Situation) -> Decision:
     """What follows an attempt. Each line is a rule of its own; the first that applies decides."""
-    if s.verdict.signal is not None:
-        return _end("a signal came")
-    if s.verdict.has_answer:
+    if situation.verdict.signal is not None:
+        return _end("a signal arrived")
+    if situation.verdict.has_answer:
         return _end("the answer is complete")
-    if not s.can_open:
+    if not situation.can_reopen:
         return _end("the recording ends here")
-    if s.is_garbled and s.is_written:
-        return _end("an event makes no sense, and a part of the answer is printed")
-    if s.is_queued and s.remains is not Remains.NOTHING:
+    if situation.is_garbled and situation.is_written:
+        return _end("an event is malformed, and part of the answer has been printed")
+    if situation.is_queued and situation.remains is not Remains.NOTHING:
         return Decision(Step.POLL)  # no failure: the question was taken, whatever --retry says
-    if s.in_vain and s.remains is not Remains.NOTHING:
+    if situation.was_in_vain and situation.remains is not Remains.NOTHING:
         return Decision(Step.POLL)  # once for a response: from now on it has no stream
-    if not s.verdict.retryable:
+    if not situation.verdict.retryable:
         return _end("trying again would not help")
-    if s.failures > s.retries:
-        return _end(f"{s.failures} failures in a row" if s.failures > 1 else "one failure")
-    if s.remains is Remains.STREAM:
-        return _after_delay(Step.RESUME, s)
-    if s.remains is Remains.RESPONSE:
-        return _after_delay(Step.POLL, s)
-    if not s.has_question:
-        return _end("there is only the id of a response")
-    if s.is_written:
-        return _end("a part of the answer is printed, and nothing is printed twice")
-    if s.asked > s.retries:
-        return _end(f"asked {s.asked} times")  # each question costs, however well its response began
-    return _after_delay(Step.ASK, s)
+    if situation.failures > situation.retries:
+        return _end("one failure" if situation.failures == 1 else f"{situation.failures} failures in a row")
+    if situation.remains is Remains.STREAM:
+        return _after_delay(Step.RESUME, situation)
+    if situation.remains is Remains.RESPONSE:
+        return _after_delay(Step.POLL, situation)
+    if not situation.has_question:
+        return _end("only the id of the response is known")
+    if situation.is_written:
+        return _end("part of the answer has been printed, and nothing is printed twice")
+    if situation.times_asked > situation.retries:
+        return _end(f"asked {situation.times_asked} times")  # each question costs, however well its response began
+    return _after_delay(Step.ASK, situation)
 
 
 def _end(reason: str, hint: str = "") -> Decision:
     return Decision(Step.END, None, reason, hint)
 
 
-def _after_delay(step: Step, s: Situation) -> Decision:
-    """The step, if the wait before it ends in time."""
-    delay = backoff(s.retry_delay, s.failures, s.luck) if s.verdict.retry_after is None else s.verdict.retry_after
-    left = s.retry_until - s.now
+def _after_delay(step: Step, situation: Situation) -> Decision:
+    """The step, if the wait before it ends in time. A server that names a time knows better than a formula."""
+    delay = situation.verdict.retry_after
+    if delay is None:
+        delay = backoff(situation.retry_delay, situation.failures, situation.luck)
+    left = situation.retry_deadline - situation.now
     if delay < left:
         return Decision(step, delay)
     waits = f"the wait of {round(delay, 1):g} s is longer than the {round(max(left, 0), 1):g} s"

@@ -31,6 +31,8 @@ def companion(program: str, kind: str) -> str:
         except FileNotFoundError:
             continue
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise failure_of(Outcome.CONFIG, f"cannot read {os.path.join(folder, path)}", why) from error
+            from oastream.system_errors import describe_error  # only to say what went wrong
+
+            what = f"cannot read {os.path.join(folder, path)}"
+            raise failure_of(Outcome.CONFIG, what, describe_error(error)) from error
     raise failure_of(Outcome.CONFIG, f"no {path} here", "oastream was installed without man pages and completions")

@@ -8,7 +8,7 @@ A shell does this, and nothing else decides how a stream went:
 
     while not answer.is_done:
         wait for bytes until answer.deadline
-            bytes                     -> deliver answer.feed(bytes, now)
+            bytes                     -> deliver answer.feed(bytes)
             the end of the body       -> deliver answer.end()
             the body is broken        -> deliver answer.end(why)
             nothing in time           -> answer.end() if answer.is_whole, else answer.late(now) is the verdict
@@ -21,7 +21,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from oastream.events.decode import DecodedEvent, Decoder
 from oastream.events.reply import Reply
@@ -34,22 +34,25 @@ Delivered = tuple[dict[str, Any], bytes | None, str]
 """An event, the server's own JSON of it if it is that, and the text that it adds to the answer."""
 
 
-class Limits(NamedTuple):
-    """How long a stream may take: seconds as in the options, 0 for no limit, and the moment at which the run ends.
+class Limits:
+    """How long a stream may take: seconds as in the options, 0 for no limit. All streams of a run share them.
 
-    All streams of a run share them.
+    `run_deadline` is the moment at which --max-time ends the run.
     """
 
-    first_event: float = 0.0
-    idle: float = 0.0
-    max_time: float = 0.0
-    run_deadline: float = math.inf
-    """The end of --max-time."""
+    def __init__(
+        self, first_event: float = 0.0, idle: float = 0.0, max_time: float = 0.0, run_deadline: float = math.inf
+    ) -> None:
+        self.first_event = first_event
+        self.idle = idle
+        self.max_time = max_time
+        self.run_deadline = run_deadline
 
     def deadline(self, now: float, seconds: float) -> float:
         """The moment `seconds` from now, but never later than the end of the run."""
-        end = now + seconds if seconds else self.run_deadline
-        return end if end < self.run_deadline else self.run_deadline
+        if seconds and now + seconds < self.run_deadline:
+            return now + seconds
+        return self.run_deadline
 
 
 class Phase(enum.Enum):
@@ -114,32 +117,36 @@ class Answer:
         return self.phase in (_COMPLETE, _LINGERING)
 
     @property
+    def is_unfinished(self) -> bool:
+        """Whether the body was a background response as one JSON object, which the server calls queued or running."""
+        return self._decoder.is_unfinished
+
+    @property
     def has_body_ended(self) -> bool:
         return self._end is not None
 
     # What comes --------------------------------------------------------------------------------------------------
 
-    def feed(self, chunk: bytes, now: float) -> Iterator[Delivered]:
+    def feed(self, chunk: bytes) -> Iterator[Delivered]:
         """The events that `chunk` completes, up to the terminal one: what follows that is not looked at.
 
         Raises `Failure` when it is no answer, or contradicts what was said before.
         """
-        return self._take(self._decoder.feed(chunk), now)
+        return self._take(self._decoder.feed(chunk))
 
-    def end(self, now: float, why: str = "") -> Iterator[Delivered]:
+    def end(self, why: str = "") -> Iterator[Delivered]:
         """The events that the end of the body completes; `why` says how the body broke, if it did.
 
         A deadline that passes while the answer `is_whole` is an end too.
         """
         self._end = why or "it ended without a terminal event"
-        return self._take(self._decoder.close(truncated=bool(why)), now)
+        return self._take(self._decoder.close(truncated=bool(why)))
 
-    def _take(self, decoded: Iterable[DecodedEvent], now: float) -> Iterator[Delivered]:
+    def _take(self, decoded: Iterable[DecodedEvent]) -> Iterator[Delivered]:
         reply = self.reply
+        feed = reply.feed
         for event, raw in decoded:
-            if self.first_event is None:
-                self.first_event = now
-            yield event, raw, reply.feed(event)
+            yield event, raw, feed(event)
             if reply.has_ended:
                 return
 
@@ -152,6 +159,8 @@ class Answer:
         decoder = self._decoder
         payloads, comments = decoder.payloads, decoder.comments
         before, self.phase = self.phase, self._current_phase()
+        if payloads and not self._payloads:
+            self.first_event = now
         if self.phase is _LINGERING:
             if before is not _LINGERING:
                 self.deadline = self._limits.deadline(now, LINGER)
@@ -168,7 +177,9 @@ class Answer:
             return _LINGERING
         if decoder.is_complete:
             return _COMPLETE
-        return _STREAMING if decoder.payloads else _OPENING
+        if decoder.payloads:
+            return _STREAMING
+        return _OPENING
 
     # How it ended ------------------------------------------------------------------------------------------------
 
@@ -182,20 +193,33 @@ class Answer:
 
     def late(self, now: float) -> Verdict:
         """The verdict when the deadline has passed, and which one it was."""
-        return late_verdict(self._limits, now, self.reply, bool(self._decoder.payloads), self.is_resumed)
+        has_events = bool(self._decoder.payloads)
+        return late_verdict(self._limits, now, self.reply.output_began, has_events, self.is_resumed)
 
 
-def late_verdict(limits: Limits, now: float, reply: Reply, has_events: bool, is_resumed: bool) -> Verdict:
-    """Which deadline has passed, and what that means for what there is of the answer.
+def late_verdict(
+    limits: Limits, now: float, has_output: bool, has_events: bool = False, is_resumed: bool = False
+) -> Verdict:
+    """Which deadline has passed, and what that means for the answer so far.
 
-    `has_events` says that this stream has brought some, `is_resumed` that an earlier one has.
+    `has_output` says that it has begun, `has_events` that this stream has brought some, `is_resumed` that an earlier
+    one has.
     """
-    began = reply.output_began
-    summary = "the answer broke off" if began else "no answer in time"
     if now >= limits.run_deadline:
-        outcome = Outcome.DEADLINE if began else Outcome.TIMEOUT
-        return Verdict(outcome, summary, f"--max-time {limits.max_time:g} s passed", should_retry=False)
+        return _run_over_verdict(limits, has_output)
     if has_events:
         return Verdict(Outcome.IDLE, "the answer broke off", f"no event within --idle-timeout {limits.idle:g} s")
-    outcome = Outcome.IDLE if is_resumed else Outcome.TIMEOUT
-    return Verdict(outcome, summary, f"no event within --first-event-timeout {limits.first_event:g} s")
+    detail = f"no event within --first-event-timeout {limits.first_event:g} s"
+    if has_output:
+        return Verdict(Outcome.IDLE, "the answer broke off", detail)
+    if is_resumed:
+        return Verdict(Outcome.IDLE, "no answer in time", detail)
+    return Verdict(Outcome.TIMEOUT, "no answer in time", detail)
+
+
+def _run_over_verdict(limits: Limits, has_output: bool) -> Verdict:
+    """No retry has any time left, whatever the outcome usually allows."""
+    detail = f"--max-time {limits.max_time:g} s passed"
+    if has_output:
+        return Verdict(Outcome.DEADLINE, "the answer broke off", detail, should_retry=False)
+    return Verdict(Outcome.TIMEOUT, "no answer in time", detail, should_retry=False)

@@ -1,14 +1,16 @@
-"""Errors as servers put them, in every shape → what they say, and the outcome they stand for.
+"""Errors as servers put them, in every shape → what they say, the outcome they stand for, and the verdict.
 
-In: JSON from an error reply or an event, and the HTTP status if there is one. Out: an `ApiError` and its `Outcome`.
+In: JSON from an error reply or an event, and the HTTP status if there is one. Out: an `ApiError`, its `Verdict`.
 Does no I/O. Shapes and codes: OpenAI, Azure, llama.cpp, vLLM, Mistral, Groq, OpenRouter, Venice, FastAPI, Gemini.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from oastream.exits import Outcome
+from oastream.display import one_line
+from oastream.events.fields import Fields, dict_or_empty, int_or_zero, nonempty_str
+from oastream.exits import TRANSIENT, Outcome, Verdict
 from oastream.lenient_json import dumps
 
 _BY_STATUS = {
@@ -35,7 +37,7 @@ def _table(words: dict[Outcome, str]) -> dict[str, Outcome]:
 
 
 # Codes and types that say more than the HTTP status beside them: 429 insufficient_quota, 400 model_not_found.
-_TELLING = _table(
+_OUTRANKS_STATUS = _table(
     {
         Outcome.QUOTA: """insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded
             project_spend_limit_exceeded organization_usage_limit_exceeded billing_hard_limit_reached
@@ -52,8 +54,8 @@ _TELLING = _table(
     }
 )
 
-# What is left where there is no HTTP status: an error in a 200 body or in an event.
-_PLAIN = _table(
+# Those that an HTTP status outranks, for where there is none: an error in a 200 body or in an event.
+_WITHOUT_STATUS = _table(
     {
         Outcome.BAD_REQUEST: """invalid_request_error invalid_request bad_request bad_request_error badrequesterror
             validation_error invalid_argument invalid_prompt invalid_image invalid_image_format invalid_base64_image
@@ -68,14 +70,27 @@ _PLAIN = _table(
 )
 
 
-class ApiError(NamedTuple):
-    """What a server said went wrong. `status` is a number that the error itself carries, like OpenRouter's code."""
+class ApiError:
+    """What a server said went wrong. `status` is a number that the error itself carries, like OpenRouter's code.
 
-    message: str
-    code: str | None = None
-    type: str | None = None
-    param: str | None = None
-    status: int | None = None
+    No named tuple, which takes 700,000 instructions of every start-up.
+    """
+
+    __slots__ = ("code", "message", "param", "status", "type")
+
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        type: str | None = None,
+        param: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        self.message = message
+        self.code = code
+        self.type = type
+        self.param = param
+        self.status = status
 
     @property
     def name(self) -> str | None:
@@ -86,12 +101,51 @@ class ApiError(NamedTuple):
         """The outcome it stands for: type and code count before the HTTP status."""
         words = [word.lower() for word in (self.code, self.type) if word]
         for word in words:
-            if word in _TELLING:
-                return _TELLING[word]
+            if word in _OUTRANKS_STATUS:
+                return _OUTRANKS_STATUS[word]
         status = http_status or self.status
         if status is not None:
             return outcome_of_status(status)
-        return next((_PLAIN[word] for word in words if word in _PLAIN), Outcome.SERVER_ERROR)
+        for word in words:
+            if word in _WITHOUT_STATUS:
+                return _WITHOUT_STATUS[word]
+        return Outcome.SERVER_ERROR  # an error that names nothing better: a retry may do
+
+
+def error_verdict(error: ApiError, http_status: int | None = None, after_output: bool = False) -> Verdict:
+    """The verdict of an error that a server reported; `after_output` when something of the answer had come."""
+    outcome = error.outcome(http_status)
+    should_retry = None
+    if after_output:
+        if outcome not in TRANSIENT:
+            should_retry = False  # no credit stays no credit
+        outcome = Outcome.FAILED
+    detail = error.message
+    if error.param is not None and error.param not in detail:
+        detail = f"{detail} ({error.param})"
+    return Verdict(
+        outcome,
+        _SUMMARIES.get(outcome, "the server failed"),
+        one_line(detail),
+        http_status=http_status or error.status,
+        code=error.name,
+        should_retry=should_retry,
+    )
+
+
+_SUMMARIES = {
+    Outcome.BAD_REQUEST: "bad request",
+    Outcome.AUTH: "the key is not accepted",
+    Outcome.FORBIDDEN: "not permitted",
+    Outcome.NOT_FOUND: "not found",
+    Outcome.QUOTA: "no credit left",
+    Outcome.REJECTED: "the server rejects the request",
+    Outcome.NOT_API: "no such API there",
+    Outcome.RATE_LIMITED: "rate limited",
+    Outcome.SERVER_ERROR: "the server failed",
+    Outcome.FAILED: "the answer failed",
+}
+"""The first words of the message for what a server reports."""
 
 
 def outcome_of_status(status: int) -> Outcome:
@@ -100,22 +154,34 @@ def outcome_of_status(status: int) -> Outcome:
         return _BY_STATUS[status]
     if status < 400:
         return Outcome.NOT_API
-    return Outcome.REJECTED if status < 500 else Outcome.SERVER_ERROR
+    if status < 500:
+        return Outcome.REJECTED
+    return Outcome.SERVER_ERROR
 
 
-def event_error(event: dict[str, Any], kind: str = "") -> ApiError | None:
-    """The error that an event is, if it is one; `kind` is the event's name."""
-    if kind == "error" or event.get("type") == "error" or event.get("object") == "error":
+def event_error(event: Fields, name: str = "") -> ApiError | None:
+    """The error that an event or a chunk is or holds, if any; `name` is the type that the stream gave the event."""
+    own_type = event.get("type")
+    if name == "error" or own_type == "error" or event.get("object") == "error":
         return read_error(event) or ApiError(_as_text(event.get("message") or "no reason given"))
-    kind_of_event = event.get("type")
-    if isinstance(kind_of_event, str) and kind_of_event.startswith("response."):
-        return None
+    if isinstance(own_type, str) and own_type.startswith("response."):
+        return None  # whatever else is in it: such an event says by its type how the answer fares
     if event.get("error") or "base_resp" in event:
         return read_error(event)
     choices = event.get("choices")
     if isinstance(choices, list):
-        return next((read_error(c) for c in choices if isinstance(c, dict) and c.get("error")), None)
-    return read_error(event) if "detail" in event or ("message" in event and "code" in event) else None
+        return _error_in_choices(choices)
+    if "detail" in event or ("message" in event and "code" in event):
+        return read_error(event)
+    return None
+
+
+def _error_in_choices(choices: list[Any]) -> ApiError | None:
+    """OpenRouter puts the error of a provider that failed into the choice. Whichever it is, the answer has failed."""
+    for choice in choices:
+        if isinstance(choice, dict) and choice.get("error"):
+            return read_error(choice)
+    return None
 
 
 def read_error(body: Any) -> ApiError | None:
@@ -126,63 +192,83 @@ def read_error(body: Any) -> ApiError | None:
         return None
     inner = body.get("error")
     if isinstance(inner, dict):
-        return _error(inner)
+        return _error_of_fields(inner)
     if isinstance(inner, str) and inner:
-        return _error({**body, "message": body.get("message") or inner, "code": body.get("code")})
+        return _error_of_fields({**body, "message": body.get("message") or inner, "code": body.get("code")})
     if isinstance(body.get("base_resp"), dict):
         return _base_resp_error(body["base_resp"])
     if body.get("detail"):  # FastAPI, the ChatGPT backend
-        return ApiError(_detail(body["detail"]))
-    return _error(body) if body.get("message") else None
+        return ApiError(_detail_text(body["detail"]))
+    if body.get("message"):
+        return _error_of_fields(body)
+    return None
 
 
 _MINIMAX_STATUSES = {1002: 429, 1004: 401, 1008: 402}
 
 
-def _base_resp_error(fields: dict[str, Any]) -> ApiError | None:
+def _base_resp_error(fields: Fields) -> ApiError | None:
     """MiniMax says with every reply how it went: 0 is well. platform.minimax.io, error codes."""
     code = fields.get("status_code")
     if not code:
         return None
-    status = _MINIMAX_STATUSES.get(code) if isinstance(code, int) else None
+    status = _MINIMAX_STATUSES.get(int_or_zero(code))
     return ApiError(_as_text(fields.get("status_msg") or f"status_code {code}"), code=_as_text(code), status=status)
 
 
-def _error(fields: dict[str, Any]) -> ApiError:
-    code = fields.get("code")
-    kind = fields.get("type") if fields.get("type") != "error" else None
-    numbers = (code, *(fields.get(name) for name in ("status_code", "status", "raw_status_code")))
-    status = next((status for status in map(_http_status, numbers) if status is not None), None)
-    words = [_word(code), _word(kind), _word(fields.get("status"))]
-    message = fields.get("message") or next(filter(None, words), "no reason given")
-    found = [word for word in words if word]
+def _error_of_fields(fields: Fields) -> ApiError:
+    """An error from its own fields. Code, type and status change places from server to server; numbers are statuses."""
+    own_type = fields.get("type")
+    if own_type == "error":
+        own_type = None  # it says what the event is, not what went wrong
+    names = [name for name in map(_as_name, (fields.get("code"), own_type, fields.get("status"))) if name]
+    code, type_name = (*names, None, None)[:2]
     return ApiError(
-        _as_text(message),
-        code=found[0] if found else None,
-        type=found[1] if len(found) > 1 else None,
-        param=_word(fields.get("param")),
-        status=status,
+        _as_text(fields.get("message") or code or "no reason given"),
+        code=code,
+        type=type_name,
+        param=_as_name(fields.get("param")),
+        status=_status_of_fields(fields),
     )
 
 
-def _word(value: Any) -> str | None:
+def _status_of_fields(fields: Fields) -> int | None:
+    for name in ("code", "status_code", "status", "raw_status_code"):
+        status = _as_http_status(fields.get(name))
+        if status is not None:
+            return status
+    return None
+
+
+def _as_name(value: Any) -> str | None:
     """A code or type that is a name; numbers are statuses."""
-    return value if isinstance(value, str) and value and not value.isdigit() else None
+    name = nonempty_str(value)
+    if name is None or name.isdigit():
+        return None
+    return name
 
 
-def _http_status(value: Any) -> int | None:
-    """A number or a text that is the HTTP status of an error."""
-    text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
-    is_status = len(text) == 3 and text.isascii() and text.isdigit() and text[0] in "45"
-    return int(text) if is_status else None
+def _as_http_status(value: Any) -> int | None:
+    """A number, or digits, that are the HTTP status of an error."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return None
+    text = str(value)
+    if len(text) == 3 and text.isascii() and text.isdigit() and text[0] in "45":
+        return int(text)
+    return None
 
 
-def _detail(detail: Any) -> str:
+def _detail_text(detail: Any) -> str:
+    """FastAPI's `detail`: words, an object with a message, or a list of what is wrong with the request's fields."""
     if isinstance(detail, list):
-        return "; ".join(_as_text(each.get("msg", each) if isinstance(each, dict) else each) for each in detail)
+        return "; ".join(map(_field_error_text, detail))
     if isinstance(detail, dict):
         return _as_text(detail.get("message") or detail)
     return _as_text(detail)
+
+
+def _field_error_text(error: Any) -> str:
+    return _as_text(dict_or_empty(error).get("msg", error))
 
 
 def _as_text(value: Any) -> str:

@@ -1,9 +1,10 @@
 """Server-sent events: bytes → events, as WHATWG HTML 9.2.6 defines them.
 
 In: a body's bytes in pieces of any size. Out: `(type, data)` pairs, both bytes, in order.
-Does no I/O and knows nothing of JSON. Beyond the standard, as real servers need it:
+Does no I/O and refuses to know JSON. Beyond the standard, as real servers need it:
 a field named `error` is an event of type error (llama.cpp until 2025-09); a line that is a bare JSON error is one too
 (lemonade #2826); and `close` hands out an event that no blank line closed, for the caller to judge.
+Left out, since nothing here needs it: `id` and `retry`, with which a browser connects again.
 """
 
 from __future__ import annotations
@@ -13,104 +14,135 @@ import re
 RawEvent = tuple[bytes, bytes]
 """Type (empty when the stream named none) and data."""
 
-_BOM = b"\xef\xbb\xbf"
-_FIELD_NAME = 64
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MAX_FIELD_NAME = 64
 """What a line that has not ended may be longer than the data in it."""
-# A block of lines: the two shapes that servers send, taken apart in one pass, or any other, whole.
+# A block of lines: the two shapes that servers send, taken apart in one pass, or any other, whole. Nothing in it can be
+# matched in two ways (`?+` takes its space or leaves it for good), so that its time grows with the length alone.
 _BLOCK = re.compile(rb"(?:event: ?+([^\n]+)\n)?data: ?+([^\n]+)\n\n|((?s:.*?)\n\n|\n)")
 _BARE_ERRORS = (b'{"error"', b'{"object":"error"')
 
 
 class Parser:
-    """Feeds on chunks, gives the events that they complete. Linear in the bytes, however they are cut."""
+    """Feeds on chunks, gives the events that they complete. Linear in the bytes, however they are cut.
+
+    Whole blocks within a chunk, which are nearly all, go through one regular expression; lines are looked at one by
+    one only in the block that the chunk's beginning or end cuts, and in blocks of other shapes. `test_short_ways`
+    holds both ways to the standard.
+    """
+
+    __slots__ = (
+        "_beginning",
+        "_data",
+        "_data_size",
+        "_ended_in_cr",
+        "_is_past_bom",
+        "_limit",
+        "_open_line",
+        "_open_line_size",
+        "_type",
+        "comments",
+        "has_overflowed",
+    )
 
     def __init__(self, max_event_bytes: int) -> None:
         self._limit = max_event_bytes
-        self._start = b""  # the first bytes, while they may still be a byte order mark
-        self._started = False
-        self._after_cr = False
-        self._line: list[bytes] = []  # pieces of a line that has not ended
-        self._type = b""
+        self._beginning = b""  # while it may still be a byte order mark
+        self._is_past_bom = False
+        self._ended_in_cr = False  # the last chunk: a LF at the start of the next belongs to it
+        self._open_line: list[bytes] = []  # pieces of a line that has not ended
+        self._open_line_size = 0
+        self._type = b""  # of the event that has not ended, like what follows
         self._data: list[bytes] = []
-        self._line_size = 0
         self._data_size = 0
-        self.overflowed = False
+        self.has_overflowed = False
         """An event went over the limit: what follows it is not read."""
         self.comments = 0
         """How many comment lines have come: each is a sign of life."""
 
     def feed(self, chunk: bytes) -> list[RawEvent]:
         """The events that `chunk` completes."""
-        chunk = self._with_newlines(chunk if self._started else self._without_bom(chunk))
+        if not self._is_past_bom:
+            chunk = self._skip_bom(chunk)
+        chunk = self._with_newlines(chunk)
         events: list[RawEvent] = []
-        if self._line or self._data or self._type:
+        if self._open_line or self._data or self._type:
             chunk = self._finish_block(chunk, events)
-            if self.overflowed:
+            if self.has_overflowed:
                 return events
-        end = chunk.rfind(b"\n\n") + 2 if b"\n\n" in chunk else 0
+        last_blank_line = chunk.rfind(b"\n\n")
+        end = 0  # of the blocks that are whole
+        if last_blank_line >= 0:
+            end = last_blank_line + 2
         for kind, data, other in _BLOCK.findall(chunk, 0, end):
             if other:
-                self._lines(other, events)
+                self._read_lines(other, events)
             elif len(data) <= self._limit:
                 events.append((kind, data))
             else:
-                self.overflowed = True
-            if self.overflowed:
+                self.has_overflowed = True
+            if self.has_overflowed:
                 return events
         if end < len(chunk):
-            self._lines(chunk[end:], events)
-        if self._line_size + self._data_size > self._limit + _FIELD_NAME:
-            self.overflowed = True
+            self._read_lines(chunk[end:], events)
+        if self._open_line_size + self._data_size > self._limit + _MAX_FIELD_NAME:
+            self.has_overflowed = True
         return events
 
     def close(self) -> list[RawEvent]:
         """The event that the end of the body cut off before its blank line, if there is one."""
         events: list[RawEvent] = []
-        self._lines(b"\n\n", events)
+        self._read_lines(b"\n\n", events)
         return events
 
-    def _without_bom(self, chunk: bytes) -> bytes:
-        chunk = self._start + chunk
-        if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
-            self._start = chunk
+    # Bytes → lines -----------------------------------------------------------------------------------------------
+
+    def _skip_bom(self, chunk: bytes) -> bytes:
+        chunk = self._beginning + chunk
+        if len(chunk) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(chunk):
+            self._beginning = chunk
             return b""
-        self._started = True
-        return chunk.removeprefix(_BOM)
+        self._is_past_bom = True
+        return chunk.removeprefix(_BYTE_ORDER_MARK)
 
     def _with_newlines(self, chunk: bytes) -> bytes:
         """Every line end as a line feed; a CR at the end of one chunk and a LF in the next are one."""
-        if self._after_cr and chunk:
-            self._after_cr = False
+        if self._ended_in_cr and chunk:
+            self._ended_in_cr = False
             chunk = chunk.removeprefix(b"\n")
         if b"\r" in chunk:
-            self._after_cr = chunk.endswith(b"\r")
+            self._ended_in_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return chunk
 
     def _finish_block(self, chunk: bytes, events: list[RawEvent]) -> bytes:
         """Bring the block that earlier chunks began to its blank line; what follows that is returned."""
-        if not self._line and chunk.startswith(b"\n"):
-            end = 1
+        blank_line = chunk.find(b"\n\n")
+        if not self._open_line and chunk.startswith(b"\n"):
+            end = 1  # the line before it ended with the last chunk
+        elif blank_line < 0:
+            end = len(chunk)
         else:
-            end = chunk.find(b"\n\n") + 2
-            end = len(chunk) if end == 1 else end
-        self._lines(chunk[:end], events)
+            end = blank_line + 2
+        self._read_lines(chunk[:end], events)
         return chunk[end:]
 
-    def _lines(self, text: bytes, events: list[RawEvent]) -> None:
+    def _read_lines(self, text: bytes, events: list[RawEvent]) -> None:
         *lines, rest = text.split(b"\n")
         for line in lines:
-            if self._line:
-                self._line.append(line)
-                line = b"".join(self._line)
-                self._line.clear()
-            self._whole_line(line, events)
+            if self._open_line:
+                self._open_line.append(line)
+                line = b"".join(self._open_line)
+                self._open_line.clear()
+            self._read_line(line, events)
         if rest:
-            self._line.append(rest)
-            self._line_size += len(rest)
+            self._open_line.append(rest)
+            self._open_line_size += len(rest)
 
-    def _whole_line(self, line: bytes, events: list[RawEvent]) -> None:
-        self._line_size = 0
+    # Lines → events ----------------------------------------------------------------------------------------------
+
+    def _read_line(self, line: bytes, events: list[RawEvent]) -> None:
+        self._open_line_size = 0
         if not line:
             self._dispatch(events)
             return
@@ -131,13 +163,14 @@ class Parser:
 
     def _add_data(self, value: bytes) -> None:
         self._data.append(value)
-        self._data_size += len(value) + 1
+        self._data_size += len(value) + 1  # the line feed that joins it to the next
         if self._data_size - 1 > self._limit:
-            self.overflowed = True
+            self.has_overflowed = True
 
     def _dispatch(self, events: list[RawEvent]) -> None:
+        """A blank line ends the event; without data it is none."""
         data = b"\n".join(self._data)
-        if data and not self.overflowed:
+        if data and not self.has_overflowed:
             events.append((self._type, data))
         self._type = b""
         self._data.clear()

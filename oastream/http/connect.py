@@ -1,192 +1,102 @@
-"""A URL → a connection to its server: DNS, TCP, proxy, TLS.
+"""A route → a connection to its server: DNS, TCP, and the layers on it, TLS and a proxy's tunnel.
 
-In: a URL, the environment's proxies and certificates, a deadline. Out: a socket that does not block.
-The whole phase runs in a thread of its own, since DNS cannot be polled: the run stays open to signals, deadlines and
-a reader that goes away. Its exceptions become ours in one table. Knows nothing of requests.
+In: a `Route`, a deadline. Out: a socket that does not block. The whole phase runs in a thread of its own, since DNS
+cannot be polled: the run stays open to signals, deadlines and a reader that goes away. Knows nothing of requests.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import SplitResult
+from typing import TYPE_CHECKING, Any
 
-from oastream.exits import Failure, Outcome, failure_of
-from oastream.http.authority import host_label, port_of, public_host
+from oastream.exits import Failure
 from oastream.http.dial import dial, resolve, seconds_left
-from oastream.http.request import is_loopback
+from oastream.http.route import Layer, Route, TlsLayer, TunnelLayer
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 
 if TYPE_CHECKING:
-    from oastream.http.proxy import Connect, Proxy, Socks5
-
-__all__ = ["Connection", "as_failure", "connect", "host_label"]
-
-_PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    from oastream.http.tunnel import Handshake
 
 
-class Connection(NamedTuple):
-    """A connection. `through_proxy` holds the headers that a proxy for plain http wants, else None.
+def connect(route: Route, watch: Watch, deadline: float) -> Any:
+    """A connection: a socket, one of ssl's, or `tls.StackedTls`, which has what is used of those.
 
-    `socket` is one of the socket module, of ssl, or `tls.StackedTls`, which has what is used of those.
+    Raises `Failure`: unreachable, timeout, tls, config, or the signal that came.
     """
-
-    socket: Any
-    through_proxy: tuple[tuple[str, str], ...] | None = None
-
-
-def connect(url: SplitResult, environ: Mapping[str, str], watch: Watch, deadline: float) -> Connection:
-    """A line to the URL's host. Raises `Failure`: unreachable, timeout, tls, config, or the signal that came."""
-    way = _Way(url, _proxy_for(url, environ), deadline)
+    connecting = _Connecting(route, deadline)
     try:
-        line = call_in_thread(
-            way.open,
+        connection = call_in_thread(
+            connecting.run,
             watch,
             deadline,
-            meanwhile=way.load_tls,  # while the thread waits for name and connection
-            release=lambda line: line.socket.close(),
+            meanwhile=connecting.load_tls,  # while the thread waits for name and connection
+            release=lambda late: late.close(),
         )
     except Failure:
         raise
     except Exception as error:
-        raise as_failure(error, way.where) from error
-    line.socket.setblocking(False)
-    return line
+        from oastream.http.connection_errors import as_failure
+
+        raise as_failure(error, connecting.label) from error
+    connection.setblocking(False)
+    return connection
 
 
-def _proxy_for(url: SplitResult, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy for the URL. Loopback never goes through one: a key for this machine would leave it in clear."""
-    if is_loopback(url.hostname or "") or not any(map(environ.get, _PROXY_VARIABLES)):
-        return None
-    from oastream.http.proxy import proxy_for
+class _Connecting:
+    """A connection while it is made; all but `load_tls` in a thread of its own."""
 
-    return proxy_for(url, environ)
-
-
-class _Way:
-    """The way to a server, layer by layer; all but `load_tls` in a thread of its own."""
-
-    def __init__(self, url: SplitResult, proxy: Proxy | None, deadline: float) -> None:
-        self._url = url
-        self._host = url.hostname or ""
-        self._port = port_of(url)
-        self._proxy = proxy
+    def __init__(self, route: Route, deadline: float) -> None:
+        self._route = route
         self._deadline = deadline
-        self._is_secure = url.scheme == "https"
-        self.where = host_label(url)
-        """How messages name what it is on the way to at the moment."""
+        self.label = route.label
+        """How messages name the end that is waited for at the moment."""
 
     def load_tls(self) -> None:
-        """Load what only TLS needs, if the way needs it."""
-        if self._is_secure or (self._proxy is not None and self._proxy.scheme == "https"):
+        """Load what only TLS needs, if the route has any: a third of what https costs to start."""
+        if self._route.has_tls:
             from oastream.http import tls
 
             if not tls.may_block():
                 tls.shared_context()
 
-    def open(self) -> Connection:
+    def run(self) -> Any:
         """Raises `Failure`, `OSError`, `UnicodeError`."""
-        if self._proxy is None:
-            return Connection(self._secured(dial(self._host, self._port, self._deadline)))
-        line = self._to_proxy(self._proxy)
-        if self._url.scheme == "http" and not self._proxy.is_socks:
-            return Connection(line, through_proxy=self._proxy.headers())
-        try:
-            self._shake_hands(line, self._handshake(self._proxy))
-        except BaseException:
-            line.close()
-            raise
-        self.where = host_label(self._url)
-        return Connection(self._secured(line))
+        connection: Any = dial(self._route.host, self._route.port, self._deadline)
+        for layer in self._route.layers:
+            self.label = layer.label
+            try:
+                connection = self._add(layer, connection)
+            except BaseException:  # nobody else knows of the socket yet
+                connection.close()
+                raise
+        return connection
 
-    def _secured(self, line: Any) -> Any:
-        if not self._is_secure:
-            return line
-        from oastream.http.tls import start_tls
+    def _add(self, layer: Layer, connection: Any) -> Any:
+        if isinstance(layer, TlsLayer):
+            from oastream.http.tls import start_tls
 
-        return start_tls(line, self._host, self._deadline)
+            return start_tls(connection, layer.host, self._deadline)
+        self._shake_hands(connection, self._handshake(layer))
+        return connection
 
-    def _to_proxy(self, proxy: Proxy) -> Any:
-        """A connection to the proxy itself."""
-        self.where = proxy.name
-        line = dial(proxy.host, proxy.port, self._deadline)
-        if proxy.scheme != "https":
-            return line
-        from oastream.http.tls import start_tls
+    def _handshake(self, layer: TunnelLayer) -> Handshake:
+        if not layer.needs_address:
+            return layer.handshake()
+        self.label = self._route.server  # it is not the proxy's fault when the name is unknown
+        address: str = resolve(layer.host, layer.port)[0][4][0]  # the one that the system likes best
+        self.label = layer.label
+        return layer.handshake(address.partition("%")[0])  # a zone names an interface of this machine alone
 
-        return start_tls(line, proxy.host, self._deadline)
-
-    def _handshake(self, proxy: Proxy) -> Connect | Socks5:
-        from oastream.http.proxy import Connect, Socks5
-
-        if not proxy.is_socks:
-            return Connect(proxy, public_host(self._host), self._port)
-        if proxy.resolves_names:
-            return Socks5(proxy, public_host(self._host), self._port)
-        return Socks5(proxy, self._address(), self._port)
-
-    def _address(self) -> str:
-        """The address of the host that the system likes best: socks5 leaves the name to us."""
-        self.where, before = host_label(self._url), self.where
-        address: str = resolve(self._host, self._port)[0][4][0]
-        self.where = before
-        return address.partition("%")[0]
-
-    def _shake_hands(self, line: Any, handshake: Connect | Socks5) -> None:
+    def _shake_hands(self, connection: Any, handshake: Handshake) -> None:
         """Speak with the proxy until it has opened the way."""
         while True:
-            line.settimeout(seconds_left(self._deadline))
+            connection.settimeout(seconds_left(self._deadline))
             if data := handshake.take():
-                line.sendall(data)
+                connection.sendall(data)
             if handshake.is_done:
                 return
-            line.settimeout(seconds_left(self._deadline))
-            data = line.recv(handshake.most)
+            connection.settimeout(seconds_left(self._deadline))
+            data = connection.recv(handshake.max_read)
             if not data:
                 handshake.close()
-            handshake.feed(data)
-
-
-# Errors ----------------------------------------------------------------------------------------------------------
-
-_WORDS = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.ECONNRESET: "connection reset",
-    errno.EPIPE: "connection reset",
-    errno.EHOSTUNREACH: "no route to host",
-    errno.ENETUNREACH: "network is unreachable",
-    errno.EMFILE: "too many open files",
-    errno.ETIMEDOUT: "connection timed out",
-}
-
-
-def as_failure(error: BaseException, where: str) -> BaseException:
-    """What went wrong on the way to `where`, as a `Failure`; a bug stays what it is."""
-    if isinstance(error, Failure) or not isinstance(error, (OSError, UnicodeError)):
-        return error
-    what = f"cannot reach {where}"
-    if isinstance(error, UnicodeError):
-        return failure_of(Outcome.UNREACHABLE, what, "its name is not a host name")
-    if isinstance(error, TimeoutError) and error.errno is None:  # else the kernel's ETIMEDOUT: no deadline of ours
-        return failure_of(Outcome.TIMEOUT, what, "no connection within --connect-timeout")
-    if isinstance(error, socket.gaierror):
-        return failure_of(Outcome.UNREACHABLE, what, f"DNS: {(error.strerror or 'no such host').lower()}")
-    if type(error).__module__ == "ssl":
-        return _tls(error, where)
-    code = error.errno or 0
-    why = _WORDS.get(code) or (os.strerror(code) if code else str(error)).lower()
-    return failure_of(Outcome.UNREACHABLE, what, why)
-
-
-def _tls(error: OSError, where: str) -> Failure:
-    why = getattr(error, "verify_message", None)
-    if why:
-        hint = "SSL_CERT_FILE names a file of certificates to trust"
-        return failure_of(Outcome.TLS, f"the certificate of {where} is not trusted", why, hint)
-    reason = getattr(error, "reason", None) or "the connection was closed"
-    hint = "is it plain http?" if reason == "WRONG_VERSION_NUMBER" else ""
-    return failure_of(Outcome.TLS, f"no TLS with {where}", str(reason).replace("_", " ").lower(), hint)
+            handshake.feed(data)  # no more was read than is the proxy's: nothing is left over

@@ -1,62 +1,72 @@
-"""Where the key comes from: a file or a command that the options name, else a variable.
+"""Where the key comes from: a file, the output of a command, else a variable.
 
-In: options, environment, a deadline. Out: a key that a header can carry. Knows nothing of requests, nor whether one
-is needed. Every way it can be missing or wrong is a `Failure` with outcome config that names the source, not the key.
+In: the names of a file and of a command, the environment, a deadline. Out: a key that a header can carry. Knows nothing
+of options or requests, nor whether a key is needed: whoever asks several servers asks for the key of each.
+Every way it can be missing or wrong is a `Failure` with outcome config that names the source, not the key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.options import Options
 from oastream.reading import TooLarge, read_file
 from oastream.watch import Watch
 
 MAX_KEY_BYTES = 1 << 16
 """Longest key; tokens of clouds have a few thousand bytes."""
+_VARIABLE = "OPENAI_API_KEY"
 
 
-def find_key(options: Options, environ: Mapping[str, str], watch: Watch, deadline: float) -> str | None:
-    """The key that the options name, else the one in the variable."""
-    named = key_from_options(options, watch, deadline)
+def find_key(
+    file: str | None, command: str | None, environ: Mapping[str, str], watch: Watch, deadline: float
+) -> str | None:
+    """The key that the user has named a source for, else the one in the variable."""
+    # A source that is named and empty is an error, and not passed over: another key might be billed to somebody else.
+    named = read_key(file, command, watch, deadline)
     if named is not None:
         return named
-    key = environ.get("OPENAI_API_KEY", "").strip()
-    return _usable(key, "OPENAI_API_KEY") if key else None
+    key = environ.get(_VARIABLE, "").strip()
+    if not key:
+        return None
+    return _validate_key(key, _VARIABLE)
 
 
-def key_from_options(options: Options, watch: Watch, deadline: float) -> str | None:
-    """The key that the options name: in a file, else from a command."""
-    if options.api_key_file is not None:
-        data = _read_key_file(options.api_key_file, watch, deadline)
-        return _usable(_text(data), f"--api-key-file {options.api_key_file}")
-    if options.api_key_cmd is not None:
-        return _usable(_text(_ask_command(options.api_key_cmd, watch, deadline)), "the output of api-key-cmd")
+def read_key(file: str | None, command: str | None, watch: Watch, deadline: float) -> str | None:
+    """The key in the file, else the one that the command prints; None where neither is named."""
+    if file is not None:
+        return _validate_key(_as_text(_read_key_file(file, watch, deadline)), f"--api-key-file {file}")
+    if command is not None:
+        return _validate_key(_as_text(_run_key_command(command, watch, deadline)), "the output of api-key-cmd")
     return None
 
 
-def key_source(options: Options, environ: Mapping[str, str]) -> str:
-    """Where the key is from, in words for a message; nothing where there is none."""
-    given = next((name for name, _ in options.header if name.lower() == "authorization"), None)
-    if given is not None:
-        return f"--header {given}"
-    if options.api_key_file is not None:
-        return f"the key file {options.api_key_file}"
-    if options.api_key_cmd is not None:
+def describe_key_source(
+    headers: Iterable[tuple[str, str]], file: str | None, command: str | None, environ: Mapping[str, str]
+) -> str:
+    """Where the key is from, in words for a message; nothing where there is none. A header of the user's own counts."""
+    for name, _ in headers:
+        if name.lower() == "authorization":
+            return f"--header {name}"
+    if file is not None:
+        return f"the key file {file}"
+    if command is not None:
         return "the output of api-key-cmd"
-    return "OPENAI_API_KEY" if environ.get("OPENAI_API_KEY", "").strip() else ""
+    if environ.get(_VARIABLE, "").strip():
+        return _VARIABLE
+    return ""
 
 
-def _text(data: bytes) -> str:
+def _as_text(data: bytes) -> str:
     """What is there but for the white space around it, and the byte order mark that some editors put before it."""
     return data.decode("utf-8-sig", "replace").strip()
 
 
-def _usable(key: str, source: str) -> str:
-    """A key that a header can carry."""
+def _validate_key(key: str, source: str) -> str:
+    """The key, if a header can carry it."""
     if not key:
         raise failure_of(Outcome.CONFIG, "no API key", f"{source} is empty")
+    # A line feed in it would begin another header; a blank is most often a second word that is no part of it.
     if not key.isascii() or not key.isprintable() or " " in key:
         raise failure_of(Outcome.CONFIG, "bad API key", f"{source} has characters that a key cannot have")
     return key
@@ -69,22 +79,24 @@ def _read_key_file(path: str, watch: Watch, deadline: float) -> bytes:
         raise _unreadable(f"the key file {path}", error) from error
 
 
-def _ask_command(command: str, watch: Watch, deadline: float) -> bytes:
+def _run_key_command(command: str, watch: Watch, deadline: float) -> bytes:
     from oastream.commands import run_command  # few runs ask one
 
     try:
-        done = run_command(command, watch, deadline, MAX_KEY_BYTES)
+        result = run_command(command, watch, deadline, MAX_KEY_BYTES)
     except (OSError, ValueError, TooLarge) as error:
         raise _unreadable("the output of api-key-cmd", error) from error
-    if done.status < 0:
-        raise failure_of(Outcome.CONFIG, "no API key", f"api-key-cmd was killed by signal {-done.status}")
-    if done.status > 0:
-        raise failure_of(Outcome.CONFIG, "no API key", f"api-key-cmd ended with status {done.status}")
-    return done.output
+    if result.status < 0:
+        raise failure_of(Outcome.CONFIG, "no API key", f"api-key-cmd was killed by signal {-result.status}")
+    if result.status > 0:
+        raise failure_of(Outcome.CONFIG, "no API key", f"api-key-cmd ended with status {result.status}")
+    return result.output
 
 
-def _unreadable(what: str, error: Exception) -> Failure:
-    from oastream.files import reason  # only to say what went wrong
+def _unreadable(what: str, error: OSError | ValueError | TooLarge) -> Failure:
+    why = str(error)
+    if not isinstance(error, TooLarge):
+        from oastream.system_errors import describe_error  # only to say what went wrong
 
-    why = reason(error) if isinstance(error, OSError | ValueError) else str(error)
+        why = describe_error(error)
     return failure_of(Outcome.CONFIG, f"cannot read {what}", why)

@@ -22,13 +22,13 @@ from oastream.http.authority import ascii_host
 from oastream.watch import LONGEST_WAIT
 
 ATTEMPT_DELAY = 0.25
-"""Seconds between the starts of two attempts (RFC 8305, section 5: Connection Attempt Delay)."""
+"""Seconds between the starts of two connections (RFC 8305, section 5: Connection Attempt Delay)."""
 
 Address = tuple[int, int, int, str, Any]
 """One of getaddrinfo's: family, type, protocol, canonical name, address."""
 
-_NO_ROUTE = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-"""What a machine without IPv6 says of each IPv6 address: of several errors the least telling."""
+_FAMILY_IS_MISSING = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""What a machine without IPv6 says of each IPv6 address: of several errors the one that explains least."""
 
 
 def dial(host: str, port: int, deadline: float) -> socket.socket:
@@ -37,7 +37,7 @@ def dial(host: str, port: int, deadline: float) -> socket.socket:
 
 
 def seconds_left(deadline: float) -> float:
-    """The timeout of a socket for a step that must end by the deadline."""
+    """The timeout of a socket for a step that must end by the deadline: never 0, which would mean not to block."""
     return min(max(0.001, deadline - time.monotonic()), LONGEST_WAIT)
 
 
@@ -69,11 +69,11 @@ def connect_first(addresses: Sequence[Address], deadline: float) -> socket.socke
 
 
 class _Race:
-    """The attempts under way, those that failed, and the addresses that are still to be tried."""
+    """The connections that are being made, those that failed, and the addresses that are still to be tried."""
 
     def __init__(self, addresses: Sequence[Address]) -> None:
-        self._waiting = list(reversed(addresses))
-        self._running: dict[int, socket.socket] = {}
+        self._untried = list(reversed(addresses))
+        self._runners: dict[int, socket.socket] = {}
         self._errors: list[OSError] = []
         self._poll = select.poll()
         self._next_start = 0.0
@@ -83,33 +83,40 @@ class _Race:
             now = time.monotonic()
             if now >= deadline:
                 raise TimeoutError
-            if self._waiting and (not self._running or now >= self._next_start):
-                winner = self._start(now)
-            elif self._running:
-                winner = self._wait(min(deadline, self._next_start) - now if self._waiting else deadline - now)
-            else:
-                raise self._telling_error()
+            winner = self._step(now, deadline)
             if winner is not None:
                 return winner
 
+    def _step(self, now: float, deadline: float) -> socket.socket | None:
+        """Begin with the next address when its time has come, else wait for those that run."""
+        if self._untried and (not self._runners or now >= self._next_start):
+            return self._start(now)
+        if not self._runners:
+            raise self._error_to_report()
+        if self._untried:
+            deadline = min(deadline, self._next_start)
+        return self._wait(deadline - now)
+
     def close(self) -> None:
-        """Give up every attempt but the winner's."""
-        for runner in self._running.values():
+        """Give up all but the winner."""
+        for runner in self._runners.values():
             runner.close()
 
     def _start(self, now: float) -> socket.socket | None:
         """Begin with the next address; the connection, if there is one at once."""
-        family, kind, protocol, _, address = self._waiting.pop()
+        family, kind, protocol, _, address = self._untried.pop()
         self._next_start = now + ATTEMPT_DELAY
         try:
             runner = socket.socket(family, kind, protocol)
         except OSError as error:
             self._lose(error)
             return None
-        self._running[runner.fileno()] = runner
+        self._runners[runner.fileno()] = runner
         try:
             runner.setblocking(False)
+            # A request may go out in several writes, and none of them waits for the other end's acknowledgement.
             runner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A stream that thinks for an hour is silent: without this a firewall's table would forget it unnoticed.
             runner.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             runner.connect(address)
         except (BlockingIOError, InterruptedError):
@@ -121,10 +128,10 @@ class _Race:
         return self._win(runner)
 
     def _wait(self, seconds: float) -> socket.socket | None:
-        """Wait until an attempt comes to its end; its connection, if it has one."""
+        """Wait until one of them has ended; its connection, if it has one."""
         for fd, _ in self._poll.poll(1000 * min(seconds, LONGEST_WAIT)):
-            runner = self._running[fd]
-            self._poll.unregister(fd)
+            runner = self._runners[fd]
+            self._poll.unregister(fd)  # or a loser would be reported as ready forever
             code = runner.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code == 0:
                 return self._win(runner)
@@ -132,17 +139,18 @@ class _Race:
         return None
 
     def _win(self, runner: socket.socket) -> socket.socket:
-        return self._running.pop(runner.fileno())
+        return self._runners.pop(runner.fileno())
 
     def _lose(self, error: OSError, runner: socket.socket | None = None) -> None:
-        """An attempt has failed: the next one need not wait any longer."""
+        """One has failed: the next one need not wait any longer (RFC 8305, section 5)."""
         self._errors.append(error)
         self._next_start = 0.0
         if runner is not None:
-            self._running.pop(runner.fileno()).close()
+            self._runners.pop(runner.fileno()).close()
 
-    def _telling_error(self) -> OSError:
-        """Of the errors of all addresses the one to report."""
-        telling = [error for error in self._errors if error.errno not in _NO_ROUTE]
-        errors = telling or self._errors or [OSError(errno.EADDRNOTAVAIL, "the name has no address")]
-        return errors[-1]
+    def _error_to_report(self) -> OSError:
+        """Of the errors of all addresses the last that says something of the server."""
+        if not self._errors:
+            return OSError(errno.EADDRNOTAVAIL, "the name has no address")
+        of_the_server = [error for error in self._errors if error.errno not in _FAMILY_IS_MISSING]
+        return (of_the_server or self._errors)[-1]

@@ -1,31 +1,36 @@
-"""Bytes of an HTTP/1.1 response → its head, its body in pieces of bounded size, and its end.
+"""HTTP/1.1: a request → its bytes; the bytes of a response → its head, its body in bounded pieces, and its end.
 
 In: what the connection brings, cut anywhere, and that it has ended. Out: status and headers, the body without its
-framing and its compression, and whether it is whole. Framing is httptools' (the parser of Node.js, in C).
-Does no I/O, and knows nothing of requests, deadlines or exit statuses.
+framing and its compression, whether it is whole, and whether the connection may carry another request. Framing is
+httptools' (the parser of Node.js, in C).
+Does no I/O, and knows nothing of deadlines, APIs or exit statuses. Whatever HTTP asks of a client is decided here, so
+that whoever owns a connection only moves bytes.
 """
 
 from __future__ import annotations
 
-import zlib
-from typing import Any
+import enum
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import httptools
 
-PIECE = 1 << 16
-"""Largest piece of an inflated body, in bytes: what a small body inflates to must not be held at once."""
+if TYPE_CHECKING:
+    from oastream.http.inflate import Inflater
+
 MAX_HEAD_BYTES = 256 * 1024
 """Largest status line and headers together, interim replies included."""
-_OPENING = 40
+_MAX_SHOWN_BYTES = 40
 """Bytes of a reply that is no HTTP, for a message."""
 
-# What a client may overlook: none of it can be confused with another message on a connection used once.
+# What a client may overlook: none of it lets one message pass for another on a connection that is used once. Where it
+# might on one that is used again, `is_reusable` says no.
 _LENIENCIES = {
-    "lenient_headers": True,
-    "lenient_chunked_length": True,
-    "lenient_data_after_close": True,
-    "lenient_optional_cr_before_lf": True,
-    "lenient_spaces_after_chunk_size": True,
+    "lenient_headers": True,  # control characters in a value, which some gateways send
+    "lenient_chunked_length": True,  # both framings at once: chunked counts (RFC 9112 6.3)
+    "lenient_data_after_close": True,  # whatever follows the answer, it is complete
+    "lenient_optional_cr_before_lf": True,  # a bare LF ends a line (RFC 9112 2.2)
+    "lenient_spaces_after_chunk_size": True,  # old Apache and IIS pad it
 }
 
 
@@ -34,19 +39,183 @@ class TruncatedBody(Exception):
 
 
 class NoReply(Exception):
-    """The connection ended before a head was complete."""
+    """The connection ended before a head was complete.
+
+    `is_silent` is whether nothing at all had arrived: on a connection that was kept, the server may have closed it
+    before it saw the request, which may then be sent again (RFC 9112 9.3.1).
+    """
+
+    def __init__(self, is_silent: bool) -> None:
+        where = "within its reply"
+        if is_silent:
+            where = "without a reply"
+        super().__init__(f"it closed the connection {where}")
+        self.is_silent = is_silent
 
 
 class NotHttp(Exception):
-    """What came is not the head of an HTTP response. `what` says what is wrong with the server, the text why."""
+    """What arrived is not the head of an HTTP response. `what` says what is wrong with the server, the text why."""
 
     def __init__(self, what: str, why: str) -> None:
         super().__init__(why)
         self.what = what
 
 
+class HeadTooLarge(NotHttp):
+    """The head has more bytes than one may have."""
+
+    def __init__(self) -> None:
+        super().__init__("does not speak HTTP", "response headers too large")
+
+
 class UnreadableBody(Exception):
     """The body's compression is corrupt, or none that is known here."""
+
+
+# The request -----------------------------------------------------------------------------------------------------
+
+
+def serialize_request(method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
+    """The request as it goes over the wire. Its length is told here, whatever the headers are."""
+    lines = [f"{method} {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    if body or method == "POST":  # a POST without a body says so (RFC 9110 8.6)
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+# The head of a response ------------------------------------------------------------------------------------------
+
+
+class HeadReader:
+    """Reads up to the end of the first final head; interim ones (1xx, RFC 9110 15.2) are passed over.
+
+    httptools calls back its `on_…` methods. `error` is what the parser could not read.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.status = 0
+        self.reason = b""
+        self.headers: list[tuple[str, str]] = []
+        """Names in lower case, in the order and as often as they were sent; trailers are not among them."""
+        self.is_complete = False
+        self.error: Exception | None = None
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._opening = b""
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(**_LENIENCIES)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything at all has arrived."""
+        return self._size > 0
+
+    @property
+    def opening(self) -> bytes:
+        """The first bytes, for a message."""
+        return self._opening
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take in bytes, up to those that complete the head. Raises `NotHttp`."""
+        self._size += len(data)
+        self._opening += bytes(data[: _MAX_SHOWN_BYTES - len(self._opening)])
+        self.feed_rest(data)
+        if self.is_complete:  # one read may bring the end of the head and much of the body
+            return
+        if self.error is not None:
+            raise self._as_not_http(self.error) from self.error
+        if self._size > self._max_bytes:
+            raise HeadTooLarge
+
+    def feed_rest(self, data: bytes | memoryview) -> None:
+        """Take in bytes of the body."""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.error = error
+
+    def on_message_begin(self) -> None:
+        if not self.is_complete:
+            self.reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        if not self.is_complete:
+            self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.is_complete:  # else a trailer
+            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        if self.is_complete:
+            return
+        self.status = self._parser.get_status_code()
+        if 100 <= self.status < 200:
+            self.headers.clear()  # an interim reply: the real one follows
+        else:
+            self.is_complete = True
+
+    def _as_not_http(self, error: Exception) -> NotHttp:
+        if self.status == 101:  # nobody asked for another protocol
+            return NotHttp("switched protocols", "101")
+        if self._opening.startswith(b"HTTP/"):
+            return NotHttp("does not speak HTTP", f"malformed response: {error}".lower())
+        if not self._opening.strip():
+            return NotHttp("does not speak HTTP", "it says nothing")
+        line = self._opening.splitlines()[0].decode("utf-8", "replace")
+        return NotHttp("does not speak HTTP", f"it says {line!r}")
+
+
+class _MessageReader(HeadReader):
+    """Reads the first final message to its end."""
+
+    def __init__(self, body: list[bytes]) -> None:
+        self.message_ended = False
+        self.pieces = 0
+        """How many pieces the body has, once the message has ended: those behind it are another one's."""
+        self.keeps_alive = False
+        self.is_followed = False
+        """Whether another message has begun, which nobody asked for."""
+        self._body = body
+        self.on_body = body.append  # httptools looks it up once: each chunk goes from C to C
+        super().__init__(MAX_HEAD_BYTES)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self.message_ended:
+            self.is_followed = True
+
+    def on_message_complete(self) -> None:
+        if self.is_complete and not self.message_ended:
+            self.message_ended = True
+            self.pieces = len(self._body)
+            # Asked now: the parser forgets with the message what its headers said.
+            self.keeps_alive = self._parser.should_keep_alive()
+
+
+# The whole response ----------------------------------------------------------------------------------------------
+
+
+class _State(enum.Enum):
+    """How far a response has got, and what may happen next.
+
+              feed                    feed_eof                             break_off
+    HEAD      BODY, COMPLETE          raises `NoReply`                     not called: the error itself says why
+    BODY      COMPLETE, BROKEN        COMPLETE where the end of the        BROKEN
+                                      connection ends it, else BROKEN
+    COMPLETE  what follows is not looked at, the connection not used again
+    BROKEN    likewise
+    """
+
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    COMPLETE = enum.auto()
+    BROKEN = enum.auto()
+
+
+# As globals: until Python 3.12 a member is looked up by code in Python, 1,000 instructions each time.
+_HEAD, _BODY, _COMPLETE, _BROKEN = _State
 
 
 class Http1Response:
@@ -59,48 +228,67 @@ class Http1Response:
         self.status = 0
         self.headers: dict[str, str] = {}
         """Names in lower case; of a repeated header the last one counts."""
-        self.head_ended = False
-        self._has_ended = False
-        self._broken = ""
-        self._size = 0  # bytes of the head
-        self._opening = b""
+        self._state = _HEAD
+        self._break_reason = ""
         self._body: list[bytes] = []
         self._inflater: Inflater | None = None
-        self._calls = calls = _Calls(self._body)
-        calls.parser = self._parser = httptools.HttpResponseParser(calls)
-        self._parser.set_dangerous_leniencies(**_LENIENCIES)
+        self._has_excess = False
+        self._reader = _MessageReader(self._body)
+
+    @property
+    def head_ended(self) -> bool:
+        return self._state is not _HEAD
+
+    @property
+    def refuses_request(self) -> bool:
+        """Whether the rest of a request need not be sent, as curl has it: a server may answer before it has all."""
+        return self.status >= 300
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the connection may carry another request, if this one was sent to its end (RFC 9112 9.3)."""
+        reader = self._reader
+        # Two framings at once are how a response is smuggled in behind another (RFC 9112 6.3, 11.2).
+        is_ambiguous = "transfer-encoding" in self.headers and "content-length" in self.headers
+        is_followed = self._has_excess or reader.is_followed or reader.error is not None
+        return self._state is _COMPLETE and reader.keeps_alive and not is_followed and not is_ambiguous
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take in bytes. Raises `NotHttp`, as long as the head has not ended."""
-        if self._has_ended or self._broken:
+        reader = self._reader
+        if self._state is _BODY:
+            reader.feed_rest(data)
+        elif self._state is _HEAD:
+            reader.feed(data)
+            if not reader.is_complete:
+                return
+            self._begin_body()
+        else:
+            self._has_excess = True
             return
-        if not self.head_ended:
-            self._opening += bytes(data[: _OPENING - len(self._opening)])
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._take_error(error)
-        if not self.head_ended:
-            self._size += len(data)
-            self._end_head()
-        if self._calls.message_ended:
-            self._has_ended = True
-            del self._body[self._calls.pieces :]
+        if reader.message_ended:
+            self._state = _COMPLETE
+            del self._body[reader.pieces :]
+        elif reader.error is not None:
+            self.break_off("malformed chunked encoding")
 
     def feed_eof(self, why: str = "the connection was closed") -> None:
         """The connection has ended. Raises `NoReply`, as long as the head has not ended."""
-        if not self.head_ended:
-            where = "within its reply" if self._size else "without a reply"
-            raise NoReply(f"it closed the connection {where}")
-        if self._until_close:
-            self._has_ended = True
-        elif not self._has_ended:
-            self._broken = self._broken or why
+        if self._state is _HEAD:
+            raise NoReply(is_silent=not self._reader.has_begun)
+        if self._state is not _BODY:
+            return
+        if self._ends_with_connection:
+            self._state = _COMPLETE
+        else:
+            self.break_off(why)
 
     def break_off(self, why: str) -> None:
-        """The connection has failed within the body."""
-        if not self._has_ended:
-            self._broken = self._broken or why
+        """The connection has failed; of interest only within the body."""
+        assert self._state is not _HEAD
+        if self._state is _BODY:
+            self._state = _BROKEN
+            self._break_reason = why
 
     @property
     def has_more(self) -> bool:
@@ -112,174 +300,46 @@ class Http1Response:
 
         Raises `TruncatedBody` once the pieces that came before are taken, and `UnreadableBody`.
         """
-        piece = self._next_plain() if self._inflater is None else self._next_inflated(self._inflater)
+        piece = self._next_available()
         if piece:
             return piece
-        if self._broken:
-            raise TruncatedBody(self._broken)
-        if not self._has_ended:
+        if self._state is _BROKEN:
+            raise TruncatedBody(self._break_reason)
+        if self._state is not _COMPLETE:
             return b""
         if self._inflater is not None and not self._inflater.is_whole:
             raise TruncatedBody("truncated compressed body")
         return None
 
-    def _next_plain(self) -> bytes:
+    def _next_available(self) -> bytes:
         piece = b"".join(self._body)
         self._body.clear()
-        return piece
-
-    def _next_inflated(self, inflater: Inflater) -> bytes:
-        if self._body:
-            inflater.feed(self._next_plain())
-        return inflater.next_piece()
+        if self._inflater is None:
+            return piece
+        if piece:
+            self._inflater.feed(piece)
+        try:
+            return self._inflater.next_piece()
+        except ValueError as error:
+            raise UnreadableBody(str(error)) from error
 
     @property
-    def _until_close(self) -> bool:
+    def _ends_with_connection(self) -> bool:
         """Whether the end of the connection is the end of the body (RFC 9112 6.3)."""
         is_chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
         return not is_chunked and "content-length" not in self.headers
 
-    def _end_head(self) -> None:
-        """Take over the head, when all of it has come."""
-        calls = self._calls
-        if not calls.head_ended:
-            if self._size > MAX_HEAD_BYTES:
-                raise NotHttp("does not speak HTTP", "response headers too large")
-            return
-        self.status, self.headers, self.head_ended = calls.status, calls.headers, True
-        coding = ", ".join(_codings(self.headers.get("content-encoding", "")))
-        if coding:
+    def _begin_body(self) -> None:
+        self._state = _BODY
+        self.status = self._reader.status
+        self.headers = dict(self._reader.headers)
+        if coding := ", ".join(_codings(self.headers.get("content-encoding", ""))):
+            from oastream.http.inflate import Inflater  # we ask for none: few servers send one all the same
+
             self._inflater = Inflater(coding)
-
-    def _take_error(self, error: Exception) -> None:
-        """What is no HTTP is fatal in the head, the end of the body within it, and of no interest after it."""
-        calls = self._calls
-        if calls.message_ended:
-            return
-        if calls.head_ended:
-            self._broken = "malformed chunked encoding"
-            return
-        if calls.status == 101:
-            raise NotHttp("switched protocols", "101") from error
-        raise NotHttp("does not speak HTTP", _why_not_http(self._opening, error)) from error
-
-
-class _Calls:
-    """What httptools calls back with: the head and the body of the first final message."""
-
-    def __init__(self, body: list[bytes]) -> None:
-        self.parser: Any = None
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.head_ended = False
-        self.message_ended = False
-        self.pieces = 0
-        """How many pieces the body has, once the message has ended: those behind it are another one's."""
-        self._body = body
-        self.on_body = body.append  # asked for once by httptools: each chunk goes from C to C
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.head_ended:  # else a trailer
-            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        if self.head_ended:
-            return
-        self.status = self.parser.get_status_code()
-        if 100 <= self.status < 200:
-            self.headers.clear()  # an interim reply: the real one follows
-        else:
-            self.head_ended = True
-
-    def on_message_complete(self) -> None:
-        if self.head_ended and not self.message_ended:
-            self.message_ended = True
-            self.pieces = len(self._body)
 
 
 def _codings(header: str) -> list[str]:
     """The codings that a Content-Encoding names, without those that change nothing."""
     names = (name.strip().lower() for name in header.split(","))
     return [name for name in names if name not in ("", "identity")]
-
-
-def _why_not_http(opening: bytes, error: Exception) -> str:
-    """For a message: the beginning of what came instead of HTTP, or what is wrong with a head that began as one."""
-    if opening.startswith(b"HTTP/"):
-        return f"malformed response: {error}".lower()
-    return f"it says {opening.splitlines()[0].decode('utf-8', 'replace')!r}" if opening.strip() else "it says nothing"
-
-
-# Compression -----------------------------------------------------------------------------------------------------
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_GZIP, _ZLIB, _RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
-
-
-class Inflater:
-    """gzip, of one member or several (RFC 1952 2.2), zlib, or the raw deflate that some servers send as "deflate"."""
-
-    def __init__(self, coding: str) -> None:
-        self._coding = coding
-        self._packed = b""
-        self._stream: Any = None
-        self._members = 0  # that have ended
-        self._is_full = False  # the last piece was as large as one may be: there may be more behind it
-        self._is_over = False  # what follows is no member: padding, which is passed over as gzip(1) does
-
-    def feed(self, data: bytes) -> None:
-        self._packed += data
-
-    @property
-    def has_more(self) -> bool:
-        return bool(self._packed) or self._is_full
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether no stream is open; of an empty body none ever was."""
-        return self._stream is None and (self._members > 0 or not self._packed)
-
-    def next_piece(self) -> bytes:
-        """At most `PIECE` bytes, nothing when more must be fed. Raises `UnreadableBody`."""
-        while self._packed or self._is_full:
-            if self._stream is None and not self._begin_stream():
-                return b""
-            piece = self._inflate()
-            if piece:
-                return piece
-        return b""
-
-    def _inflate(self) -> bytes:
-        stream = self._stream
-        try:
-            piece: bytes = stream.decompress(self._packed, PIECE)
-        except zlib.error as error:
-            raise UnreadableBody("corrupt compressed body") from error
-        self._is_full = len(piece) == PIECE and not stream.eof
-        self._packed = stream.unused_data if stream.eof else stream.unconsumed_tail
-        if stream.eof:
-            self._stream = None
-            self._members += 1
-        return piece
-
-    def _begin_stream(self) -> bool:
-        """Open the stream that begins here; False when that takes more bytes, or when none does."""
-        if self._coding not in ("gzip", "x-gzip", "deflate"):
-            raise UnreadableBody(f"it is compressed with {self._coding}")
-        if self._is_over or (self._members and not _GZIP_MAGIC.startswith(self._packed[:2])):
-            self._is_over, self._packed = True, b""
-            return False
-        if len(self._packed) < 2:
-            return False
-        self._stream = zlib.decompressobj(wbits=self._window(self._packed[:2]))
-        return True
-
-    def _window(self, opening: bytes) -> int:
-        """zlib's name for the format that begins so: servers confuse them, and each can be told by two bytes."""
-        if opening == _GZIP_MAGIC:
-            return _GZIP
-        if opening[0] & 0x0F == zlib.DEFLATED and int.from_bytes(opening, "big") % 31 == 0:  # RFC 1950 2.2
-            return _ZLIB
-        if self._coding == "deflate":
-            return _RAW
-        raise UnreadableBody("corrupt compressed body")

@@ -6,21 +6,25 @@ Sends nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
+from oastream.apis import api_named
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.http.authority import bracketed, public_host
-from oastream.http.credentials import key_source
+from oastream.http.authority import bracket_host, is_loopback, public_host
+from oastream.http.credentials import describe_key_source
 from oastream.options import Options
 from oastream.redaction import credentials_in, mask_header, mask_text, mask_url, secrets_in
 
 MODELS = "/models"
-PATHS = {"responses": "/responses", "chat": "/chat/completions"}
-_LOOPBACK = r"127(\.\d{1,3}){3}|::1(%.*)?|localhost"
+STREAM_HEADERS = {
+    "Accept": "text/event-stream, application/json",
+    # Compressed events would wait in the compressor for more (faults 29).
+    "Accept-Encoding": "identity",
+}
+"""How every request asks for its answer, whoever signs it."""
 _ACCOUNT_HEADERS = {"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"}
 
 Headers = tuple[tuple[str, str], ...]
@@ -46,11 +50,6 @@ class Request(NamedTuple):
         return {name: mask_header(name, value, self.secrets) for name, value in self.headers}
 
 
-def is_loopback(host: str) -> bool:
-    """Whether the text of a URL's host names this machine: 127.0.0.0/8, ::1 or localhost."""
-    return re.fullmatch(_LOOPBACK, host, re.IGNORECASE) is not None
-
-
 def join_url(base_url: str, path: str) -> SplitResult:
     """The URL of `path` below the base URL, whose query is kept."""
     try:
@@ -60,14 +59,16 @@ def join_url(base_url: str, path: str) -> SplitResult:
     try:
         _ = base.port
     except ValueError as error:  # whose words may hold a part of a password
-        raise _bad_url(base_url, "its port is no number from 0 to 65535") from error
+        raise _bad_url(base_url, "its port is not a number from 0 to 65535") from error
     if base.scheme not in ("http", "https") or not base.hostname:
         raise _bad_url(base_url, "it must begin with http:// or https:// and name a host")
     if base.username or base.password:
         raise _bad_url(base_url, "it must not hold credentials; --api-key-file takes a key")
     if not is_header_value(base_url) or " " in base_url:
         raise _bad_url(base_url, "it has characters that a URL cannot have")
-    netloc = base.netloc.replace("%25", "%") if "[" in base.netloc else base.netloc  # a zone id, RFC 6874
+    netloc = base.netloc
+    if "[" in netloc:
+        netloc = netloc.replace("%25", "%")  # a zone id, RFC 6874
     return base._replace(netloc=netloc, path=base.path.rstrip("/") + path, fragment="")
 
 
@@ -94,8 +95,10 @@ def account_headers(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _host_header(url: SplitResult) -> str:
     """Host and port without the zone of an address, which means nothing to the other end (RFC 6874 3)."""
-    host = bracketed(public_host(url.hostname or ""))
-    return host if url.port is None else f"{host}:{url.port}"
+    host = bracket_host(public_host(url.hostname or ""))
+    if url.port is None:
+        return host
+    return f"{host}:{url.port}"
 
 
 def request_headers(options: Options, environ: Mapping[str, str], url: SplitResult, key: str | None) -> Headers:
@@ -103,14 +106,14 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
     headers = {
         "Host": _host_header(url),
         "User-Agent": f"oastream/{__version__}",
-        "Accept": "text/event-stream, application/json",
-        # Compressed events would wait in the compressor for more (faults 29).
-        "Accept-Encoding": "identity",
+        **STREAM_HEADERS,
     }
     if not options.list_models:
         headers["Content-Type"] = "application/json"
+    api = api_named(options.api)
+    headers |= dict(api.headers)
     if key is not None:
-        headers["Authorization"] = f"Bearer {key}"
+        headers |= dict([api.key_header(key)])
     headers |= account_headers(environ)
     chosen = {name.lower() for name, _ in options.header}
     kept = [(name, value) for name, value in headers.items() if name.lower() not in chosen]
@@ -119,12 +122,15 @@ def request_headers(options: Options, environ: Mapping[str, str], url: SplitResu
 
 def build_request(options: Options, environ: Mapping[str, str], base_url: str, body: bytes, key: str | None) -> Request:
     """The request as it will be sent. Raises `Failure` with outcome config when the key is missing or unsafe."""
-    url = join_url(base_url, MODELS if options.list_models else PATHS[options.api])
+    method, path = "POST", api_named(options.api).path
+    if options.list_models:
+        method, path, body = "GET", MODELS, b""
+    url = join_url(base_url, path)
     headers = request_headers(options, environ, url, key)
     if not options.dry_run and options.replay is None:
         check_key(options, url, credentials_in(headers, url))
-    method, body = ("GET", b"") if options.list_models else ("POST", body)
-    return Request(method, url, headers, body, secrets_in(headers, url, environ), key_source(options, environ))
+    source = describe_key_source(options.header, options.api_key_file, options.api_key_cmd, environ)
+    return Request(method, url, headers, body, secrets_in(headers, url, environ), source)
 
 
 def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) -> None:
@@ -138,7 +144,6 @@ def check_key(options: Options, url: SplitResult, credentials: tuple[str, ...]) 
     if url.scheme == "http" and not options.insecure_http:
         raise failure_of(
             Outcome.CONFIG,
-            "refusing to send the API key over plain http",
-            f"{url.hostname} is another machine",
-            "use https, or --insecure-http if the network is yours",
+            f"refusing to send the API key over plain http to {url.hostname}",
+            hint="use https, or --insecure-http if you trust the network",
         )

@@ -1,23 +1,21 @@
 """A `Request` → the head and the body's bytes of its response, over a socket.
 
-In: a request, a deadline for each wait. Out: a `Response` whose `read` gives the body as it comes.
-The waits are `Watch`'s, HTTP is `http1`'s; their errors become ours here. Does not know what the body means.
+In: a request, a deadline for each wait. Out: a `Response` whose `read` gives the body as it arrives.
+Moves bytes and no more: the waits are `Watch`'s, the rules of HTTP are `http1`'s, the way to the server is `route`'s.
+Does not know what the body means.
 """
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import SplitResult, urlunsplit
 
-from oastream.exits import Outcome, failure_of
-from oastream.http.connect import Connection, as_failure, connect, host_label
-from oastream.http.http1 import Http1Response, NoReply, NotHttp, UnreadableBody
+from oastream.http.connect import connect
+from oastream.http.http1 import Http1Response, NoReply, NotHttp, UnreadableBody, serialize_request
 from oastream.http.request import Request
-from oastream.watch import READ, WRITE, Watch
+from oastream.http.route import route_to
+from oastream.watch import READ, READ_SIZE, WRITE, Watch
 
-READ_SIZE = 1 << 16
 _NOTHING = memoryview(b"")
 
 
@@ -28,15 +26,15 @@ class Response:
     more.
     """
 
-    def __init__(self, line: Connection, url: SplitResult, watch: Watch, request: bytes) -> None:
-        self._line = line
-        self._socket = line.socket
-        self._url = url
+    def __init__(self, connection: Any, label: str, watch: Watch, request: bytes) -> None:
+        """`connection` does not block; `label` is how messages name the server."""
+        self._connection = connection
+        self._label = label
         self._watch = watch
         self._message = Http1Response()
         self._unsent = memoryview(request)
         self._buffer = memoryview(bytearray(READ_SIZE))  # one for all reads: a new one takes as long as the read
-        self._overdue = False
+        self._is_overtime = False
 
     @property
     def status(self) -> int:
@@ -51,14 +49,19 @@ class Response:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._socket.close()
+        self._connection.close()
 
     def read_head(self, deadline: float) -> None:
-        """Send the request, wait for the head. Raises `TimeoutError`, `OSError`, or `Failure`: unreachable, not_api."""
-        while not self._message.head_ended:
-            self._feed(self._received(deadline))
-        if self.status >= 300:
-            self._unsent = _NOTHING  # as curl does: what is refused need not be sent to its end
+        """Send the request, wait for the head. Raises `TimeoutError`, or `Failure`: unreachable, not_api."""
+        try:
+            while not self._message.head_ended:
+                self._feed(self._receive(deadline))
+        except TimeoutError:
+            raise
+        except (OSError, NoReply, NotHttp) as error:
+            raise self._as_failure(error) from error
+        if self._message.refuses_request:
+            self._unsent = _NOTHING
 
     def read(self, deadline: float) -> bytes | None:
         """The next bytes of the body, None at its end.
@@ -66,83 +69,91 @@ class Response:
         Raises `TimeoutError` when the deadline passes first, `TruncatedBody` when the connection ends within the body,
         `Failure` when its compression cannot be read.
         """
-        message = self._message
-        if message.has_more:  # of what was read before: small bodies inflate to large ones, without another wait
-            self._look_up(deadline)
-        while True:
-            try:
-                piece = message.next_piece()
-            except UnreadableBody as error:
-                raise failure_of(Outcome.MALFORMED, "cannot read the answer", error) from error
-            if piece or piece is None:
-                return piece
-            try:
-                data = self._received(deadline)
-            except TimeoutError:
-                raise
-            except OSError as error:
-                message.break_off("connection timed out" if error.errno == errno.ETIMEDOUT else "connection reset")
-            else:
-                self._feed(data)
+        if self._message.has_more:  # small bodies inflate to large ones: many pieces may need no wait
+            self._poll_watch(deadline)
+        try:
+            while (piece := self._message.next_piece()) == b"":
+                self._feed_body(deadline)
+        except UnreadableBody as error:
+            raise self._as_failure(error) from error
+        return piece
+
+    def _feed_body(self, deadline: float) -> None:
+        try:
+            self._feed(self._receive(deadline))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            from oastream.system_errors import describe_break  # only to say what went wrong
+
+            self._message.break_off(describe_break(error))
 
     def _feed(self, data: memoryview) -> None:
-        try:
-            self._message.feed(data) if data else self._message.feed_eof()
-        except NoReply as error:
-            raise failure_of(Outcome.UNREACHABLE, f"no reply from {host_label(self._url)}", error) from error
-        except NotHttp as error:
-            raise failure_of(Outcome.NOT_API, f"{host_label(self._url)} {error.what}", error) from error
+        if data:
+            self._message.feed(data)
+        else:
+            self._message.feed_eof()
+
+    def _as_failure(self, error: Exception) -> BaseException:
+        from oastream.http.connection_errors import as_failure  # only to say what went wrong
+
+        return as_failure(error, self._label)
 
     # The socket --------------------------------------------------------------------------------------------------
 
-    def _received(self, deadline: float) -> memoryview:
+    def _receive(self, deadline: float) -> memoryview:
         """What one read of the socket brings, nothing at its end; valid until the next read. Sends what is unsent.
 
         Raises `TimeoutError` for the deadline alone, another `OSError` when the connection fails.
         """
         while True:
             if self._has_pending():
-                self._look_up(deadline)
+                self._poll_watch(deadline)
             else:
                 self._wait(deadline)
             if self._unsent:
                 self._send_more()
-            data = self._take()
+            # Also after a send that failed, and when the poll was for writing: what is there to read counts first.
+            data = self._read_socket()
             if data is not None:
                 return data
 
     def _wait(self, deadline: float) -> None:
-        """Until there is something to do.
+        """Until there is something to do."""
+        self._is_overtime = self._watch.now() >= deadline and self._allow_overtime()
+        events = READ
+        if self._unsent:
+            events |= WRITE
+        if not self._watch.wait_for(self._connection.fileno(), events, deadline):
+            raise TimeoutError
 
-        Bytes that are there when the deadline has passed are still taken once (the process may have been stopped);
-        a server that drips for ever does not get a second time.
+    def _poll_watch(self, deadline: float) -> None:
+        """Where there is no need to wait, the deadline, signals and a reader that has gone count all the same."""
+        self._is_overtime = self._watch.now() >= deadline and self._allow_overtime()
+        self._watch.wait_for(self._connection.fileno(), READ, 0.0)
+
+    def _allow_overtime(self) -> bool:
+        """The deadline has passed: True the first time, `TimeoutError` the second time in a row.
+
+        Bytes that are there when it has are still taken once: the process may have been stopped. A server that drips
+        forever does not get a second time.
         """
-        overdue = self._watch.now() >= deadline
-        events = READ | WRITE if self._unsent else READ
-        if (overdue and self._overdue) or not self._watch.ready(self._socket.fileno(), events, deadline):
+        if self._is_overtime:
             raise TimeoutError
-        self._overdue = overdue
-
-    def _look_up(self, deadline: float) -> None:
-        """Where there is no need to wait: heed signals, the deadline, and a reader that has gone, all the same."""
-        overdue = self._watch.now() >= deadline
-        if overdue and self._overdue:
-            raise TimeoutError
-        self._overdue = overdue
-        self._watch.ready(self._socket.fileno(), READ, 0.0)
+        return True
 
     def _send_more(self) -> None:
         """As much of the request as the connection takes. One that fails may have brought an answer before."""
         try:
-            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            self._unsent = self._unsent[self._connection.send(self._unsent) :]
         except OSError as error:
             if not _would_block(error):
-                self._unsent = _NOTHING
+                self._unsent = _NOTHING  # the next read tells how the connection ended
 
-    def _take(self) -> memoryview | None:
+    def _read_socket(self) -> memoryview | None:
         """What is there to be read, None when nothing is."""
         try:
-            return self._buffer[: self._socket.recv_into(self._buffer)]
+            return self._buffer[: self._connection.recv_into(self._buffer)]
         except TimeoutError as error:  # the kernel's ETIMEDOUT, of a peer that is gone: no deadline of ours
             raise ConnectionError(error.errno, "connection timed out") from error
         except OSError as error:
@@ -152,7 +163,7 @@ class Response:
 
     def _has_pending(self) -> bool:
         """Whether TLS holds bytes that the socket will not announce again."""
-        pending = getattr(self._socket, "pending", None)
+        pending = getattr(self._connection, "pending", None)  # a plain socket has none
         return pending is not None and pending() > 0
 
 
@@ -168,28 +179,14 @@ def open_response(
 
     Raises `Failure` (unreachable, timeout, tls, config, not_api, signal) and `TimeoutError` for `deadline`.
     """
-    line = connect(request.url, environ, watch, connect_deadline)
-    response = Response(line, request.url, watch, serialize_request(request, line.through_proxy))
+    route = route_to(request.url, environ)
+    connection = connect(route, watch, connect_deadline)
+    headers = (*request.headers, *route.proxy_headers)
+    data = serialize_request(request.method, route.request_target, headers, request.body)
+    response = Response(connection, route.server, watch, data)
     try:
         response.read_head(deadline)
-    except TimeoutError:
-        response.__exit__()
-        raise
-    except OSError as error:
-        response.__exit__()
-        raise as_failure(error, host_label(request.url)) from error
     except BaseException:
         response.__exit__()
         raise
     return response
-
-
-def serialize_request(request: Request, through_proxy: tuple[tuple[str, str], ...] | None) -> bytes:
-    """The request as it goes over the wire; a plain-http proxy gets the whole URL and its own headers."""
-    url = request.url
-    target = urlunsplit(("", "", url.path or "/", url.query, "")) if through_proxy is None else urlunsplit(url)
-    lines = [f"{request.method} {target} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in (*request.headers, *(through_proxy or ()))]
-    if request.body or request.method == "POST":
-        lines.append(f"Content-Length: {len(request.body)}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body

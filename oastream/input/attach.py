@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from oastream.apis import api_named
+from oastream.apis.api import Api
 from oastream.exits import Outcome, failure_of
 from oastream.input.prompt import decode_argument
 from oastream.options import Options
@@ -60,68 +62,80 @@ _ALIASES = {"image/jpg": "image/jpeg", "audio/mp3": "audio/mpeg"}
 _NAMED = {"audio/mpeg": ".mp3", "audio/wav": ".wav", "application/pdf": ".pdf", "text/plain": ".txt"}
 
 
-def attached_parts(options: Options, read: ReadData) -> list[Part]:
+def read_attachments(options: Options, read: ReadData) -> list[Part]:
     """A part for each attachment, in order. Raises `Failure` with outcome input for what cannot be attached."""
-    types = options.attach_type
-    types = types * len(options.attach) if len(types) == 1 else types or ("",) * len(options.attach)
-    total = 0
+    api = api_named(options.api)
+    size = 0
     parts = []
-    for source, given in zip(options.attach, types, strict=True):
+    for source, given in zip(options.attach, _types_given(options), strict=True):
         if _is_url(source):
-            parts.append(_linked(decode_argument(source, "--attach"), given.lower(), options.api))
+            parts.append(_part_of_url(decode_argument(source, "--attach"), given, api))
             continue
         data = read(source, MAX_ATTACHED_BYTES)
         if not data:
-            raise failure_of(Outcome.INPUT, f"{_shown(source)} is empty")
-        total += len(data)
-        if total > MAX_ATTACHED_BYTES:
-            raise failure_of(
-                Outcome.INPUT, "the attachments are too large", f"together over {MAX_ATTACHED_BYTES} bytes"
-            )
-        parts.append(_part(source, data, given.lower(), options.api))
+            raise failure_of(Outcome.INPUT, f"{_display_name(source)} is empty")
+        size += len(data)
+        if size > MAX_ATTACHED_BYTES:
+            why = f"together over {MAX_ATTACHED_BYTES} bytes"
+            raise failure_of(Outcome.INPUT, "the attachments are too large", why)
+        parts.append(_part_of_file(source, data, given, api))
     return parts
+
+
+def _types_given(options: Options) -> Sequence[str]:
+    """The --attach-type of each attachment: one is for all of them, and "" stands for none. The edge has counted."""
+    types = [name.lower() for name in options.attach_type]
+    if len(types) == 1:
+        return types * len(options.attach)
+    return types or [""] * len(options.attach)
 
 
 def media_type(name: str, data: bytes) -> str:
     """What the content is, by its first bytes; by its name where these say nothing, as for text and office files."""
     head = data[:_SNIFFED_BYTES]
-    found = next((kind for pattern, kind in _SNIFFED if pattern.match(head)), None)
-    return found or _type_of_name(name) or ("text/plain" if _is_text(head) else "application/octet-stream")
+    for pattern, kind in _SNIFFED:
+        if pattern.match(head):
+            return kind
+    by_name = _type_by_name(name)
+    if by_name is not None:
+        return by_name
+    if _is_text(head):
+        return "text/plain"
+    return "application/octet-stream"
 
 
 def _is_url(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
 
 
-def _linked(url: str, given: str, api: str) -> Part:
-    kind = _ALIASES.get(given, given) or _type_of_name(re.split(r"[?#]", url)[0]) or "image/*"
+def _part_of_url(url: str, given: str, api: Api) -> Part:
+    # A URL that tells nothing is taken for an image, the one thing that both APIs take as a URL.
+    kind = _ALIASES.get(given, given) or _type_by_name(re.split(r"[?#]", url)[0]) or "image/*"
     if kind.startswith("image/"):
-        return _image(url)
+        return _image_part(url)
     if kind.startswith("audio/"):
         raise failure_of(Outcome.INPUT, f"cannot attach {url}", "audio goes as a file only; download it first")
-    if api == "chat":
-        raise failure_of(
-            Outcome.INPUT, f"cannot attach {url}", "--api chat takes only images as URLs; download it first"
-        )
+    if not api.takes_file_urls:
+        why = f"--api {api.name} takes only images as URLs; download it first"
+        raise failure_of(Outcome.INPUT, f"cannot attach {url}", why)
     return {"type": "input_file", "file_url": url}
 
 
-def _part(source: str, data: bytes, given: str, api: str) -> Part:
+def _part_of_file(source: str, data: bytes, given: str, api: Api) -> Part:
     kind = _ALIASES.get(given, given) or media_type(source, data)
     content = base64.b64encode(data).decode()
     main, _, sub = kind.partition("/")
     if main == "image":
-        return _image(f"data:{kind};base64,{content}")
-    if main == "audio" and api == "responses":
-        raise failure_of(
-            Outcome.INPUT, f"cannot attach {_shown(source)}", "the Responses API takes no audio", "--api chat does"
-        )
+        return _image_part(f"data:{kind};base64,{content}")
+    if main == "audio" and not api.takes_audio:
+        why = f"{api.title} takes no audio"
+        raise failure_of(Outcome.INPUT, f"cannot attach {_display_name(source)}", why, "--api chat does")
     if main == "audio":
         return {"type": "input_audio", "input_audio": {"data": content, "format": _AUDIO_FORMATS.get(sub, sub)}}
     return {"type": "input_file", "filename": _filename(source, kind), "file_data": f"data:{kind};base64,{content}"}
 
 
-def _image(url: str) -> Part:
+def _image_part(url: str) -> Part:
     """`detail` is mandatory in the API's description, and some servers hold to it."""
     return {"type": "input_image", "image_url": url, "detail": "auto"}
 
@@ -133,14 +147,17 @@ def _filename(source: str, kind: str) -> str:
     return os.fsencode(os.path.basename(source)).decode("utf-8", "replace")
 
 
-def _type_of_name(name: str) -> str | None:
+def _type_by_name(name: str) -> str | None:
     import mimetypes  # 5 ms that few attachments need
 
     ending = os.path.splitext(name)[1].lower()
     if ending in _ENDINGS:
         return _ENDINGS[ending]
-    guess = mimetypes.MimeTypes().guess_type(name, strict=False)  # its own table: the system's may say anything
-    return None if guess[1] else guess[0]
+    # A table of its own: the system's may say anything.
+    guess, compression = mimetypes.MimeTypes().guess_type(name, strict=False)
+    if compression is not None:  # of notes.txt.gz it gives what is inside
+        return None
+    return guess
 
 
 def _is_text(head: bytes) -> bool:
@@ -153,5 +170,7 @@ def _is_text(head: bytes) -> bool:
     return not any(ord(c) < 32 and c not in "\t\n\r\f\x1b" for c in text)
 
 
-def _shown(source: str) -> str:
-    return "stdin" if source == "-" else source
+def _display_name(source: str) -> str:
+    if source == "-":
+        return "stdin"
+    return source

@@ -20,8 +20,9 @@ from typing import Any
 import orjson
 
 from oastream.display import one_line
+from oastream.events.items import CALLS
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.files import Replacement, reason
+from oastream.files import Replacement
 from oastream.lenient_json import dumps, parse_exactly
 from oastream.output.destination import output_failure
 from oastream.threads import call_in_thread
@@ -33,7 +34,8 @@ _NEW_MODE = 0o600
 """A conversation is private; one that its owner has opened to others stays open."""
 _OUTPUT_ONLY = frozenset({"choice_index", "created_by", "parsed_arguments"})
 """Fields that a server sends but takes back from nobody."""
-_CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
+_OUTPUTS = {kind: f"{kind}_output" for kind in CALLS}
+"""A call → the item that answers it."""
 
 Item = dict[str, Any]
 
@@ -57,7 +59,7 @@ class History:
                 self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except FileNotFoundError:
                 return
-            self.items = parsed(self._content(self._fd), self._name)
+            self.items = parse_items(self._content(self._fd), self._name)
 
     def open(self, watch: Watch, deadline: float, wait: bool, notice: Callable[[str], None]) -> None:
         """Lock the file, create it if it is not there, and read the items.
@@ -66,7 +68,7 @@ class History:
         """
         with self._as_input_error():
             self._check_writable()
-            while not self._is_ours():
+            while not self._is_ours():  # the run that had the lock may have put another file under the name
                 self._reopen()
                 assert self._fd is not None
                 if self._try_lock(self._fd):
@@ -79,7 +81,7 @@ class History:
                         Outcome.TIMEOUT, "no answer in time", f"--max-time passed, waiting for {self._name}"
                     )
             assert self._fd is not None
-            self.items = parsed(self._content(self._fd), self._name)
+            self.items = parse_items(self._content(self._fd), self._name)
 
     def stage(self, said: Iterable[Item], output: Iterable[Item]) -> None:
         """Write the conversation with what was said and the answer's items beside the file: it is there with `commit`.
@@ -88,7 +90,7 @@ class History:
         """
         with self._as_output_error():
             old = self._present()
-            if old and not old.endswith(b"\n"):
+            if old and not old.endswith(b"\n"):  # an editor that ends the last line without one
                 old += b"\n"
             new = b"".join(_line(item) for item in (*said, *answer_items(output)))
             self._staged = Replacement(self._path, _NEW_MODE)
@@ -102,10 +104,11 @@ class History:
                 self._staged.put()
 
     def close(self) -> None:
-        """Give the file back: nothing staged stays, nor an empty file that was not there before."""
+        """Release the lock and discard anything staged, and an empty file that was not there before."""
         if self._staged is not None:
             self._staged.discard()
         with contextlib.suppress(OSError):
+            # Under the lock: another run may wait for this very file, and opens it anew when it is gone.
             if self._created and self._is_ours() and os.stat(self._path).st_size == 0:
                 os.unlink(self._path)
         self._close()
@@ -113,7 +116,7 @@ class History:
     # The lock ----------------------------------------------------------------------------------------------------
 
     def _check_writable(self) -> None:
-        """What would fail after the answer fails before the question."""
+        """Check now what would otherwise fail after the answer."""
         folder = os.path.dirname(self._path)
         if os.path.isdir(folder) and not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, f"its folder {folder} cannot be written")
@@ -137,7 +140,7 @@ class History:
 
     def _reopen(self) -> None:
         self._close()
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO without a writer would keep us in open(2)
         self._created = False
         try:
             self._fd = os.open(self._path, flags)
@@ -194,7 +197,9 @@ class History:
 
 
 def _unusable(name: str, error: OSError | ValueError) -> Failure:
-    return failure_of(Outcome.INPUT, f"cannot use {name} as a history", reason(error))
+    from oastream.system_errors import describe_error  # only to say what went wrong
+
+    return failure_of(Outcome.INPUT, f"cannot use {name} as a history", describe_error(error))
 
 
 def _lock_in_time(fd: int, watch: Watch, deadline: float) -> bool:
@@ -217,15 +222,15 @@ def _lock_in_time(fd: int, watch: Watch, deadline: float) -> bool:
 # Items -----------------------------------------------------------------------------------------------------------
 
 
-def parsed(content: bytes, name: str) -> list[Item]:
+def parse_items(content: bytes, name: str) -> list[Item]:
     """The items of a file. Raises `Failure` with the number of the first line that is none."""
     lines = enumerate(content.split(b"\n"), 1)
-    return [_item(line, name, number) for number, line in lines if line.strip()]
+    return [_parse_item(line, name, number) for number, line in lines if line.strip()]
 
 
-def _item(line: bytes, name: str, number: int) -> Item:
+def _parse_item(line: bytes, name: str, number: int) -> Item:
     try:
-        item = _parsed_line(line)
+        item = _parse_line(line)
     except orjson.JSONDecodeError as error:
         why = f"line {number}, column {error.colno}: {error.msg}"
         raise failure_of(Outcome.INPUT, f"{name} is not JSON Lines", why) from error
@@ -234,7 +239,7 @@ def _item(line: bytes, name: str, number: int) -> Item:
     raise failure_of(Outcome.INPUT, f"{name} has a line that is not an input item", f"line {number}")
 
 
-def _parsed_line(line: bytes) -> Any:
+def _parse_line(line: bytes) -> Any:
     """A line, also one with numbers that orjson does not read: what a server sent was written down as it was."""
     try:
         return orjson.loads(line)
@@ -265,9 +270,9 @@ def waiting_calls(items: Iterable[Item]) -> dict[str, str]:
     waiting: dict[str, str] = {}
     for item in items:
         call_id, kind = str(item.get("call_id")), str(item.get("type"))
-        if kind in _CALLS:
+        if kind in CALLS:
             waiting[call_id] = kind
-        elif kind in _CALLS.values():
+        elif kind in _OUTPUTS.values():
             waiting.pop(call_id, None)
     return waiting
 
@@ -280,23 +285,32 @@ def output_items(outputs: Iterable[tuple[str, str]], earlier: Iterable[Item], na
     waiting = waiting_calls(earlier)
     items = []
     for call_id, text in outputs:
-        kind = "function_call" if name is None else waiting.pop(call_id, None)
+        kind: str | None = "function_call"  # of a response that the server has stored nothing is known here
+        if name is not None:
+            kind = waiting.pop(call_id, None)
         if kind is None:
-            why = f"the calls that wait are {', '.join(waiting)}" if waiting else "no call waits for an output"
-            raise failure_of(Outcome.INPUT, f"{name} has no call {call_id!r} that waits", one_line(why))
-        items.append({"type": _CALLS[kind], "call_id": call_id, "output": text})
+            raise failure_of(Outcome.INPUT, f"{name} has no pending call {call_id!r}", _name_pending(waiting))
+        items.append({"type": _OUTPUTS[kind], "call_id": call_id, "output": text})
     return items
 
 
+def _name_pending(calls: Iterable[str]) -> str:
+    """The calls that the user may have meant, for a message."""
+    names = ", ".join(calls)
+    if not names:
+        return "no call is pending"
+    return one_line(f"the pending calls are {names}")
+
+
 def answer_items(output: Iterable[Item]) -> list[Item]:
-    """The items of an answer, as a server takes them as input again, whether or not it has stored them.
+    """The items of an answer, in a form the server accepts as input, whether or not it has stored them.
 
     Messages keep their words. Ids of calls go: with one, OpenAI looks for the reasoning that it stored before it.
     Reasoning stays only if it carries its content (include=["reasoning.encrypted_content"]) and something follows it:
     else the server cannot know it, or refuses it. Calls that were cut go: nobody can answer them.
     """
     kept = [item for item in map(_as_input, output) if item is not None]
-    while kept and kept[-1]["type"] == "reasoning":
+    while kept and kept[-1]["type"] == "reasoning":  # OpenAI: "reasoning … without its required following item"
         kept.pop()
     return kept
 
@@ -310,26 +324,39 @@ def _as_input(item: Any) -> Item | None:
     fields = {name: value for name, value in item.items() if value is not None and name not in _OUTPUT_ONLY}
     if kind == "message":
         return _message(fields)
-    if kind in _CALLS:
+    if kind in CALLS:
         return _call(fields)
     if kind == "reasoning":
-        fields.pop("content", None)
-        fields.pop("status", None)
-        return fields if fields.get("encrypted_content") else None
+        return _reasoning(fields)
+    return fields
+
+
+def _reasoning(fields: Item) -> Item | None:
+    """Reasoning that the server can read again: what is encrypted; its words and its status are refused."""
+    if not fields.get("encrypted_content"):
+        return None
+    fields.pop("content", None)
+    fields.pop("status", None)
     return fields
 
 
 def _message(fields: Item) -> Item | None:
     """What was said, as text: content in parts needs an id and a status (vLLM, openai-python #3544)."""
     text = _text(fields.get("content"))
-    phase = {"phase": fields["phase"]} if "phase" in fields else {}
-    return {"type": "message", "role": "assistant", "content": text} | phase if text else None
+    if not text:
+        return None
+    message = {"type": "message", "role": "assistant", "content": text}
+    if "phase" in fields:  # commentary, or the final answer: the model reads it again
+        message["phase"] = fields["phase"]
+    return message
 
 
 def _text(content: Any) -> str:
     """The words of a message's content, which some servers send as one string."""
+    if isinstance(content, str):
+        return content
     if not isinstance(content, list):
-        return content if isinstance(content, str) else ""
+        return ""
     words = (part.get("text") or part.get("refusal") for part in content if isinstance(part, dict))
     return "".join(word for word in words if isinstance(word, str))
 
@@ -341,8 +368,11 @@ def _call(fields: Item) -> Item | None:
     if fields["type"] != "function_call":
         return fields
     arguments = fields.get("arguments") or "{}"
-    text = arguments if isinstance(arguments, str) else dumps(arguments).decode()
-    return fields | {"arguments": text} if _is_json(text) else None
+    if not isinstance(arguments, str):  # Ollama and others send the object itself
+        arguments = dumps(arguments).decode()
+    if not _is_json(arguments):  # broken or cut: the server would refuse the whole conversation
+        return None
+    return fields | {"arguments": arguments}
 
 
 def _is_json(text: str) -> bool:

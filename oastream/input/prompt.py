@@ -64,7 +64,9 @@ class InputReader:
 
     def file(self, path: str) -> str:
         """All of a text file; - is stdin."""
-        return self.stdin() if path == "-" else decode_text(self.data(path), self._encoding, path)
+        if path == "-":
+            return self.stdin()
+        return decode_text(self.data(path), self._encoding, path)
 
     def data(self, path: str, limit: int = MAX_INPUT_BYTES) -> bytes:
         """All bytes of a file that has no more than `limit`; - is stdin."""
@@ -75,7 +77,7 @@ class InputReader:
 
     def _stdin(self, limit: int) -> bytes:
         until = min(self._deadline, self._watch.now() + NOTICE_AFTER)
-        if not self._watch.ready(STDIN, READ, until) and until < self._deadline:
+        if not self._watch.wait_for(STDIN, READ, until) and until < self._deadline:
             self._notice()
         with _as_input_error("stdin"):
             return read_all(STDIN, "stdin", self._watch, self._deadline, limit)
@@ -102,8 +104,9 @@ def waiting_notice(options: Options, kind: StdinKind) -> str:
 
 def unreadable(name: str, error: OSError | ValueError) -> Failure:
     """An input that cannot be read at all."""
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return failure_of(Outcome.INPUT, f"cannot read {name}", why.lower())
+    from oastream.system_errors import describe_error  # only to say what went wrong
+
+    return failure_of(Outcome.INPUT, f"cannot read {name}", describe_error(error))
 
 
 def decode_text(data: bytes, encoding: str, name: str) -> str:
@@ -113,7 +116,7 @@ def decode_text(data: bytes, encoding: str, name: str) -> str:
     except UnicodeDecodeError as error:
         wrong = f"byte 0x{data[error.start]:02x} at offset {error.start}"
         raise failure_of(
-            Outcome.INPUT, f"{name} is not {_shown(encoding)}", wrong, "--input-encoding names another encoding"
+            Outcome.INPUT, f"{name} is not {_name_of(encoding)}", wrong, "--input-encoding names another encoding"
         ) from error
 
 
@@ -122,7 +125,8 @@ def decode_argument(word: str, name: str) -> str:
     return decode_text(os.fsencode(word), "utf-8", name)
 
 
-def _shown(encoding: str) -> str:
+def _name_of(encoding: str) -> str:
+    """As people write it: codecs.lookup has it in lower case."""
     return "UTF-8" if encoding == "utf-8" else encoding
 
 
@@ -138,26 +142,33 @@ def read_prompt(options: Options, kind: StdinKind, reader: InputReader, required
     if "-" in words:
         words[words.index("-")] = reader.stdin()
     blocks = [" ".join(word for word in words if word or len(words) == 1), *files]
-    if (
-        not named
-        and not options.no_stdin
-        and (kind is StdinKind.SOURCE or (not _has_content(options) and _has_input(kind)))
-    ):
+    if not named and not options.no_stdin and _reads_stdin(options, kind):
         blocks.append(reader.stdin())
-    prompt = _joined(blocks)
+    prompt = _join_blocks(blocks)
     if prompt:
         return prompt
-    if not required and not _given(options):
+    if not required and not _has_words(options):
         return None
     raise failure_of(Outcome.INPUT, "the prompt is empty", _why_empty(options, kind))
 
 
-def _given(options: Options) -> bool:
+def _reads_stdin(options: Options, kind: StdinKind) -> bool:
+    """Whether stdin is a part of the prompt although nothing names it.
+
+    A pipe or a file that was made for us always is. The input of a loop is not ours to eat (`while read …`), unless
+    there is nothing else to say.
+    """
+    if kind is StdinKind.SOURCE:
+        return True
+    return _has_input(kind) and not _has_content(options)
+
+
+def _has_words(options: Options) -> bool:
     return bool(options.prompt or options.file)
 
 
 def _has_content(options: Options) -> bool:
-    return _given(options) or bool(options.attach or options.tool_output)
+    return _has_words(options) or bool(options.attach or options.tool_output)
 
 
 def _stdin_uses(options: Options) -> int:
@@ -177,7 +188,7 @@ def _check_usage(options: Options, kind: StdinKind, named: int, required: bool) 
         raise failure_of(Outcome.USAGE, "bad usage", "stdin can be used only once")
     if named and options.no_stdin:
         raise failure_of(Outcome.USAGE, "bad usage", "-n conflicts with -, which reads stdin")
-    if _given(options) or not required:
+    if _has_words(options) or not required:
         return
     if options.no_stdin:
         raise failure_of(Outcome.USAGE, "no prompt", "-n does not read stdin, and there are no words")
@@ -187,17 +198,21 @@ def _check_usage(options: Options, kind: StdinKind, named: int, required: bool) 
         )
 
 
-def _joined(blocks: list[str]) -> str:
+def _join_blocks(blocks: list[str]) -> str:
     """Blocks with a blank line between them; each is taken as it is, its last newline included."""
     text = ""
     for block in filter(None, blocks):
+        if text and not text.endswith("\n"):
+            text += "\n"
         if text:
-            text += "\n" if text.endswith("\n") else "\n\n"
+            text += "\n"
         text += block
     return text
 
 
 def _why_empty(options: Options, kind: StdinKind) -> str:
-    if _given(options):
+    if _has_words(options):
         return "the arguments and files are empty"
-    return "stdin has nothing" if _has_input(kind) else f"no words, and stdin is {kind.value}"
+    if _has_input(kind):
+        return "stdin is empty"
+    return f"no words, and stdin is {kind.value}"

@@ -6,11 +6,13 @@ the answer in it. What is wrong with any of them is found before anything is sen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from oastream.apis import api_named
+from oastream.apis.api import Body, Item
 from oastream.events.reply import Reply
 from oastream.exits import Outcome, Verdict, exit_status
-from oastream.input.body import Body, Item, base_body, brings_input, build_body, text_or_file, user_message
+from oastream.input.body import base_body, brings_input, build_body, read_body_settings, text_or_file, user_message
 from oastream.input.prompt import InputReader, StdinKind, read_prompt, waiting_notice
 from oastream.options import Options
 from oastream.output.stderr import Reporter
@@ -42,44 +44,41 @@ class Question:
 
         reader = InputReader(self._watch, options.input_encoding, notice, deadline)
         self._schema = self._read_schema(reader)
-        body = {} if options.resume or options.replay or options.list_models else self._asked(stdin, reader, deadline)
-        self._say_what_is_not_strict()
+        body = {}
+        if not (options.resume or options.replay or options.list_models):
+            body = self._new_body(stdin, reader, deadline)
+        self._warn_of_strict_mode()
         return body
 
-    def _asked(self, stdin: StdinKind, reader: InputReader, deadline: float) -> Body:
+    def _new_body(self, stdin: StdinKind, reader: InputReader, deadline: float) -> Body:
         """The body of a request that asks something."""
         options = self._options
         base = base_body(options, reader.file)
         says_more = brings_input(base) or options.attach or options.tool_output
         prompt = read_prompt(options, stdin, reader, required=not says_more)
-        message = user_message(prompt, self._attached(reader))
+        message = user_message(prompt, self._read_attachments(reader))
         outputs = [(call_id, text_or_file("--tool-output", text, reader.file)) for call_id, text in options.tool_output]
-        earlier = self._conversation(deadline)
-        self._said = [*self._answered_calls(outputs, earlier), *message]
-        answer_format = self._schema.field(options.api, base) if self._schema is not None else None
-        return build_body(options, [*earlier, *self._said], base, reader.file, answer_format)
+        earlier = self._open_conversation(deadline)
+        self._said = [*self._tool_outputs(outputs, earlier), *message]
+        settings = read_body_settings(options, reader.file, self._schema)
+        return build_body(api_named(options.api), settings, [*earlier, *self._said], base)
 
-    def checked(self, verdict: Verdict, reply: Reply) -> Verdict:
+    def with_schema_verdict(self, verdict: Verdict, reply: Reply) -> Verdict:
         """The verdict of an answer, or that of the schema: among those that hold, the lowest number counts.
 
         The schema is about an answer in text; a call has a schema of its own.
         """
-        if (
-            self._schema is None
-            or reply.awaits_client
-            or 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA))
-        ):
+        if self._schema is None or reply.awaits_client:
             return verdict
-        found = self._schema.verdict(reply.text, self._hint_at_chat(reply))
-        return verdict if found is None else found._replace(request_id=verdict.request_id)
+        if 0 < exit_status(verdict) < exit_status(Verdict(Outcome.SCHEMA)):
+            return verdict
+        hint = api_named(self._options.api).schema_hint(reply.response())
+        mismatch = self._schema.verdict(reply.text, hint)
+        if mismatch is None:
+            return verdict
+        return mismatch._replace(request_id=verdict.request_id)
 
-    def _hint_at_chat(self, reply: Reply) -> str:
-        """Responses servers say in the response which format they kept to; those that ignore ours may know Chat's."""
-        if self._options.api == "chat" or field_at(reply.response(), "text", "format", "type") == "json_schema":
-            return ""
-        return "this server seems to ignore schemas in the Responses API; try --api chat"
-
-    def keep(self, reply: Reply) -> None:
+    def stage(self, reply: Reply) -> None:
         """Write down what was said and answered; it is part of the conversation with `commit`."""
         if self._history is not None:
             self._history.stage(self._said, reply.response()["output"])
@@ -89,7 +88,7 @@ class Question:
             self._history.commit()
 
     def close(self) -> None:
-        """Let other runs have the conversation."""
+        """Release the lock on the conversation."""
         if self._history is not None:
             self._history.close()
 
@@ -102,20 +101,26 @@ class Question:
 
         return read_schema(self._options.schema, reader.file)
 
-    def _say_what_is_not_strict(self) -> None:
-        """Once stdin is at its end: until then others use the terminal."""
-        if notes := self._schema.notes() if self._schema is not None else []:
-            more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
-            self._reporter.line_if_watched(f"--schema breaks the rules of OpenAI's strict mode: {notes[0]}{more}")
+    def _warn_of_strict_mode(self) -> None:
+        """Once stdin has ended: until then others use the terminal."""
+        if self._schema is None:
+            return
+        warnings = self._schema.strict_mode_warnings()
+        if not warnings:
+            return
+        text = f"--schema breaks the rules of OpenAI's strict mode: {warnings[0]}"
+        if len(warnings) > 1:
+            text += f" (and {len(warnings) - 1} more)"
+        self._reporter.line_if_watched(text)
 
-    def _attached(self, reader: InputReader) -> list[Item]:
+    def _read_attachments(self, reader: InputReader) -> list[Item]:
         if not self._options.attach:
             return []
-        from oastream.input.attach import attached_parts
+        from oastream.input.attach import read_attachments
 
-        return attached_parts(self._options, reader.data)
+        return read_attachments(self._options, reader.data)
 
-    def _conversation(self, deadline: float) -> list[Item]:
+    def _open_conversation(self, deadline: float) -> list[Item]:
         """What was said before; from here on no other run has the file."""
         options = self._options
         if options.history is None:
@@ -129,16 +134,9 @@ class Question:
             history.open(self._watch, deadline, not options.no_wait, self._reporter.line_if_watched)
         return history.items
 
-    def _answered_calls(self, outputs: list[tuple[str, str]], earlier: list[Item]) -> list[Item]:
+    def _tool_outputs(self, outputs: list[tuple[str, str]], earlier: list[Item]) -> list[Item]:
         if not outputs:
             return []
         from oastream.input.history import output_items
 
         return output_items(outputs, earlier, self._options.history)
-
-
-def field_at(value: Any, *path: str) -> Any:
-    """The field at `path` of nested objects, None where there is none."""
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value

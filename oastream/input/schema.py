@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from oastream.apis.api import Api, Body
 from oastream.display import one_line
 from oastream.exits import Outcome, Verdict, failure_of
-from oastream.input.body import Body, ReadText, object_in, read_json
+from oastream.input.body import ReadText, read_json
 from oastream.lenient_json import dumps, parse_json
 
 Path = tuple[str | int, ...]
@@ -49,36 +50,41 @@ class Schema(NamedTuple):
     head: dict[str, Any]
     validator: Any
 
-    def field(self, api: str, base: Body) -> Body:
+    def request_field(self, api: Api, base: Body) -> Body:
         """The field of the request's body, laid over what `base` has there."""
-        format = {**self.head, "schema": self.definition}
-        if api == "chat":
-            return {"response_format": {"type": "json_schema", "json_schema": format}}
-        return {"text": {**object_in(base, "text"), "format": {"type": "json_schema", **format}}}
+        return api.answer_format({**self.head, "schema": self.definition}, base)
 
-    def notes(self) -> list[str]:
+    def strict_mode_warnings(self) -> list[str]:
         """Where it breaks the rules of OpenAI's strict mode, by path; nothing when it does not ask for that mode."""
-        return list(_strict_errors(self.definition)) if self.head.get("strict") else []
+        if not self.head.get("strict"):
+            return []
+        return list(_strict_errors(self.definition))
 
     def verdict(self, text: str, hint: str = "") -> Verdict | None:
         """The verdict of an answer that does not fit, None for one that does; `hint` is what its reader may try."""
         errors = list(self._errors(text))
         if not errors:
             return None
-        count = f"{len(errors)} error{'s' if len(errors) != 1 else ''}"
-        more = [f"and {len(errors) - MAX_ERRORS} more"] if len(errors) > MAX_ERRORS else []
-        details = (*errors[:MAX_ERRORS], *more)
-        return Verdict(Outcome.SCHEMA, "the answer does not fit the schema", count, hint, more_lines=details)
+        count = f"{len(errors)} errors"
+        if len(errors) == 1:
+            count = "1 error"
+        lines = errors[:MAX_ERRORS]
+        if len(errors) > MAX_ERRORS:
+            lines.append(f"and {len(errors) - MAX_ERRORS} more")
+        return Verdict(Outcome.SCHEMA, "the answer does not fit the schema", count, hint, more_lines=tuple(lines))
 
     def _errors(self, text: str) -> Iterator[str]:
+        if not text.strip():
+            yield "$: not JSON: the answer is empty"
+            return
         try:
             value = _parse_answer(text)
         except ValueError as error:
-            yield f"$: not JSON: {one_line(str(error), 100)}" if text.strip() else "$: not JSON: the answer is empty"
+            yield f"$: not JSON: {one_line(str(error), 100)}"
             return
         try:
-            for found in self.validator.iter_errors(value):
-                yield f"{one_line(_json_path(found.instance_path), 200)}: {one_line(found.message, 200)}"
+            for mismatch in self.validator.iter_errors(value):
+                yield f"{one_line(_json_path(mismatch.instance_path), 200)}: {one_line(mismatch.message, 200)}"
         except ValueError as error:  # the validator's own limit on depth, or on the digits of an integer
             yield f"$: cannot be checked: {one_line(str(error), 100)}"
 
@@ -93,21 +99,34 @@ def _parse_answer(text: str) -> Any:
 
 def read_schema(value: str, read: ReadText) -> Schema:
     """The schema that --schema gives. Raises `Failure` with outcome input for what is none."""
-    given = _shorthand(value) if _is_shorthand(value) else read_json("--schema", value, read)
-    definition, head = _unwrapped(given)
-    title = definition.get("title") if isinstance(definition, dict) else None
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(head.get("name") or title or "")).strip("_")[:_MAX_NAME]
-    head = {"strict": True, **head, "name": name or DEFAULT_NAME}
-    return Schema(definition, head, _compile_schema(definition))
+    definition, head = _unwrap(_read_given(value, read))
+    validator = _compile_schema(definition)
+    # Strict unless the frame says otherwise: without it the schema is advice to the model, and no promise.
+    head = {"strict": True, **head, "name": _name_of(definition, head)}
+    return Schema(definition, head, validator)
 
 
-def _unwrapped(given: Any) -> tuple[Any, dict[str, Any]]:
+def _read_given(value: str, read: ReadText) -> Any:
+    if _is_shorthand(value):
+        return _read_shorthand(value)
+    return read_json("--schema", value, read)
+
+
+def _unwrap(given: Any) -> tuple[Any, dict[str, Any]]:
     """A schema that stands in the frame of either API: its name, description and strictness count."""
-    if isinstance(given, dict) and given.get("type") == "json_schema":
-        given = given["json_schema"] if isinstance(given.get("json_schema"), dict) else given
-    if not (isinstance(given, dict) and isinstance(given.get("schema"), dict) and "name" in given):
-        return given, {}
-    return given["schema"], {key: given[key] for key in ("name", "description", "strict") if given.get(key) is not None}
+    frame = given
+    if isinstance(given, dict) and given.get("type") == "json_schema" and isinstance(given.get("json_schema"), dict):
+        frame = given["json_schema"]
+    if not (isinstance(frame, dict) and isinstance(frame.get("schema"), dict) and "name" in frame):
+        return frame, {}
+    return frame["schema"], {key: frame[key] for key in ("name", "description", "strict") if frame.get(key) is not None}
+
+
+def _name_of(definition: dict[str, Any], head: dict[str, Any]) -> str:
+    """The name that the API wants: the frame's, else the schema's title, in the characters that are allowed."""
+    given = str(head.get("name") or definition.get("title") or "")
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", given).strip("_")
+    return name[:_MAX_NAME] or DEFAULT_NAME
 
 
 # The shorthand ---------------------------------------------------------------------------------------------------
@@ -122,10 +141,12 @@ def _is_shorthand(value: str) -> bool:
     return any(c in value for c in ",: \n") and "/" not in value.split(":")[0]
 
 
-def _shorthand(text: str) -> dict[str, Any]:
+def _read_shorthand(text: str) -> dict[str, Any]:
     """Fields with commas, or lines, between them, as in `llm --schema`: NAME [TYPE][: DESCRIPTION], or NAME:TYPE."""
-    separator = "\n" if "\n" in text else ","
-    properties = dict(_property(field.strip()) for field in text.split(separator) if field.strip())
+    separator = ","
+    if "\n" in text:
+        separator = "\n"
+    properties = dict(_read_property(field.strip()) for field in text.split(separator) if field.strip())
     if not properties:
         raise failure_of(Outcome.INPUT, "--schema has no fields", repr(text))
     return {
@@ -136,18 +157,20 @@ def _shorthand(text: str) -> dict[str, Any]:
     }
 
 
-def _property(field: str) -> tuple[str, dict[str, str]]:
+def _read_property(field: str) -> tuple[str, dict[str, str]]:
     head, _, description = field.partition(":")
     name, *types = head.split() or [""]
     description = description.strip()
     if not types and description in _TYPES:
         types, description = [description], ""
-    kind = _TYPES.get(types[0] if types else "str")
+    kind = _TYPES.get((types or ["str"])[0])
     if not name or len(types) > 1 or kind is None:
-        known = ", ".join(("str", "int", "float", "bool"))
-        why = f"{field!r} is not of the form NAME, NAME TYPE or NAME:TYPE with a type of {known}"
+        why = f"{field!r} is not of the form NAME, NAME TYPE or NAME:TYPE with a type of str, int, float, bool"
         raise failure_of(Outcome.INPUT, "--schema is not a schema", why)
-    return name, {"type": kind} | ({"description": description} if description else {})
+    made = {"type": kind}
+    if description:
+        made["description"] = description
+    return name, made
 
 
 # Whether it is a schema ------------------------------------------------------------------------------------------
@@ -159,8 +182,8 @@ def _compile_schema(definition: Any) -> Any:
         raise failure_of(Outcome.INPUT, "--schema is not a schema", "it is not a JSON object")
     import jsonschema_rs  # 20 ms that only --schema pays
 
-    if _is_endless(definition):
-        raise failure_of(Outcome.INPUT, "--schema is not a schema", "a $ref leads back to itself")
+    if _has_endless_reference(definition):
+        raise failure_of(Outcome.INPUT, "--schema is not a schema", "infinite $ref recursion")
     try:
         return jsonschema_rs.validator_for(definition, retriever=_refuse_to_fetch)
     except jsonschema_rs.ValidationError as error:
@@ -180,15 +203,15 @@ def _refuse_to_fetch(_uri: str) -> Any:
     raise LookupError("not fetched")
 
 
-def _is_endless(definition: dict[str, Any]) -> bool:
+def _has_endless_reference(definition: dict[str, Any]) -> bool:
     """Whether a reference within the schema leads back to itself without going into the answer: it says nothing."""
-    references = {_pointer(path): str(part["$ref"]) for path, part in _parts(definition) if "$ref" in part}
+    references = {_pointer(path): str(part["$ref"]) for path, part in _schemas_in(definition) if "$ref" in part}
     for start in references:
-        here, followed = start, 0
-        while here in references and followed <= len(references):
-            here, followed = references[here], followed + 1
-        if followed > len(references):
-            return True
+        place, steps = start, 0
+        while place in references:
+            place, steps = references[place], steps + 1
+            if steps > len(references):  # more than there are: some place was passed twice
+                return True
     return False
 
 
@@ -199,12 +222,19 @@ def _pointer(path: Path) -> str:
 
 def _json_path(path: Sequence[str | int]) -> str:
     """A place as `$.names[1]`, the form of RFC 9535."""
-    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in path]
+    steps = map(_path_step, path)
     return "".join(["$", *steps])
 
 
-def _parts(definition: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The schema and every schema in it, with their paths, each before those in it. A list: schemas nest deeply."""
+def _path_step(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    return f".{step}"
+
+
+def _schemas_in(definition: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The schema and every schema in it, with their paths, each before those in it."""
+    # A list of those to come, and no recursion: a schema may nest deeper than Python calls.
     waiting: list[tuple[Path, Any]] = [((), definition)]
     while waiting:
         path, schema = waiting.pop()
@@ -215,13 +245,15 @@ def _parts(definition: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _inner_schemas(path: Path, schema: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
     for key in _HOLDING_SCHEMAS:
-        for name, inner in (schema[key] if isinstance(schema.get(key), dict) else {}).items():
-            yield (*path, key, name), inner
+        if isinstance(schema.get(key), dict):
+            for name, inner in schema[key].items():
+                yield (*path, key, name), inner
     for key in _HOLDING_A_SCHEMA:
         yield (*path, key), schema.get(key)
     for key in _HOLDING_A_LIST:
-        for at, inner in enumerate(schema[key] if isinstance(schema.get(key), list) else ()):
-            yield (*path, key, at), inner
+        if isinstance(schema.get(key), list):
+            for position, inner in enumerate(schema[key]):
+                yield (*path, key, position), inner
 
 
 # OpenAI's strict mode --------------------------------------------------------------------------------------------
@@ -230,7 +262,7 @@ def _inner_schemas(path: Path, schema: dict[str, Any]) -> Iterator[tuple[Path, A
 def _strict_errors(definition: dict[str, Any]) -> Iterator[str]:
     if definition.get("type") != "object" or "anyOf" in definition:
         yield "$: the root must be an object, and not anyOf"
-    for path, schema in _parts(definition):
+    for path, schema in _schemas_in(definition):
         where = _json_path(path)
         for keyword in _NOT_STRICT:
             if keyword in schema:

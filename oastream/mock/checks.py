@@ -1,30 +1,20 @@
 """Whether a request can be answered: the types and ranges of its fields, as OpenAI's APIs hold to them.
 
-In: a request's JSON body, which may be anything. Out: nothing, or a `BadRequest` that names the field. What passes here
-the rest of the mock may trust. Sources: the OpenAPI description of both APIs; fields that are not in the tables are for
-newer clients and pass. Knows nothing of replies or sockets.
+In: a request's JSON body, which may be anything, and a table of fields. Out: the body, or a `BadRequest` that names the
+field. What passes here the rest of the mock may trust. Sources: the OpenAPI description of both APIs; fields that are
+not in the tables are for newer clients and pass. Knows nothing of replies or sockets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from oastream.mock.frames import Json
-
-
-class BadRequest(Exception):
-    """The body is no request that can be answered; `param` is the path of the field that is wrong."""
-
-    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.param = param
-        self.code = code
+from oastream.mock.errors import BadRequest
+from oastream.mock.events import Json
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class FieldType(NamedTuple):
     """What a value must be: its name in a message, whether a value is one, and a check of what is inside."""
 
     name: str
@@ -32,26 +22,10 @@ class Kind:
     inside: Callable[[Any, str], None] | None = None
 
 
-def check_responses(body: Any) -> Json:
-    """The body of POST /responses. Raises `BadRequest`."""
-    return _check_request(body, "input", _RESPONSES)
-
-
-def check_chat(body: Any) -> Json:
-    """The body of POST /chat/completions. Raises `BadRequest`."""
-    return _check_request(body, "messages", _CHAT)
-
-
-def check_input(body: Any) -> Json:
-    """The body of POST /responses/input_tokens, which needs no model. Raises `BadRequest`."""
+def check_body(body: Any, fields: dict[str, FieldType], required: tuple[str, ...] = ()) -> Json:
+    """The body, once every field of the table has its type, and the required ones are there. Raises `BadRequest`."""
     checked = _check_object(body)
-    _check_fields(checked, _RESPONSES, "")
-    return checked
-
-
-def _check_request(body: Any, source: str, fields: dict[str, Kind]) -> Json:
-    checked = _check_object(body)
-    for name in ("model", source):
+    for name in required:
         if checked.get(name) is None:
             raise BadRequest(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
     _check_fields(checked, fields, "")
@@ -64,24 +38,25 @@ def _check_object(body: Any) -> Json:
     return body
 
 
-def _check_fields(value: Json, fields: dict[str, Kind], path: str) -> None:
-    """Every field of the table that is there and not null."""
-    for name, kind in fields.items():
+def _check_fields(value: Json, fields: dict[str, FieldType], prefix: str) -> None:
+    """Every field of the table that is there and not null: SDKs send null for what was not set."""
+    for name, field_type in fields.items():
         if value.get(name) is not None:
-            _check(value[name], kind, f"{path}.{name}" if path else name)
+            _check_value(value[name], field_type, f"{prefix}{name}")
 
 
-def _check(value: Any, kind: Kind, path: str) -> None:
-    if not kind.matches(value):
-        raise BadRequest(f"Invalid type for '{path}': it must be {kind.name}.", path, "invalid_type")
-    if kind.inside is not None:
-        kind.inside(value, path)
+def _check_value(value: Any, field_type: FieldType, path: str) -> None:
+    if not field_type.matches(value):
+        raise BadRequest(f"Invalid type for '{path}': it must be {field_type.name}.", path, "invalid_type")
+    if field_type.inside is not None:
+        field_type.inside(value, path)
 
 
-# Kinds -----------------------------------------------------------------------------------------------------------
+# --- types
 
 
 def _is_number(value: Any) -> bool:
+    # In Python true is an int; in JSON it is no number.
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -89,101 +64,107 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-TEXT = Kind("a string", lambda value: isinstance(value, str))
-FLAG = Kind("a boolean", lambda value: isinstance(value, bool))
-NUMBER = Kind("a number", _is_number)
-INTEGER = Kind("an integer", _is_integer)
-OBJECT = Kind("an object", lambda value: isinstance(value, dict))
-LIST = Kind("an array", lambda value: isinstance(value, list))
+TEXT = FieldType("a string", lambda value: isinstance(value, str))
+FLAG = FieldType("a boolean", lambda value: isinstance(value, bool))
+NUMBER = FieldType("a number", _is_number)
+INTEGER = FieldType("an integer", _is_integer)
+OBJECT = FieldType("an object", lambda value: isinstance(value, dict))
+LIST = FieldType("an array", lambda value: isinstance(value, list))
 
 
-def _between(low: float, high: float, kind: Kind) -> Kind:
+def number_between(low: float, high: float, field_type: FieldType) -> FieldType:
     def check_range(value: Any, path: str) -> None:
-        if not low <= value <= high:
-            why = f"Invalid '{path}': it must be from {low:g} to {high:g}."
-            raise BadRequest(why, path, "decimal_above_max_value" if value > high else "integer_below_min_value")
+        if low <= value <= high:
+            return
+        code = "decimal_above_max_value" if value > high else "integer_below_min_value"  # NaN is neither, and no number
+        raise BadRequest(f"Invalid '{path}': it must be from {low:g} to {high:g}.", path, code)
 
-    return Kind(kind.name, kind.matches, check_range)
+    return FieldType(field_type.name, field_type.matches, check_range)
 
 
-def _either(*kinds: Kind) -> Kind:
+def either(*types: FieldType) -> FieldType:
+    """One of several types, which must differ in JSON's own: what is inside is checked by the first that matches."""
+
     def check_match(value: Any, path: str) -> None:
-        matching = next(kind for kind in kinds if kind.matches(value))
-        if matching.inside is not None:
-            matching.inside(value, path)
+        for field_type in types:
+            if field_type.matches(value):
+                _check_value(value, field_type, path)
+                return
 
-    name = " or ".join(kind.name for kind in kinds)
-    return Kind(name, lambda value: any(kind.matches(value) for kind in kinds), check_match)
+    name = " or ".join(field_type.name for field_type in types)
+    return FieldType(name, lambda value: any(field_type.matches(value) for field_type in types), check_match)
 
 
-def _list_of(kind: Kind) -> Kind:
+def list_of(field_type: FieldType) -> FieldType:
     def check_entries(value: list[Any], path: str) -> None:
-        for at, entry in enumerate(value):
-            _check(entry, kind, f"{path}[{at}]")
+        for number, entry in enumerate(value):
+            _check_value(entry, field_type, f"{path}[{number}]")
 
-    return Kind(LIST.name, LIST.matches, check_entries)
-
-
-def _object_with(**fields: Kind) -> Kind:
-    return Kind(OBJECT.name, OBJECT.matches, lambda value, path: _check_fields(value, fields, path))
+    return FieldType(LIST.name, LIST.matches, check_entries)
 
 
-_COUNT = _between(1, float("inf"), INTEGER)
-_PROBABILITIES = _between(0, 20, INTEGER)
-_PENALTY = _between(-2, 2, NUMBER)
-_PART = _object_with(type=TEXT, text=TEXT)
-_CONTENT = _either(TEXT, _list_of(_PART))
-_FUNCTION = _object_with(name=TEXT, description=TEXT, parameters=OBJECT, strict=FLAG)
-_TOOL = _object_with(
+def object_with(**fields: FieldType) -> FieldType:
+    return FieldType(OBJECT.name, OBJECT.matches, lambda value, path: _check_fields(value, fields, f"{path}."))
+
+
+# --- the fields of each API
+
+_COUNT = number_between(1, float("inf"), INTEGER)
+_PROBABILITIES = number_between(0, 20, INTEGER)
+_PENALTY = number_between(-2, 2, NUMBER)
+_PART = object_with(type=TEXT, text=TEXT)
+_CONTENT = either(TEXT, list_of(_PART))
+_FUNCTION = object_with(name=TEXT, description=TEXT, parameters=OBJECT, strict=FLAG)
+_TOOL = object_with(
     type=TEXT,
     name=TEXT,
     description=TEXT,
     parameters=OBJECT,
     strict=FLAG,
     function=_FUNCTION,
-    custom=_object_with(name=TEXT),
+    custom=object_with(name=TEXT),
 )
-_CHOICE = _either(TEXT, _object_with(type=TEXT, name=TEXT, function=_FUNCTION, custom=_object_with(name=TEXT)))
-_FORMAT = _object_with(type=TEXT, name=TEXT, schema=OBJECT, json_schema=_object_with(name=TEXT, schema=OBJECT))
+_CHOICE = either(TEXT, object_with(type=TEXT, name=TEXT, function=_FUNCTION, custom=object_with(name=TEXT)))
+_FORMAT = object_with(type=TEXT, name=TEXT, schema=OBJECT, json_schema=object_with(name=TEXT, schema=OBJECT))
 
-_BOTH: dict[str, Kind] = {
+_COMMON_FIELDS: dict[str, FieldType] = {
     "model": TEXT,
     "stream": FLAG,
-    "temperature": _between(0, 2, NUMBER),
-    "top_p": _between(0, 1, NUMBER),
+    "temperature": number_between(0, 2, NUMBER),
+    "top_p": number_between(0, 1, NUMBER),
     "metadata": OBJECT,
     "user": TEXT,
     "store": FLAG,
     "parallel_tool_calls": FLAG,
-    "tools": _list_of(_TOOL),
+    "tools": list_of(_TOOL),
     "tool_choice": _CHOICE,
-    "stream_options": _object_with(include_usage=FLAG),
+    "stream_options": object_with(include_usage=FLAG),
     "top_logprobs": _PROBABILITIES,
     "presence_penalty": _PENALTY,
     "frequency_penalty": _PENALTY,
     "safety_identifier": TEXT,
     "prompt_cache_key": TEXT,
 }
-_RESPONSES: dict[str, Kind] = {
-    **_BOTH,
-    "input": _either(TEXT, _list_of(_object_with(type=TEXT, role=TEXT, content=_CONTENT))),
+RESPONSES_FIELDS: dict[str, FieldType] = {
+    **_COMMON_FIELDS,
+    "input": either(TEXT, list_of(object_with(type=TEXT, role=TEXT, content=_CONTENT))),
     "instructions": TEXT,
     "max_output_tokens": _COUNT,
     "max_tool_calls": INTEGER,
     "previous_response_id": TEXT,
-    "reasoning": _object_with(effort=TEXT, summary=TEXT),
-    "text": _object_with(format=_FORMAT, verbosity=TEXT),
+    "reasoning": object_with(effort=TEXT, summary=TEXT),
+    "text": object_with(format=_FORMAT, verbosity=TEXT),
     "truncation": TEXT,
-    "include": _list_of(TEXT),
+    "include": list_of(TEXT),
     "background": FLAG,
 }
-_CHAT: dict[str, Kind] = {
-    **_BOTH,
-    "messages": _list_of(_object_with(role=TEXT, content=_CONTENT, tool_calls=_list_of(OBJECT), tool_call_id=TEXT)),
+CHAT_FIELDS: dict[str, FieldType] = {
+    **_COMMON_FIELDS,
+    "messages": list_of(object_with(role=TEXT, content=_CONTENT, tool_calls=list_of(OBJECT), tool_call_id=TEXT)),
     "max_completion_tokens": _COUNT,
     "max_tokens": _COUNT,
-    "n": _between(1, 128, INTEGER),
-    "stop": _either(TEXT, _list_of(TEXT)),
+    "n": number_between(1, 128, INTEGER),
+    "stop": either(TEXT, list_of(TEXT)),
     "logprobs": FLAG,
     "response_format": _FORMAT,
     "reasoning_effort": TEXT,

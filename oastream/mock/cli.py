@@ -1,6 +1,7 @@
 """The `oastream-mock` program: options into a plan, a server, and the wait for a signal.
 
-In: argv. Out: the server's URL as the one line on stdout; one line on stderr for an error. Click only parses.
+In: argv. Out: the server's URL as the one line on stdout; one line on stderr for an error. Click only parses: what a
+value must be is for `values` to say, in the words that a script's mistakes have too.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ import click
 
 from oastream import __version__
 from oastream.cli.companions import PLACES, companion
+from oastream.cli.help import describe_usage_error
 from oastream.exits import TABLE, Failure, Outcome
 from oastream.mock import script
-from oastream.mock.script import ENDS, KEYS
+from oastream.mock.endings import ENDS
+from oastream.mock.keys import KEYS, parse_named
+from oastream.mock.values import parse_port
 
 _EPILOG = """\b
-An attempt is a request that gets the answer. Without --fault every attempt is well; with one --fault each, they are
-bent in order, and the last --fault repeats: --fault status=429 --fault cut_events=half,cut=rst --fault ok
-KEY=VALUE pairs are parted by commas; a flag may go without =true. --script FILE holds the same as TOML, one
-[[attempt]] table each, with reply, pace, delay, end and cycle at the top. Events count from 0; `half` is the place
-after the middle piece of the text. The keys:
+An attempt is a request that gets the answer. Without --fault every attempt succeeds; each --fault applies to one
+attempt, in order, and the last one repeats: --fault status=429 --fault cut_events=half,cut=rst --fault ok
+Separate KEY=VALUE pairs with commas; flags need no value. --script FILE holds the same as TOML, one [[attempt]] table
+per attempt, with reply, pace, delay, end and cycle at the top. Events count from 0; `half` is the place after the
+middle piece of the text. The keys:
 
 \b
 """
@@ -39,29 +43,47 @@ def _key_lines() -> str:
     )
 
 
+def _print_companion(context: click.Context, _option: click.Parameter, kind: str | None) -> None:
+    if kind is not None:
+        click.echo(companion("oastream-mock", kind), nl=False)
+        context.exit()
+
+
 @click.command(
     epilog=_EPILOG + _key_lines(), context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]}
 )
 @click.version_option(__version__, prog_name="oastream-mock", message="%(prog)s %(version)s")
-@click.option("--reply", metavar="TEXT|@FILE", help="What is said; the default echoes the last user message.")
+@click.option("--reply", metavar="TEXT|@FILE", help="What the answer says; by default it echoes the last user message.")
 @click.option("--pace", metavar="SECONDS", help="Time between two events (0).")
 @click.option("--delay", metavar="SECONDS", help="Time before the head of the reply (0; inf: it never comes).")
 @click.option("--end", metavar="NAME", help=f"How each answer ends: {', '.join(outcome.value for outcome in ENDS)}.")
-@click.option("--script", metavar="FILE", help="A TOML file of faults, one [[attempt]] table for each attempt.")
+@click.option("--script", metavar="FILE", help="TOML file of faults, one [[attempt]] table per attempt.")
 @click.option("--fault", "faults", multiple=True, metavar="KEY=VALUE,...", help="What goes wrong in one attempt.")
-@click.option("--cycle", is_flag=True, default=None, help="After the last attempt comes the first again.")
-@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--cycle", is_flag=True, default=None, help="Start over with the first attempt after the last.")
+@click.option("--rpm", metavar="N", help="Requests per minute that are let through; more get 429.")
+@click.option("--tpm", metavar="N", help="Tokens per minute: a quarter of the bytes, and the output limit or 512.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), metavar="N", default=0, show_default=True, help="0: any that is free."
+    "--limit-window", metavar="NAME", help="Size of the buckets for --rpm and --tpm: minute (default), second."
 )
-@click.option("-v", "--verbose", is_flag=True, help="One line on stderr for each request.")
+@click.option("--limit-refill", metavar="NAME", help="How they are filled: continuous (default), at-once.")
+@click.option(
+    "--limit-headers",
+    metavar="NAME",
+    help="What replies tell of the limits: all (default), retry-after (with a 429 only), none.",
+)
+@click.option("--gone", metavar="SECONDS", help="Refuse connections for this long, and end those that are open.")
+@click.option("--gone-after", metavar="SECONDS", help="Time from the first request until then (0).")
+@click.option("--gone-status", metavar="STATUS", help="Answer with this HTTP status instead of refusing.")
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", metavar="N", default="0", show_default=True, help="Port to listen on; 0 picks a free one.")
+@click.option("-v", "--verbose", is_flag=True, help="Log each request to stderr.")
 @click.option(
     "--generate",
     type=click.Choice(tuple(PLACES)),
-    help="Print the man page, or the completions of a shell.",
+    help="Print the man page, or completions for a shell.",
     is_eager=True,
     expose_value=False,
-    callback=lambda context, _, kind: _generate(context, kind),
+    callback=_print_companion,
 )
 def command(**options: Any) -> dict[str, Any]:
     """A server on loopback that speaks the Responses and the Chat Completions API as OpenAI does, without a model.
@@ -73,7 +95,7 @@ def command(**options: Any) -> dict[str, Any]:
 
 def main() -> NoReturn:
     """The program."""
-    options = _options()
+    options = _parse_options()
     if options is None:
         _leave(Outcome.STOP)
     _serve(options)
@@ -81,39 +103,37 @@ def main() -> NoReturn:
     raise AssertionError("only a signal ends the wait")
 
 
-def _options() -> dict[str, Any] | None:
+def _parse_options() -> dict[str, Any] | None:
     """The options; None where --help or --version said all there is to say."""
     try:
         parsed = command.main(prog_name="oastream-mock", standalone_mode=False)
     except click.ClickException as error:
-        _fail(Outcome.USAGE, error.format_message())
+        _fail(Outcome.USAGE, describe_usage_error(error))
     except Failure as failed:
         _fail(failed.verdict.outcome, failed.verdict.message)
     except OSError as error:
         _fail(Outcome.OUTPUT, f"cannot write to stdout: {error.strerror}")
-    return parsed if isinstance(parsed, dict) else None
-
-
-def _generate(context: click.Context, kind: str | None) -> None:
-    if kind is not None:
-        click.echo(companion("oastream-mock", kind), nl=False)
-        context.exit()
+    if isinstance(parsed, dict):
+        return parsed
+    return None  # Click wants to exit, and returns the status that it would exit with
 
 
 def _serve(options: dict[str, Any]) -> None:
-    host, port, verbose = (options.pop(name) for name in ("host", "port", "verbose"))
+    host, port_text, verbose = (options.pop(name) for name in ("host", "port", "verbose"))
     try:
-        plan = script.plan(**options)
+        port = parse_named(parse_port, port_text, "--port")
+        plan = script.plan_from_options(**options)
     except ValueError as error:
         _fail(Outcome.USAGE, str(error))
     _die_of_signals()
     from oastream.mock.server import serve  # http.server costs more than --help may
 
+    log = _log if verbose else None
     try:
-        server = serve(plan, host, port, _say if verbose else None)
+        server = serve(plan, host, port, log)
     except OSError as error:
         _fail(Outcome.CONFIG, f"cannot listen on {host}, port {port}: {error.strerror or error}")
-    _announce(server.url)
+    _print_url(server.url)
 
 
 def _die_of_signals() -> None:
@@ -122,20 +142,22 @@ def _die_of_signals() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _announce(url: str) -> None:
+def _print_url(url: str) -> None:
+    # Past Python's buffer: scripts wait for this line, and on a pipe it would stay there until the end.
     try:
         os.write(1, f"{url}\n".encode())
     except OSError as error:
         _fail(Outcome.OUTPUT, f"cannot write to stdout: {error.strerror}")
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
+    """One write for each line, so that those of several threads do not mix; nobody is told of a log that is full."""
     with contextlib.suppress(OSError):
         os.write(2, f"oastream-mock: {line}\n".encode(errors="backslashreplace"))
 
 
 def _fail(outcome: Outcome, message: str) -> NoReturn:
-    _say(" ".join(message.split()))
+    _log(" ".join(message.split()))
     _leave(outcome)
 
 
@@ -144,9 +166,9 @@ def _leave(outcome: Outcome) -> NoReturn:
     status = TABLE[outcome][0]
     try:
         sys.stdout.flush()
-    except (OSError, AttributeError):
+    except (OSError, AttributeError):  # a stdout that was closed at the start is None
         status = status or TABLE[Outcome.OUTPUT][0]
-    os._exit(status)
+    os._exit(status)  # Python's own end would flush again, and complain on stderr with status 120
 
 
 if __name__ == "__main__":

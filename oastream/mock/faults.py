@@ -1,58 +1,90 @@
 """What a server can do wrong, as changes to a stream of events.
 
-In: the events of an answer and one `Fault`. Out: bytes to send, waits, and the point where the connection ends.
-Every fault is one small generator; `bent` strings together those that the `Fault` asks for.
+In: the events of an answer and one `Fault`. Out: bytes to send, pauses, and the point where the connection ends.
+Every fault is one small generator; `apply_faults` strings together those that the `Fault` asks for.
 Knows nothing of APIs, scripts or sockets.
 """
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
+from oastream.exits import Outcome
 from oastream.mock.answer import Answer
-from oastream.mock.frames import DELTA, DONE, FINISH, Cut, Frame, Item, Json, Tape, Wait, Wire
+from oastream.mock.errors import ErrorShape
+from oastream.mock.events import Cut, CutKind, Event, EventKind, EventSequence, Item, Json, Pause, Wire
 
 HALF = -1
-"""An event's number that stands for the middle of the answer's text."""
+"""An event's number that stands for the middle of the answer's text, until `resolve_half` has seen the events."""
 KEEP_ALIVE = b": keep-alive\n\n"
 BROKEN_JSON = '{"type": "broken", "delta": '
 DEADLINE_PACE = 0.1
 """Seconds between the events of an endless answer that was given no pace."""
 
-Failing = Callable[[int], list[Frame]]
+ErrorEvents = Callable[[int], list[Event]]
 """The events that report an error, from a sequence number on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What happens to one attempt. Keys and meanings as in `script.KEYS`; every default is good behaviour."""
+class AttemptKind(enum.StrEnum):
+    """Which requests an attempt is counted with; the values are those of the key `on`."""
 
-    on: str = "stream"
-    end: str = "stop"
+    STREAM = "stream"  # the answer itself, streamed or not, and the stream of a background response
+    POLL = "poll"
+    CANCEL = "cancel"
+
+
+class Framing(enum.StrEnum):
+    """How the end of a body is signalled (RFC 9112 6.3); the values are those of the key `framing`."""
+
+    CHUNKED = "chunked"
+    LENGTH = "length"
+    CLOSE = "close"
+
+
+class Numbering(enum.StrEnum):
+    """What becomes of Responses' sequence numbers; the values are those of the key `sequence`."""
+
+    NONE = "none"
+    CONSTANT = "constant"  # 0 in every event, which says nothing of their order
+
+
+class BackgroundReply(enum.StrEnum):
+    """How a request for a background response is misunderstood; the values are those of the key `background`."""
+
+    QUEUED = "queued"  # one JSON object, to be polled, also where a stream was asked for
+    IGNORED = "ignored"  # answered in the foreground
+
+
+class Fault(NamedTuple):
+    """What happens to one attempt. Names and meanings as in `keys.KEYS`; every default is good behaviour."""
+
+    on: AttemptKind = AttemptKind.STREAM
+    end: Outcome = Outcome.STOP
     reply: Answer | None = None
     pace: float = 0.0
     delay: float = 0.0
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: str | None = None
     raw: str | None = None
-    framing: str = ""
+    framing: Framing | None = None
     stall_after: int | None = None
     stall: float = math.inf
     comments: float | None = None
     drip: float | None = None
     cut_events: int | None = None
     cut_bytes: int | None = None
-    cut: str = "fin"
+    cut: CutKind = CutKind.FIN
     duplicate: tuple[int, ...] = ()
     skip: tuple[int, ...] = ()
     reorder: tuple[int, ...] = ()
     malformed: int | None = None
     huge: int | None = None
-    error: str | None = None
+    error: ErrorShape | None = None
     after: int = 0
     code: str | None = None
     type: str | None = None
@@ -60,152 +92,177 @@ class Fault:
     no_done: bool = False
     no_finish: bool = False
     keep_open: bool = False
-    sequence: str | None = None
+    sequence: Numbering | None = None
     endless: bool = False
     replay: bool = True
-    background: str | None = None
+    background: BackgroundReply | None = None
 
 
-def settled(fault: Fault, frames: Iterable[Frame]) -> Fault:
-    """The fault with `half` replaced by the number of the event after the middle delta of these frames."""
-    places = ("stall_after", "cut_events", "malformed", "after")
-    if not any(getattr(fault, name) == HALF for name in places):
+def resolve_half(fault: Fault, events: Iterable[Event]) -> Fault:
+    """The fault with `half` replaced by the number of the event after the middle delta of these events."""
+    wants_half = [name for name in ("stall_after", "cut_events", "malformed", "after") if getattr(fault, name) == HALF]
+    if not wants_half:
         return fault
-    frames = tuple(frames)
-    deltas = [n for n, frame in enumerate(frames) if frame.kind == DELTA]
-    middle = deltas[(len(deltas) - 1) // 2] + 1 if deltas else len(frames) // 2
-    found: dict[str, Any] = {name: middle for name in places if getattr(fault, name) == HALF}
-    return replace(fault, **found)
+    places: dict[str, Any] = dict.fromkeys(wants_half, _place_after_middle(tuple(events)))
+    return fault._replace(**places)
 
 
-def bent(items: Iterable[Item], fault: Fault, failing: Failing) -> Iterator[Wire]:
+def _place_after_middle(events: tuple[Event, ...]) -> int:
+    deltas = [number for number, event in enumerate(events) if event.kind is EventKind.DELTA]
+    if not deltas:
+        return len(events) // 2
+    return deltas[(len(deltas) - 1) // 2] + 1
+
+
+def apply_faults(items: Iterable[Item], fault: Fault, error_events: ErrorEvents) -> Iterator[Wire]:
     """The events as they go over the wire."""
+    # The order of the stages counts. Events are changed before any is left out, so that a number in a script always
+    # means the event that the answer has there; an error and a stall are placed among those that are left.
     for names, stage in _EVENT_STAGES.items():
-        if any(_wanted(fault, name) for name in names.split()):
+        if any(_is_wanted(fault, name) for name in names):
             items = stage(items, fault)
     if fault.error is not None:
-        items = failed(items, fault.after, failing)
-    if fault.stall_after is not None and fault.drip is None:
-        items = _stalled(items, fault.stall_after, fault.stall)
-    wire: Iterable[Wire] = (item.encode() if isinstance(item, Frame) else item for item in items)
+        items = end_in_error(items, fault.after, error_events)
+    if fault.stall_after is not None and fault.drip is None:  # a drip begins there instead
+        items = _stall(items, fault.stall_after, fault.stall)
+    wire: Iterable[Wire] = _encode(items)
     for name, wire_stage in _WIRE_STAGES.items():
-        if _wanted(fault, name):
+        if _is_wanted(fault, name):
             wire = wire_stage(wire, fault)
     return iter(wire)
 
 
-def _wanted(fault: Fault, name: str) -> bool:
+def _is_wanted(fault: Fault, name: str) -> bool:
+    """Whether a key was given: 0 is a place like any other."""
     value = getattr(fault, name)
     return value is not None and value is not False and value != ()
+
+
+def end_in_error(items: Iterable[Item], after: int, error_events: ErrorEvents) -> Iterator[Item]:
+    """The first `after` events, then those that report an error."""
+    last = -1
+    for number, item in _with_numbers(items):
+        if number >= after and isinstance(item, Event):
+            break
+        last = _sequence_number(item, last)
+        yield item
+    yield from error_events(last + 1)
+
+
+def body_length(sequence: EventSequence, fault: Fault, error_events: ErrorEvents) -> int:
+    """Bytes that the whole body would have: what `framing = "length"` promises, whatever is cut later."""
+    uncut = fault._replace(cut_events=None, cut_bytes=None, comments=None, drip=None, stall_after=None, keep_open=False)
+    wire = apply_faults(sequence.events, uncut, error_events)
+    return sum(len(item) for item in wire if isinstance(item, bytes))
 
 
 # --- changes of events; they are counted as they come in
 
 
-def _numbered(items: Iterable[Item]) -> Iterator[tuple[int, Item]]:
-    """Each event with its number from 0; a wait has the number of the event after it."""
+def _with_numbers(items: Iterable[Item]) -> Iterator[tuple[int, Item]]:
+    """Each event with its number from 0; a pause has the number of the event after it."""
     number = 0
     for item in items:
         yield number, item
-        number += isinstance(item, Frame)
+        number += isinstance(item, Event)
 
 
-def _changed(items: Iterable[Item], number: int, change: Callable[[Frame], Frame]) -> Iterator[Item]:
-    for n, item in _numbered(items):
-        yield change(item) if n == number and isinstance(item, Frame) else item
-
-
-def _malformed(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
-    return _changed(items, cast(int, fault.malformed), lambda frame: replace(frame, data=BROKEN_JSON))
-
-
-def _huge(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
-    """The first delta is padded as OpenAI pads, so the answer stays what it is."""
-    size = cast(int, fault.huge)
-    for item in items:
-        if size and isinstance(item, Frame) and item.kind == DELTA:
-            item, size = _padded(item, size), 0
+def _break_json(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
+    for number, item in _with_numbers(items):
+        if number == fault.malformed and isinstance(item, Event):
+            item = item._replace(data=BROKEN_JSON)
         yield item
 
 
-def _padded(frame: Frame, size: int) -> Frame:
-    bare = {**cast(Json, frame.data), "obfuscation": ""}
-    room = size - len(replace(frame, data=bare).text.encode())
-    return replace(frame, data={**bare, "obfuscation": "x" * max(room, 0)})
+def _pad_delta(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
+    """The first delta is padded as OpenAI pads, in a field that nobody reads, so the answer stays what it is."""
+    size = cast(int, fault.huge)
+    for item in items:
+        if size and isinstance(item, Event) and item.kind is EventKind.DELTA:
+            item = _pad(item, size)
+            size = 0
+        yield item
 
 
-def _shuffled(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
-    """Events skipped, sent twice, or sent after the one that follows them."""
+def _pad(event: Event, size: int) -> Event:
+    bare = {**cast(Json, event.data), "obfuscation": ""}
+    room = size - len(event._replace(data=bare).text.encode())
+    return event._replace(data={**bare, "obfuscation": "x" * max(room, 0)})
+
+
+def _rearrange(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
+    """Events left out, sent twice, or sent after the one that follows them."""
     held: list[Item] = []
-    for n, item in _numbered(items):
-        if isinstance(item, Wait):
+    for number, item in _with_numbers(items):
+        if isinstance(item, Pause):
             yield item
-        elif n in fault.reorder:
+        elif number in fault.reorder:
             held.append(item)
-        elif n not in fault.skip:
-            yield from [item] * (1 + (n in fault.duplicate))
+        elif number not in fault.skip:
+            yield item
+            if number in fault.duplicate:
+                yield item
             yield from held
             held.clear()
-    yield from held
+    yield from held  # one that nothing follows
 
 
-def _unnumbered(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
+def _renumber(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
     for item in items:
-        if isinstance(item, Wait) or isinstance(item.data, str):
+        if isinstance(item, Pause) or isinstance(item.data, str):
             yield item
-        elif fault.sequence == "constant":
-            yield item.numbered(0)
+        elif fault.sequence is Numbering.CONSTANT:
+            yield item.renumber(0)
         else:
-            yield replace(item, data={k: v for k, v in item.data.items() if k != "sequence_number"})
+            data = {key: value for key, value in item.data.items() if key != "sequence_number"}
+            yield item._replace(data=data)
 
 
-def _without(kind: str) -> Callable[[Iterable[Item], Fault], Iterator[Item]]:
+def _leave_out(kind: EventKind) -> Callable[[Iterable[Item], Fault], Iterator[Item]]:
     def stage(items: Iterable[Item], fault: Fault) -> Iterator[Item]:
-        return (item for item in items if isinstance(item, Wait) or item.kind != kind)
+        return (item for item in items if isinstance(item, Pause) or item.kind is not kind)
 
     return stage
 
 
-def failed(items: Iterable[Item], after: int, failing: Failing) -> Iterator[Item]:
-    """The first `after` events, then those that report an error."""
-    last = -1
-    for n, item in _numbered(items):
-        if n >= after and isinstance(item, Frame):
-            break
-        last = _sequence_number(item, last)
-        yield item
-    yield from failing(last + 1)
-
-
 def _sequence_number(item: Item, last: int) -> int:
-    if isinstance(item, Wait) or isinstance(item.data, str):
+    """That of this event, or the last one that there was: Chat's events and changed ones may have none."""
+    if isinstance(item, Pause) or isinstance(item.data, str):
         return last
     return int(item.data.get("sequence_number", last))
 
 
-def _stalled(items: Iterable[Item], after: int, seconds: float) -> Iterator[Item]:
-    pending = True
-    for n, item in _numbered(items):
-        if pending and n >= after and isinstance(item, Frame):
-            pending = False
-            yield Wait(seconds)
+def _stall(items: Iterable[Item], after: int, seconds: float) -> Iterator[Item]:
+    is_pending = True
+    for number, item in _with_numbers(items):
+        if is_pending and number >= after and isinstance(item, Event):
+            is_pending = False
+            yield Pause(seconds)
         yield item
-    if pending:
-        yield Wait(seconds)
+    if is_pending:  # a place behind the last event: the body does not end in time
+        yield Pause(seconds)
 
 
-# The keys that ask for it -> the change.
-_EVENT_STAGES: dict[str, Callable[[Iterable[Item], Fault], Iterator[Item]]] = {
-    "malformed": _malformed,
-    "huge": _huge,
-    "duplicate skip reorder": _shuffled,
-    "no_finish": _without(FINISH),
-    "no_done": _without(DONE),
-    "sequence": _unnumbered,
+# The keys that ask for it → the change.
+_EVENT_STAGES: dict[tuple[str, ...], Callable[[Iterable[Item], Fault], Iterator[Item]]] = {
+    ("malformed",): _break_json,
+    ("huge",): _pad_delta,
+    ("duplicate", "skip", "reorder"): _rearrange,
+    ("no_finish",): _leave_out(EventKind.FINISH),
+    ("no_done",): _leave_out(EventKind.DONE),
+    ("sequence",): _renumber,
 }
 
 
 # --- changes of bytes; until `drip`, one item is one event
+
+
+def _encode(items: Iterable[Item]) -> Iterator[Wire]:
+    for item in items:
+        if isinstance(item, Event):
+            yield item.encode()
+        else:
+            yield item
 
 
 def _cut_after_events(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
@@ -213,7 +270,11 @@ def _cut_after_events(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
     for item in wire:
         if isinstance(item, bytes):
             if not left:
-                yield _cut(fault.cut, item, len(item) // 2 if fault.cut == "chunk" else 0)
+                # Half of the next event is inside the chunk that breaks off; the other ways end between events.
+                begun = 0
+                if fault.cut is CutKind.CHUNK:
+                    begun = len(item) // 2
+                yield Cut(fault.cut, item[:begun], len(item))
                 return
             left -= 1
         yield item
@@ -224,17 +285,13 @@ def _cut_after_bytes(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
     for item in wire:
         if isinstance(item, bytes):
             if len(item) > left:
-                yield _cut(fault.cut, item, left)
+                yield Cut(fault.cut, item[:left], len(item))
                 return
             left -= len(item)
         yield item
 
 
-def _cut(kind: str, item: bytes, length: int) -> Cut:
-    return Cut(kind, item[:length], len(item))
-
-
-def _dripped(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
+def _drip(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
     left = fault.stall_after or 0
     for item in wire:
         if isinstance(item, bytes) and left <= 0:
@@ -245,44 +302,41 @@ def _dripped(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
 
 
 def _byte_by_byte(item: bytes, seconds: float) -> Iterator[Wire]:
-    for n in range(len(item)):
-        yield item[n : n + 1]
-        yield Wait(seconds)
+    for place in range(len(item)):
+        yield item[place : place + 1]
+        yield Pause(seconds)
 
 
-def _commented(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
-    """A comment whenever `comments` seconds went by without an event; several waits in a row count as one."""
-    every = cast(float, fault.comments)
-    quiet = 0.0
+def _add_comments(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
+    """A comment whenever `comments` seconds went by without an event; several pauses in a row count as one."""
+    interval = cast(float, fault.comments)
+    quiet = 0.0  # seconds since something was sent
     for item in wire:
-        if not isinstance(item, Wait):
+        if not isinstance(item, Pause):
             quiet = 0.0
             yield item
             continue
         left = item.seconds
-        while quiet + left >= every:
-            yield Wait(every - quiet)
+        while quiet + left >= interval:
+            yield Pause(interval - quiet)
             yield KEEP_ALIVE
-            left, quiet = left - (every - quiet), 0.0
-        yield Wait(left)
+            left -= interval - quiet
+            quiet = 0.0
+        yield Pause(left)
         quiet += left
 
 
-def _kept_open(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
+def _keep_open(wire: Iterable[Wire], fault: Fault) -> Iterator[Wire]:
     yield from wire
-    yield Wait(math.inf)
+    yield Pause(math.inf)
 
 
+# In this order: a cut counts whole events, so it comes before they are single bytes; one that counts bytes comes last,
+# so that comments count too.
 _WIRE_STAGES: dict[str, Callable[[Iterable[Wire], Fault], Iterator[Wire]]] = {
     "cut_events": _cut_after_events,
-    "drip": _dripped,
-    "keep_open": _kept_open,
-    "comments": _commented,
+    "drip": _drip,
+    "keep_open": _keep_open,
+    "comments": _add_comments,
     "cut_bytes": _cut_after_bytes,
 }
-
-
-def body_length(tape: Tape, fault: Fault, failing: Failing) -> int:
-    """Bytes that the whole body would have: what `framing = "length"` promises, whatever is cut later."""
-    calm = replace(fault, cut_events=None, cut_bytes=None, comments=None, drip=None, stall_after=None, keep_open=False)
-    return sum(len(item) for item in bent(tape.frames, calm, failing) if isinstance(item, bytes))

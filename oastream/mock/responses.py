@@ -1,6 +1,6 @@
 """The Responses API: an answer as its events.
 
-In: a `Turn`. Out: frames in OpenAI's order, with sequence numbers from 0 and an `event:` line each; no `[DONE]`.
+In: a `Turn`. Out: events in OpenAI's order, with sequence numbers from 0 and an `event:` line each; no `[DONE]`.
 Shapes as recorded from api.openai.com. Knows nothing of faults or sockets.
 """
 
@@ -8,62 +8,75 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from oastream.mock.answer import Answer, ToolCall, Turn, logprob, morsels, words
-from oastream.mock.frames import DELTA, FINISH, Frame, Json
+from oastream.exits import Outcome
+from oastream.mock.answer import Answer, ToolCall, Turn, argument_pieces, describe_logprob, split_words
+from oastream.mock.errors import ErrorShape
+from oastream.mock.events import Event, EventKind, Json
 
-# The Answer's end -> the response's status and reason; an end that is not here completes.
-_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter", "other": "other"}
-_TERMINAL = {"completed": "response.completed", "incomplete": "response.incomplete", "failed": "response.failed"}
-_DELTAS = (
-    "response.output_text.delta",
-    "response.refusal.delta",
-    "response.function_call_arguments.delta",
-    "response.custom_tool_call_input.delta",
-)
+# The Answer's end → the reason of an incomplete response; an end that is not here completes.
+_INCOMPLETE = {
+    Outcome.LENGTH: "max_output_tokens",
+    Outcome.CONTENT_FILTER: "content_filter",
+    Outcome.OTHER: "other",
+}
+_KINDS = {
+    "response.completed": EventKind.FINISH,
+    "response.incomplete": EventKind.FINISH,
+    "response.failed": EventKind.FINISH,
+    "response.output_text.delta": EventKind.DELTA,
+    "response.refusal.delta": EventKind.DELTA,
+    "response.function_call_arguments.delta": EventKind.DELTA,
+    "response.custom_tool_call_input.delta": EventKind.DELTA,
+    # Not a summary's delta: `half` is the middle of what is answered, and reasoning comes before that.
+}
 
 
-def frames(turn: Turn) -> list[Frame]:
+def answer_events(turn: Turn) -> list[Event]:
     """The whole stream."""
-    return [_frame(event, number) for number, event in enumerate(_events(turn))]
+    return [_event(payload, number) for number, payload in enumerate(_payloads(turn))]
 
 
-def whole(turn: Turn) -> Json:
+def finished_object(turn: Turn) -> Json:
     """The finished response, as `stream: false` gives it."""
-    items = [item for _, item in _items(turn)]
-    status = "incomplete" if turn.answer.end in _INCOMPLETE else "completed"
-    reason = {"reason": _INCOMPLETE[turn.answer.end]} if status == "incomplete" else None
-    return {**shell(turn, status), "incomplete_details": reason, "output": items, "usage": _usage(turn)}
+    response = empty_response(turn, "completed")
+    if turn.answer.end in _INCOMPLETE:
+        response = empty_response(turn, "incomplete")
+        response["incomplete_details"] = {"reason": _INCOMPLETE[turn.answer.end]}
+    response["output"] = [item for _, item in _items(turn)]
+    response["usage"] = _usage(turn)
+    return response
 
 
-def failed(turn: Turn, error: Json) -> Json:
+def failed_response(turn: Turn, error: Json) -> Json:
     """The response that ended in an error; `error` has code, message and more."""
     short = {"code": error["code"], "message": error["message"]}
-    return {**shell(turn, "failed"), "error": short}
+    return {**empty_response(turn, "failed"), "error": short}
 
 
-def failure(turn: Turn, error: Json, shape: str, number: int) -> list[Frame]:
-    """The events that report an error in a shape of the script, from sequence number `number` on.
-
-    OpenAI sends the nested one and then `response.failed`, whatever its documentation says of a flat one.
-    """
-    last = _frame({"type": "response.failed", "response": failed(turn, error)}, number)
-    nested = _frame({"type": "error", "error": error}, number)
-    flat = _frame({"type": "error", **{key: error[key] for key in ("code", "message", "param")}}, number)
-    shapes: dict[str, list[Frame]] = {
-        "nested": [nested, last.numbered(number + 1)],
-        "flat": [flat],
-        "string": [Frame({"error": error["message"]})],
-        "event": [Frame({"message": error["message"], "code": error["code"]}, "error")],
-        "field": [Frame(error, field="error")],
+def error_events(turn: Turn, error: Json, shape: ErrorShape, number: int) -> list[Event]:
+    """The events that report an error, from sequence number `number` on."""
+    fields = {key: error[key] for key in ("code", "message", "param")}
+    nested = _event({"type": "error", "error": error}, number)
+    flat = _event({"type": "error", **fields}, number)
+    last = _event({"type": "response.failed", "response": failed_response(turn, error)}, number)
+    shapes = {
+        # OpenAI sends this one and then `response.failed`, whatever its documentation says of a flat one.
+        ErrorShape.NESTED: [nested, last.renumber(number + 1)],
+        ErrorShape.FLAT: [flat],
+        ErrorShape.STRING: [Event({"error": error["message"]})],
+        ErrorShape.EVENT: [Event({"message": error["message"], "code": error["code"]}, "error")],
+        ErrorShape.FIELD: [Event(error, field="error")],
+        ErrorShape.CHOICE: [last],  # there are no choices here
+        ErrorShape.FAILED: [last],
     }
-    return shapes.get(shape, [last])
+    return shapes[shape]
 
 
-def shell(turn: Turn, status: str) -> Json:
+def empty_response(turn: Turn, status: str) -> Json:
     """A response without output: what the request asked for, and a status."""
     body = turn.body
     return {
-        "id": turn.ident("resp_"),
+        "id": turn.make_id("resp_"),
         "object": "response",
         "created_at": turn.created,
         "status": status,
@@ -88,7 +101,7 @@ def shell(turn: Turn, status: str) -> Json:
         "temperature": body.get("temperature", 1.0),
         "text": {"format": {"type": "text"}, "verbosity": "medium", **(body.get("text") or {})},
         "tool_choice": body.get("tool_choice", "auto"),
-        "tools": [_stated_tool(tool) for tool in body.get("tools") or []],
+        "tools": [_repeat_tool(tool) for tool in body.get("tools") or []],
         "top_logprobs": body.get("top_logprobs", 0),
         "top_p": body.get("top_p", 1.0),
         "truncation": body.get("truncation", "disabled"),
@@ -98,7 +111,7 @@ def shell(turn: Turn, status: str) -> Json:
     }
 
 
-def _stated_tool(tool: Json) -> Json:
+def _repeat_tool(tool: Json) -> Json:
     """A function as the API repeats it: strict, unless the request says otherwise."""
     if tool.get("type") != "function":
         return tool
@@ -107,48 +120,50 @@ def _stated_tool(tool: Json) -> Json:
 
 def input_items(turn: Turn) -> list[Json]:
     """What the response was asked for, as items with ids."""
-    source = turn.body.get("input", [])
-    items = [{"role": "user", "content": source}] if isinstance(source, str) else source
-    return [_input_item(turn.ident("msg_in_", number), item) for number, item in enumerate(items)]
+    items = turn.body.get("input", [])
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
+    return [_input_item(turn.make_id("msg_in_", number), item) for number, item in enumerate(items)]
 
 
-def _input_item(ident: str, item: Json) -> Json:
+def _input_item(item_id: str, item: Json) -> Json:
     if item.get("type", "message") != "message":
-        return {"id": ident, "status": "completed", **item}
+        return {"id": item_id, "status": "completed", **item}
     content = item.get("content")
-    kind = "output_text" if item.get("role") == "assistant" else "input_text"
-    parts = [{"type": kind, "text": content}] if isinstance(content, str) else content
-    return {"id": ident, "type": "message", "status": "completed", **item, "content": parts or []}
+    if isinstance(content, str):
+        kind = "output_text" if item.get("role") == "assistant" else "input_text"
+        content = [{"type": kind, "text": content}]
+    return {"id": item_id, "type": "message", "status": "completed", **item, "content": content or []}
 
 
 def input_tokens(turn: Turn) -> Json:
     """What POST /responses/input_tokens answers."""
-    return {"object": "response.input_tokens", "input_tokens": turn.usage()["input_tokens"]}
+    return {"object": "response.input_tokens", "input_tokens": turn.count_usage()["input_tokens"]}
 
 
-def _frame(event: Json, number: int) -> Frame:
-    name = event["type"]
-    kind = DELTA if name in _DELTAS else FINISH if name in _TERMINAL.values() else ""
-    return Frame({"type": name, "sequence_number": number, **event}, name, kind)
+def _event(payload: Json, number: int) -> Event:
+    name = payload["type"]
+    data = {"type": name, "sequence_number": number, **payload}
+    return Event(data, name, _KINDS.get(name, EventKind.OTHER))
 
 
-def _events(turn: Turn) -> Iterator[Json]:
+def _payloads(turn: Turn) -> Iterator[Json]:
     background = bool(turn.body.get("background"))
-    opening = "queued" if background else "in_progress"
-    yield {"type": "response.created", "response": shell(turn, opening)}
+    first_status = "queued" if background else "in_progress"
+    yield {"type": "response.created", "response": empty_response(turn, first_status)}
     if background:
-        yield {"type": "response.queued", "response": shell(turn, "queued")}
-    yield {"type": "response.in_progress", "response": shell(turn, "in_progress")}
+        yield {"type": "response.queued", "response": empty_response(turn, "queued")}
+    yield {"type": "response.in_progress", "response": empty_response(turn, "in_progress")}
     for index, (pieces, item) in enumerate(_items(turn)):
-        yield {"type": "response.output_item.added", "output_index": index, "item": _begun(item)}
-        yield from _inside(item, pieces, {"item_id": item["id"], "output_index": index})
+        yield {"type": "response.output_item.added", "output_index": index, "item": _empty_copy(item)}
+        yield from _payloads_of_item(item, pieces, {"item_id": item["id"], "output_index": index})
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
-    response = whole(turn)
-    yield {"type": _TERMINAL[response["status"]], "response": response}
+    response = finished_object(turn)
+    yield {"type": f"response.{response['status']}", "response": response}
 
 
 def _usage(turn: Turn) -> Json:
-    count = turn.usage()
+    count = turn.count_usage()
     return {
         "input_tokens": count["input_tokens"],
         "input_tokens_details": {"cached_tokens": count["cached_tokens"]},
@@ -161,87 +176,105 @@ def _usage(turn: Turn) -> Json:
 # --- output items: the finished item beside the pieces that it is sent in
 
 
-def _items(turn: Turn) -> Iterator[tuple[list[str], Json]]:
+def _items(turn: Turn) -> list[tuple[list[str], Json]]:
+    items = [*_complete_items(turn)]
+    _, last = items[-1]
+    # Only the last can be the one that was cut. Reasoning has no status, so nothing says it of that.
+    if turn.answer.end in _INCOMPLETE and "status" in last:
+        last["status"] = "incomplete"
+    return items
+
+
+def _complete_items(turn: Turn) -> Iterator[tuple[list[str], Json]]:
     answer = turn.answer
-    cut = answer.end in _INCOMPLETE
     if answer.reasoning:
-        yield words(answer.reasoning), _reasoning(turn.ident("rs_"), answer)
-    if answer.text or answer.refusal or not (answer.calls or answer.reasoning):
-        pieces = words(answer.text or answer.refusal)
-        logprobs = _logprobs(turn, words(answer.text))
-        yield pieces, _message(turn.ident("msg_"), answer, cut and not answer.calls, logprobs)
-    for n, call in enumerate(answer.calls):
-        last = n + 1 == len(answer.calls)
-        yield morsels(call), _call(turn, n, call, cut and last)
+        yield split_words(answer.reasoning), _reasoning_item(turn)
+    if answer.text or answer.refusal or not (answer.calls or answer.reasoning):  # an empty answer is a message too
+        yield split_words(answer.text or answer.refusal), _message_item(turn)
+    for number, call in enumerate(answer.calls):
+        yield argument_pieces(call), _call_item(turn, number, call)
 
 
-def _status(cut: bool) -> str:
-    return "incomplete" if cut else "completed"
+def _reasoning_item(turn: Turn) -> Json:
+    summary = [{"type": "summary_text", "text": turn.answer.reasoning}]
+    return {"id": turn.make_id("rs_"), "type": "reasoning", "summary": summary}
 
 
-def _reasoning(ident: str, answer: Answer) -> Json:
-    return {"id": ident, "type": "reasoning", "summary": [{"type": "summary_text", "text": answer.reasoning}]}
+def _message_item(turn: Turn) -> Json:
+    content = [_content_part(turn.answer, _logprobs(turn))]
+    return {
+        "id": turn.make_id("msg_"),
+        "type": "message",
+        "status": "completed",
+        "content": content,
+        "role": "assistant",
+    }
 
 
-def _logprobs(turn: Turn, pieces: list[str]) -> list[Json]:
+def _logprobs(turn: Turn) -> list[Json]:
     if "message.output_text.logprobs" not in (turn.body.get("include") or ()):
         return []
-    return [logprob(piece, turn.body.get("top_logprobs")) for piece in pieces]
+    return [describe_logprob(piece, turn.body.get("top_logprobs")) for piece in split_words(turn.answer.text)]
 
 
-def _message(ident: str, answer: Answer, cut: bool, logprobs: list[Json]) -> Json:
-    content = [_part(answer, logprobs)]
-    return {"id": ident, "type": "message", "status": _status(cut), "content": content, "role": "assistant"}
-
-
-def _part(answer: Answer, logprobs: list[Json]) -> Json:
+def _content_part(answer: Answer, logprobs: list[Json]) -> Json:
     if answer.refusal and not answer.text:
         return {"type": "refusal", "refusal": answer.refusal}
     return {"type": "output_text", "annotations": [], "logprobs": logprobs, "text": answer.text}
 
 
-def _call(turn: Turn, n: int, call: ToolCall, cut: bool) -> Json:
-    kind, prefix, key = ("custom_tool_call", "ctc_", "input") if call.custom else ("function_call", "fc_", "arguments")
-    item = {"id": turn.ident(prefix, n), "type": kind, "status": _status(cut), key: call.payload}
-    return {**item, "call_id": turn.ident("call_", n), "name": call.name}
+def _call_item(turn: Turn, number: int, call: ToolCall) -> Json:
+    kind, prefix, payload_key = "function_call", "fc_", "arguments"
+    if call.custom:
+        kind, prefix, payload_key = "custom_tool_call", "ctc_", "input"
+    item = {"id": turn.make_id(prefix, number), "type": kind, "status": "completed", payload_key: call.payload}
+    return {**item, "call_id": turn.make_id("call_", number), "name": call.name}
 
 
-def _begun(item: Json) -> Json:
+def _empty_copy(item: Json) -> Json:
     """The item as `output_item.added` shows it: nothing in it yet. Reasoning items have no status."""
-    empty: Json = {key: type(item[key])() for key in ("content", "summary", "arguments", "input") if key in item}
-    return {**item, **empty, **({"status": "in_progress"} if "status" in item else {})}
+    copy = dict(item)
+    for key in ("content", "summary", "arguments", "input"):
+        if key in item:
+            copy[key] = type(item[key])()  # an empty list, or an empty text
+    if "status" in item:
+        copy["status"] = "in_progress"
+    return copy
 
 
-def _inside(item: Json, pieces: list[str], place: Json) -> Iterator[Json]:
+# --- the events between an item's `added` and its `done`
+
+
+def _payloads_of_item(item: Json, pieces: list[str], place: Json) -> Iterator[Json]:
     if item["type"] == "message":
-        return _part_events(item["content"][0], pieces, {**place, "content_index": 0})
+        return _content_payloads(item["content"][0], pieces, {**place, "content_index": 0})
     if item["type"] == "reasoning":
-        return _summary_events(item["summary"][0], pieces, {**place, "summary_index": 0})
+        return _summary_payloads(item["summary"][0], pieces, {**place, "summary_index": 0})
     if item["type"] == "function_call":
-        return _text_events("response.function_call_arguments", pieces, place, {"arguments": item["arguments"]})
-    return _text_events("response.custom_tool_call_input", pieces, place, {"input": item["input"]})
+        return _text_payloads("response.function_call_arguments", pieces, place, {"arguments": item["arguments"]})
+    return _text_payloads("response.custom_tool_call_input", pieces, place, {"input": item["input"]})
 
 
-def _part_events(part: Json, pieces: list[str], place: Json) -> Iterator[Json]:
+def _content_payloads(part: Json, pieces: list[str], place: Json) -> Iterator[Json]:
     if part["type"] == "refusal":
         yield {"type": "response.content_part.added", **place, "part": {**part, "refusal": ""}}
-        yield from _text_events("response.refusal", pieces, place, {"refusal": part["refusal"]})
+        yield from _text_payloads("response.refusal", pieces, place, {"refusal": part["refusal"]})
     else:
         yield {"type": "response.content_part.added", **place, "part": {**part, "text": "", "logprobs": []}}
         for number, piece in enumerate(pieces):
-            logprobs = part["logprobs"][number : number + 1]
+            logprobs = part["logprobs"][number : number + 1]  # one entry, or none where they were not asked for
             yield {"type": "response.output_text.delta", **place, "logprobs": logprobs, "delta": piece}
         yield {"type": "response.output_text.done", **place, "logprobs": part["logprobs"], "text": part["text"]}
     yield {"type": "response.content_part.done", **place, "part": part}
 
 
-def _summary_events(part: Json, pieces: list[str], place: Json) -> Iterator[Json]:
+def _summary_payloads(part: Json, pieces: list[str], place: Json) -> Iterator[Json]:
     yield {"type": "response.reasoning_summary_part.added", **place, "part": {**part, "text": ""}}
-    yield from _text_events("response.reasoning_summary_text", pieces, place, {"text": part["text"]})
+    yield from _text_payloads("response.reasoning_summary_text", pieces, place, {"text": part["text"]})
     yield {"type": "response.reasoning_summary_part.done", **place, "part": part}
 
 
-def _text_events(name: str, pieces: list[str], place: Json, finished: Json) -> Iterator[Json]:
+def _text_payloads(name: str, pieces: list[str], place: Json, finished: Json) -> Iterator[Json]:
     for piece in pieces:
         yield {"type": f"{name}.delta", **place, "delta": piece}
     yield {"type": f"{name}.done", **place, **finished}

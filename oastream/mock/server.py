@@ -1,6 +1,6 @@
 """The server: sockets, threads, and the bytes of HTTP/1.1.
 
-In: a `Plan`. Out: replies on loopback, one thread a connection. Decides nothing: `routes` gives each reply.
+In: a `Plan`. Out: replies on loopback, one thread per connection. Decides nothing: `routes` gives each reply.
 """
 
 from __future__ import annotations
@@ -18,35 +18,70 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from oastream import __version__
-from oastream.mock.frames import Cut, Wait
-from oastream.mock.routes import Reply, Request, Routes
+from oastream.mock.events import Cut, CutKind, Pause
+from oastream.mock.exchange import Reply, Request, merge_headers
+from oastream.mock.faults import Framing
+from oastream.mock.routes import Routes
 from oastream.mock.script import Plan
 
 SHUTDOWN_POLL = 0.02
 """Seconds within which `close` is noticed."""
 BACKLOG = 1024
+"""Connections that may wait to be accepted: a client that opens hundreds at once shall see no refusals."""
 RECORDED = 10_000
 """Requests that `Server.requests` holds; older ones are dropped."""
 LAST_CHUNK = b"0\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST
 
 
-class _Gone(Exception):
+class _ClientGone(Exception):
     """The client has closed its side."""
 
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
-    block_on_close = False
+    block_on_close = False  # a connection that stalls forever must not hold up the end of the run
     request_queue_size = BACKLOG
 
-    def __init__(self, address: tuple[str, int], routes: Routes, log: Callable[[str], None] | None) -> None:
+    def __init__(self, address: tuple[str, int], plan: Plan, log: Callable[[str], None] | None) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.routes = routes
+        self.routes = Routes(plan)
         self.log = log
         self.requests: list[Request] = []
         self.open: set[socket.socket] = set()
+        self.closed = threading.Event()
+        self._limits = plan.limits
+        self._leaving: threading.Timer | None = None
         super().__init__(address, _Connection)
+
+    def serve_until_closed(self) -> None:
+        """Serve, with a gap while the server is gone."""
+        self.serve_forever(SHUTDOWN_POLL)
+        if self.closed.is_set():
+            return
+        self.socket.close()  # from here on connections are refused
+        self.end_connections()
+        if self.closed.wait(self._limits.gone):
+            return
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()  # server_address has the port by now, also where any was asked for
+        self.server_activate()
+        self.serve_forever(SHUTDOWN_POLL)
+
+    def note_request(self, request: Request) -> None:
+        """Record a request; the first one starts the time until the server is gone."""
+        self.requests.append(request)
+        del self.requests[:-RECORDED]
+        limits = self._limits
+        if limits.gone and limits.gone_status is None and self._leaving is None:
+            self._leaving = threading.Timer(limits.gone_after, self.shutdown)
+            self._leaving.daemon = True
+            self._leaving.start()
+
+    def end_connections(self) -> None:
+        for connection in list(self.open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def server_bind(self) -> None:
         """Binds without looking up the host's name, which http.server does and which may take seconds."""
@@ -57,16 +92,19 @@ class _Http(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is no error; a bug is one line."""
         error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            with contextlib.suppress(OSError):
-                print(f"oastream-mock: internal: {error!r}", file=sys.stderr, flush=True)
+        if isinstance(error, OSError):
+            return
+        with contextlib.suppress(OSError):
+            print(f"oastream-mock: internal: {error!r}", file=sys.stderr, flush=True)
 
 
 class _Connection(BaseHTTPRequestHandler):
+    """One connection. Its requests are answered in turn, until one side closes or a fault ends it."""
+
     protocol_version = "HTTP/1.1"
     server_version = f"oastream-mock/{__version__}"
     sys_version = ""
-    disable_nagle_algorithm = True
+    disable_nagle_algorithm = True  # or an event would wait for the acknowledgement of the one before it
     server: _Http
     connection: socket.socket
 
@@ -79,7 +117,7 @@ class _Connection(BaseHTTPRequestHandler):
         super().finish()
 
     def handle(self) -> None:
-        with contextlib.suppress(_Gone, ConnectionError, TimeoutError):
+        with contextlib.suppress(_ClientGone, ConnectionError, TimeoutError):
             super().handle()
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -87,108 +125,104 @@ class _Connection(BaseHTTPRequestHandler):
             self.server.log(format % args)
 
     def do_POST(self) -> None:
-        self._answer(self._read())
+        request = self._read_request()
+        self._send_reply(self.server.routes.reply(request))
 
-    def do_GET(self) -> None:
-        self._answer(self._read())
+    do_GET = do_PUT = do_PATCH = do_DELETE = do_POST  # which method a path allows is for `routes` to say
 
-    do_PUT = do_PATCH = do_DELETE = do_GET
-
-    def _read(self) -> Request:
+    def _read_request(self) -> Request:
         headers = {name.lower(): value for name, value in self.headers.items()}
         length = headers.get("content-length", "0")
-        body = self.rfile.read(int(length)) if length.isdigit() else b""
-        request = Request(self.command, self.path, headers, _parsed(body))
-        self.server.requests.append(request)
-        del self.server.requests[:-RECORDED]
+        body = b""
+        if length.isdigit():
+            body = self.rfile.read(int(length))
+        request = Request(self.command, self.path, headers, _parse_body(body))
+        self.server.note_request(request)
         return request
 
-    def _answer(self, request: Request) -> None:
-        reply = self.server.routes.reply(request)
-        self._wait(reply.delay)
+    def _send_reply(self, reply: Reply) -> None:
+        self._pause(reply.delay)
         if reply.raw is not None:
             self.wfile.write(reply.raw)
-            self._end(reply.cut)
+            self._end_connection(reply.cut)
             return
         self._send_head(reply)
-        if _has_body(reply):
+        if reply.has_body:
             self._send_body(reply)
 
     def _send_head(self, reply: Reply) -> None:
-        phrase = HTTPStatus(reply.status).phrase if reply.status in HTTPStatus._value2member_map_ else ""
-        self.send_response(reply.status, phrase)
-        given = {name.lower() for name in reply.headers}
-        for name, value in {**reply.headers, **_framing(reply)}.items():
-            if name in reply.headers or name.lower() not in given:
-                self.send_header(name, value)
-        if reply.framing == "close":
+        self.send_response(reply.status, _reason_phrase(reply.status))
+        # A script may send a wrong Content-Length: what it says wins over what is true.
+        for name, value in merge_headers(reply.framing_headers(), reply.headers).items():
+            self.send_header(name, value)
+        if reply.framing is Framing.CLOSE:
             self.close_connection = True
         self.end_headers()
 
     def _send_body(self, reply: Reply) -> None:
-        write = self._write_chunk if reply.framing == "chunked" else self.wfile.write
+        is_chunked = reply.framing is Framing.CHUNKED
+        write = self._write_chunk if is_chunked else self.wfile.write
         for item in reply.wire:
-            if isinstance(item, Wait):
-                self._wait(item.seconds)
+            if isinstance(item, Pause):
+                self._pause(item.seconds)
             elif isinstance(item, Cut):
-                self._send_cut(item, reply.framing)
+                self._send_cut(item, is_chunked)
                 return
             else:
                 write(item)
-        if reply.framing == "chunked":
+        if is_chunked:
             self.wfile.write(LAST_CHUNK)
 
     def _write_chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
-    def _send_cut(self, cut: Cut, framing: str) -> None:
-        chunked = framing == "chunked"
-        if chunked and cut.kind == "chunk":
-            self.wfile.write(b"%x\r\n%b" % (cut.promised, cut.part))
-        elif chunked and cut.part:
-            self._write_chunk(cut.part)
-        else:
+    def _send_cut(self, cut: Cut, is_chunked: bool) -> None:
+        if not is_chunked:  # without chunks the ways to end differ only in FIN and RST
             self.wfile.write(cut.part)
-        if chunked and cut.kind == "fin":
+        elif cut.kind is CutKind.CHUNK:
+            self.wfile.write(b"%x\r\n%b" % (cut.promised, cut.part))
+        elif cut.part:  # a chunk of no bytes would be the last chunk
+            self._write_chunk(cut.part)
+        if is_chunked and cut.kind is CutKind.FIN:
             self.wfile.write(LAST_CHUNK)
-        self._end(cut.kind)
+        self._end_connection(cut.kind)
 
-    def _end(self, kind: str) -> None:
+    def _end_connection(self, kind: CutKind) -> None:
         self.close_connection = True
-        if kind == "rst":
+        if kind is CutKind.RST:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             # Before socketserver shuts it down in good order; rfile holds the socket open too.
             self.rfile.close()
             self.connection.close()
 
-    def _wait(self, seconds: float) -> None:
-        """Waits, and ends the connection as soon as the client closes its side."""
+    def _pause(self, seconds: float) -> None:
+        """Waits, and ends the connection as soon as the client closes its side.
+
+        A plain sleep would hold the thread and the socket of a client that is gone, forever for an endless stall.
+        """
         if seconds <= 0:
             return
-        self.connection.settimeout(None if math.isinf(seconds) else seconds)
+        timeout = None if math.isinf(seconds) else seconds
+        self.connection.settimeout(timeout)
         try:
             if not self.connection.recv(1, socket.MSG_PEEK):
-                raise _Gone
+                raise _ClientGone
         except TimeoutError:
             return
         finally:
             self.connection.settimeout(None)
-        threading.Event().wait(None if math.isinf(seconds) else seconds)  # the next request is already here
+        threading.Event().wait(timeout)  # the next request is already here, so nothing can be heard of the client
 
 
-def _has_body(reply: Reply) -> bool:
-    return reply.status not in (204, 304)
+def _reason_phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # a script may have a number that has no name
+        return ""
 
 
-def _framing(reply: Reply) -> dict[str, str]:
-    if not _has_body(reply):
-        return {}
-    if reply.framing == "chunked":
-        return {"Transfer-Encoding": "chunked"}
-    return {"Content-Length": str(reply.length)} if reply.framing == "length" else {"Connection": "close"}
-
-
-def _parsed(body: bytes) -> Any:
+def _parse_body(body: bytes) -> Any:
+    """The JSON value of a body, or its text where it is none; None for no body."""
     if not body:
         return None
     try:
@@ -202,18 +236,18 @@ class Server:
 
     def __init__(self, http: _Http) -> None:
         self._http = http
-        host, port = http.server_address[:2]
-        name = f"[{host!s}]" if ":" in str(host) else str(host)
-        self.url = f"http://{name}:{port}/v1"
+        host, port = str(http.server_address[0]), http.server_address[1]
+        if ":" in host:
+            host = f"[{host}]"
+        self.url = f"http://{host}:{port}/v1"
         self.requests = http.requests
 
     def close(self) -> None:
         """Stops listening and closes every connection."""
+        self._http.closed.set()
         self._http.shutdown()
         self._http.server_close()
-        for connection in list(self._http.open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self._http.end_connections()
 
 
 def serve(plan: Plan, host: str = "127.0.0.1", port: int = 0, log: Callable[[str], None] | None = None) -> Server:
@@ -221,6 +255,6 @@ def serve(plan: Plan, host: str = "127.0.0.1", port: int = 0, log: Callable[[str
 
     Raises OSError where it cannot listen.
     """
-    http = _Http((host, port), Routes(plan), log)
-    threading.Thread(target=http.serve_forever, args=(SHUTDOWN_POLL,), name="oastream-mock", daemon=True).start()
+    http = _Http((host, port), plan, log)
+    threading.Thread(target=http.serve_until_closed, name="oastream-mock", daemon=True).start()
     return Server(http)

@@ -249,9 +249,9 @@ def open_stdout(is_open: bool, watch: Watch) -> Direct:
 
 def output_failure(name: str, error: OSError | ValueError) -> Failure:
     """What the system says against writing, as the end of the run."""
-    from oastream.files import reason  # not for stdout, unless it fails
+    from oastream.system_errors import describe_error  # only to say what went wrong
 
-    return failure_of(Outcome.OUTPUT, f"cannot write to {name}", reason(error))
+    return failure_of(Outcome.OUTPUT, f"cannot write to {name}", describe_error(error))
 
 
 def is_special(path: str) -> bool:
@@ -347,9 +347,9 @@ def _check_target(path: str, target: str) -> None:
 
 def _check_part(part: str) -> None:
     """Raises `OSError` for a name that --keep-partial could not rename to."""
-    from oastream.files import longest_name
+    from oastream.files import max_name_bytes
 
-    if len(os.fsencode(os.path.basename(part))) > longest_name(os.path.dirname(part)):
+    if len(os.fsencode(os.path.basename(part))) > max_name_bytes(os.path.dirname(part)):
         raise OSError(errno.ENAMETOOLONG, f"{os.strerror(errno.ENAMETOOLONG)} for --keep-partial")
     if os.path.isdir(part):
         raise IsADirectoryError(errno.EISDIR, "its .part, for --keep-partial, is a directory")

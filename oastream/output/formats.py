@@ -33,7 +33,7 @@ class Format:
     name: ClassVar[str] = ""
     """What --format calls it."""
     summary: ClassVar[str] = ""
-    """What is printed, and when, in a few words of help."""
+    """What is printed, and when: a sentence, which begins its entry in the man page."""
 
     prints_deltas = True
     """Whether text is printed as it comes, and cannot be taken back."""
@@ -92,7 +92,7 @@ class TextFormat(Format):
     """The answer's text and nothing else."""
 
     name = "text"
-    summary = "the answer's text, as it comes"
+    summary = "The text of the answer, as it arrives."
 
     def __init__(self, sanitized: bool) -> None:
         super().__init__(sanitized)
@@ -114,7 +114,9 @@ class TextFormat(Format):
         return self._encode(text)
 
     def complete(self, reply: Reply) -> None:
-        last = self._texts[-1] if self._texts else self._last
+        last = self._last
+        if self._texts:
+            last = self._texts[-1]
         if not last.endswith("\n"):
             self._texts.append("\n")
 
@@ -123,7 +125,7 @@ class NdjsonFormat(Format):
     """One event per line: the server's own JSON where it is one of the vocabulary, and oastream's records."""
 
     name = "ndjson"
-    summary = "one event per line, as it comes"
+    summary = "One event per line, as it arrives."
     repeats_text = True
 
     def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
@@ -140,7 +142,7 @@ class ToolsFormat(Format):
     """One tool call per line, once all are whole."""
 
     name = "tools"
-    summary = "one tool call per line, once the answer is complete"
+    summary = "One finished tool call per line, once the answer is complete."
     prints_deltas = False
 
     def complete(self, reply: Reply) -> None:
@@ -165,7 +167,7 @@ class JsonFormat(Format):
     """The assembled response, one object."""
 
     name = "json"
-    summary = "the assembled response, once the answer is complete"
+    summary = "The assembled response as one object, once the answer is complete."
     prints_deltas = False
     repeats_text = True
     assembles = True
@@ -178,7 +180,7 @@ class SseFormat(Format):
     """The raw response body."""
 
     name = "sse"
-    summary = "the raw response body, as it comes"
+    summary = "The raw body of the response, as it arrives."
     wants_rest_of_body = True
 
     def __init__(self, sanitized: bool) -> None:
@@ -205,7 +207,10 @@ class SseEventsFormat(SseFormat):
         """Nothing: events are what is printed."""
 
     def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
-        data = self._dumps(event) if raw is None else on_one_line(raw)
+        if raw is None:
+            data = self._dumps(event)
+        else:
+            data = on_one_line(raw)
         kind = str(event["type"]).encode("utf-8", "replace")
         super().add_chunk(b"event: %s\ndata: %s\n\n" % (kind, data))
 

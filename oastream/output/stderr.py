@@ -130,7 +130,8 @@ def _reveal_bytes(text: str) -> str:
 class Reporter:
     """Messages: one line each, with the program's name. `verbose` is how often -v was given."""
 
-    def __init__(self, stderr: Stderr, verbose: int = 0) -> None:
+    def __init__(self, stderr: Stderr, verbose: int = 0, program: str = PROGRAM) -> None:
+        self._program = program
         self._stderr = stderr
         self._verbose = verbose
         self._said_once: set[str] = set()
@@ -139,7 +140,7 @@ class Reporter:
 
     def line(self, text: str) -> None:
         """Print a line for everybody."""
-        self._stderr.write_line(f"{PROGRAM}: {text}")
+        self._stderr.write_line(f"{self._program}: {text}")
 
     def line_once(self, text: str) -> None:
         """Print a line, unless it was printed before."""

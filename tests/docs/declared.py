@@ -11,10 +11,14 @@ from dataclasses import dataclass
 
 import click
 
-from oastream.cli import parse
+from oastream.batch import cli as batch_cli
+from oastream.cli import option as cli_option
+from oastream.cli import options_table, types
 from oastream.exits import TABLE
 from oastream.mock import cli as mock_cli
-from oastream.mock.script import ENDS, KEYS
+from oastream.mock.endings import ENDS
+from oastream.mock.keys import KEYS
+from oastream.mock.limits import Refill, Shown, Window
 
 
 class Takes(enum.Enum):
@@ -86,11 +90,14 @@ FOUND = {"model": Takes.MODEL, "profile": Takes.PROFILE}
 LISTED: dict[str, tuple[Takes, tuple[Value, ...]]] = {
     "end": (Takes.CHOICE, tuple(Value(outcome.value) for outcome in ENDS)),
     "faults": (Takes.LIST, tuple(Value(f"{name}=", key.help) for name, key in KEYS.items())),
+    "limit_window": (Takes.CHOICE, tuple(Value(window.value) for window in Window)),
+    "limit_refill": (Takes.CHOICE, tuple(Value(refill.value) for refill in Refill)),
+    "limit_headers": (Takes.CHOICE, tuple(Value(shown.value) for shown in Shown)),
 }
 
 
 def oastream() -> Program:
-    return _program("oastream", parse.command(), parse.OPTIONS)
+    return _program("oastream", options_table.build_command(), options_table.OPTIONS)
 
 
 def mock() -> Program:
@@ -99,7 +106,11 @@ def mock() -> Program:
     return _program("oastream-mock", mock_cli.command, {"Options": options})
 
 
-PROGRAMS: dict[str, Callable[[], Program]] = {"oastream": oastream, "oastream-mock": mock}
+def batch() -> Program:
+    return _program("oastream-batch", batch_cli.command(), batch_cli.option_groups())
+
+
+PROGRAMS: dict[str, Callable[[], Program]] = {"oastream": oastream, "oastream-batch": batch, "oastream-mock": mock}
 
 
 def _program(name: str, command: click.Command, groups: Mapping[str, Sequence[click.Option]]) -> Program:
@@ -121,9 +132,9 @@ def _option(option: click.Option, context: click.Context) -> Option:
         default=option.get_help_extra(context).get("default"),
         takes=takes,
         values=values,
-        optional=any(name in parse.OPTIONAL_VALUE for name in names),
+        optional=any(name in options_table.OPTIONAL_VALUE for name in names),
         repeatable=option.multiple or option.count,
-        opposite=option.opposite if isinstance(option, parse.Option) else None,
+        opposite=option.opposite if isinstance(option, cli_option.Option) else None,
     )
 
 
@@ -135,11 +146,11 @@ def _takes(option: click.Option, context: click.Context) -> tuple[Takes, tuple[V
         return FOUND[option.name], ()
     if option.name in LISTED:
         return LISTED[option.name]
-    if isinstance(option.type, parse.Outcomes):
+    if isinstance(option.type, types.Outcomes):
         return Takes.LIST, STATUSES
     if isinstance(option.type, click.Choice):
         return Takes.CHOICE, _values(option.type.choices)
-    if isinstance(option.type, parse.Usual):
+    if isinstance(option.type, types.Suggested):
         return Takes.CHOICE, _values(option.type.values)
     return _by_metavar(metavar), ()
 
@@ -157,7 +168,7 @@ def _values(texts: Iterable[str]) -> tuple[Value, ...]:
 
 def takes_back(option: Option) -> str:
     """The help of an option's opposite."""
-    return f"Take back {option.long[0]}"
+    return f"Turn off {option.long[0]}"
 
 
 def brief(text: str) -> str:

@@ -6,6 +6,7 @@ In a template, lines are as in man(7), except that
     @EXAMPLE … @END                 is shown as it is; tests run it
     @OPTIONS … @END                 becomes the options under their headings; a line `@ --name` and the lines
                                     after it are added to what the code says about that option
+    @FORMATS … @END                 becomes the formats of --format, with notes in the same way
     @STATUSES … @END, @KEYS … @END  become the exit statuses, and the keys of a fault
     @PLAIN … @END                   is shown as it is, and no command
     @VERSION@                       becomes the version
@@ -14,10 +15,12 @@ In a template, lines are as in man(7), except that
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 
 from oastream import __version__
 from oastream.exits import TABLE
-from oastream.mock.script import KEYS
+from oastream.mock.keys import KEYS
+from oastream.output.formats import FORMATS
 from tests.docs import COMMAND
 from tests.docs.declared import Option, Program, Takes
 
@@ -78,7 +81,9 @@ def _block(kind: str, text: str, program: Program) -> str:
     if kind in ("EXAMPLE", "PLAIN"):
         return shown(text)
     if kind == "OPTIONS":
-        return _options(program, _notes(text))
+        return _options(program, _notes(text, program, {name for option in program.options for name in option.names}))
+    if kind == "FORMATS":
+        return _formats(_notes(text, program, FORMATS))
     return {"STATUSES": _statuses, "KEYS": _keys}[kind]()
 
 
@@ -92,17 +97,16 @@ def _safe_start(line: str) -> str:
     return f"\\&{line}" if line.startswith((".", "'")) else line
 
 
-def _notes(text: str) -> dict[str, str]:
-    """What a template adds to options, by their long names."""
+def _notes(text: str, program: Program, known: Collection[str]) -> dict[str, str]:
+    """What a template adds to options or formats, by their names."""
     _, *parts = re.split(r"^@ (\S+)\n", text, flags=re.MULTILINE)
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    notes = dict(zip(parts[::2], parts[1::2], strict=True))
+    if unknown := sorted(set(notes) - set(known)):
+        raise ValueError(f"tests/docs/{program.name}.1.in speaks of what does not exist: {', '.join(unknown)}")
+    return notes
 
 
 def _options(program: Program, notes: dict[str, str]) -> str:
-    unknown = set(notes) - {name for option in program.options for name in option.names}
-    if unknown:
-        names = ", ".join(sorted(unknown))
-        raise ValueError(f"tests/docs/{program.name}.1.in speaks of options that do not exist: {names}")
     several = len(program.groups) > 1
     return "".join(
         (f".SS {heading}\n" if several else "") + "".join(_entry(option, notes) for option in options)
@@ -132,6 +136,11 @@ def _placeholder(option: Option) -> str:
     return f"[=\\,{value}]" if option.optional else f" {value}"
 
 
+def _formats(notes: Mapping[str, str]) -> str:
+    """What each format prints, and what the template adds."""
+    return "".join(f".TP\n.B {name}\n{_sentence(kind.summary)}{notes.get(name, '')}" for name, kind in FORMATS.items())
+
+
 def _sentence(text: str) -> str:
     """A help text in prose: each sentence on a line, with a full stop."""
     return _phrase(text.removesuffix(".")).replace(". ", ".\n") + ".\n"
@@ -149,7 +158,9 @@ def _statuses() -> str:
     for outcome, (status, meaning) in TABLE.items():
         if status // 10 != tens:
             tens = status // 10
-            text += f".PP\n{TENS[tens]}\n.RS 2\n.PD 0\n" if not text else f".RE\n.PD\n.PP\n{TENS[tens]}\n.RS 2\n.PD 0\n"
+            if text:
+                text += ".RE\n.PD\n"
+            text += f".PP\n{TENS.get(tens, f'{tens}x')}\n.RS 2\n.PD 0\n"
         text += f".TP 20\n\\fB{status}\\fR {literal(outcome.value)}\n{_phrase(meaning)}\n"
     return f"{text}.RE\n.PD\n"
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.support.program import NOTHING, ROOT, TIMEOUT, Environment, Result, check_files, check_result, environment
 
-PRELOADED = ("main", "cli.parse", "pipeline", "input.prompt", "http.transport", "http.recording")
+PRELOADED = ("main", "cli.parse", "pipeline", "input.prompt", "http.transport", "http.recording", "http.replay")
 SLOWEST_START = 30.0
 
 
@@ -57,13 +57,14 @@ class Nursery:
             began = time.monotonic()
             job = {"args": args, "env": environment(env), "cwd": cwd and str(cwd), "stdin": stdin is not None}
             socket.send_fds(self._socket, [json.dumps(job).encode()], files)
-            status = self._awaited(limit)
+            status = self._await_status(limit)
             seconds = time.monotonic() - began
             out, err = (os.pread(fd, os.fstat(fd).st_size, 0) for fd in files[1:])
         check_files(args, cwd)
         return check_result(status, out, err, seconds)
 
-    def _awaited(self, limit: float) -> int:
+    def _await_status(self, limit: float) -> int:
+        """The status of the run that was handed over; one that takes too long is killed, and fails the test."""
         self._socket.settimeout(SLOWEST_START)
         child = int(self._socket.recv(16))
         self._socket.settimeout(limit)

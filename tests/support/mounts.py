@@ -6,19 +6,20 @@ In: what mount(8) takes. Out: it is mounted; or the test is skipped, and the rea
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.program import run
+
 
 @contextlib.contextmanager
-def mounted(*args: str) -> Iterator[None]:
+def mount(*args: str) -> Iterator[None]:
     """A file system for the length of a test; the last argument is where it is."""
-    done = subprocess.run(["mount", *args], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.decode().strip()}")
+    result = run(["mount", *args])
+    if result.status:
+        pytest.skip(f"nothing can be mounted here: {result.err.strip()}")
     try:
         yield
     finally:
-        subprocess.run(["umount", args[-1]], check=True)
+        assert run(["umount", args[-1]]).status == 0

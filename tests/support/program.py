@@ -125,11 +125,14 @@ def command(args: Sequence[str], shell: str | None = None, program: Sequence[str
     return ["/bin/sh", "-c", shell, "sh", *program, *args]
 
 
+_MODULES = {"oastream": "oastream", "oastream-batch": "oastream.batch", "oastream-mock": "oastream.mock.cli"}
+
+
 def program_path(folder: Path) -> str:
     """A PATH on which the programs are found by their names, as they are in this tree."""
     programs = folder / "bin"
     programs.mkdir()
-    for name, module in (("oastream", "oastream"), ("oastream-mock", "oastream.mock.cli")):
+    for name, module in _MODULES.items():
         program = programs / name
         program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m {module} "$@"\n')
         program.chmod(0o755)

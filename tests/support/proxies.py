@@ -29,7 +29,7 @@ class Line:
         self.proxy = proxy
 
     def read(self, size: int) -> bytes:
-        """Exactly so many bytes."""
+        """Exactly this many bytes."""
         data = b""
         while len(data) < size:
             received = self.connection.recv(size - len(data))
@@ -98,13 +98,14 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def running(
+def run_proxy(
     conversation: Conversation, proxy: Proxy, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
 ) -> Iterator[Proxy]:
     """Hold the conversation with everyone who connects."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, 0), family=family, backlog=16)
-    proxy.address = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    literal = f"[{host}]" if ":" in host else host
+    proxy.address = f"{literal}:{listener.getsockname()[1]}"
     accepted: list[socket.socket] = []
 
     def converse(raw: socket.socket) -> None:
@@ -174,7 +175,7 @@ def speak_socks5(line: Line) -> None:
         line.say(b"\x05\xff")
         return
     line.say(bytes([5, method]))
-    if method == 2 and not _signed_in(line):
+    if method == 2 and not _sign_in(line):
         return
     version, command, _, kind = line.read(4)
     assert (version, command) == (5, 1)
@@ -183,13 +184,14 @@ def speak_socks5(line: Line) -> None:
     line.tunnel()
 
 
-def _signed_in(line: Line) -> bool:
+def _sign_in(line: Line) -> bool:
     assert line.read(1) == b"\x01"
     user = line.read(line.read(1)[0])
     password = line.read(line.read(1)[0])
     line.proxy.logins.append((user, password))
-    line.say(b"\x01\0" if line.proxy.login == (user, password) else b"\x01\x01")
-    return line.proxy.login == (user, password)
+    accepted = line.proxy.login == (user, password)
+    line.say(b"\x01\0" if accepted else b"\x01\x01")
+    return accepted
 
 
 def _socks_target(line: Line, kind: int) -> str:
@@ -202,10 +204,13 @@ def _socks_target(line: Line, kind: int) -> str:
 
 
 def after(size: int, *steps: Step) -> Conversation:
-    """Read so many bytes, or for 0 whatever comes first, then play the steps, as a proxy that is none may."""
+    """Read this many bytes, or for 0 whatever comes first, then play the steps: what answers there may be no proxy."""
 
     def converse(line: Line) -> None:
-        _ = line.read(size) if size else line.connection.recv(65536)
+        if size:
+            line.read(size)
+        else:
+            line.connection.recv(65536)
         for step in steps:
             step(line.connection)
 

@@ -6,7 +6,7 @@ means; whether the program reads it so over a socket is for other tests to show.
 
 from __future__ import annotations
 
-from oastream.events.decode import ChatDialect, Decoder, ResponsesDialect
+from oastream.events.decode import Decoder, Dialect
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome
 from oastream.output.formats import Format, ToolsFormat
@@ -15,10 +15,10 @@ LIMIT = 1 << 20
 """Bytes of the largest event."""
 
 
-def read(
+def read_body(
     body: bytes,
     output_format: Format,
-    dialect: ChatDialect | ResponsesDialect,
+    dialect: Dialect,
     limit: int | None = None,
     offered: frozenset[str] | None = None,
 ) -> tuple[Outcome, list[bytes]]:

@@ -1,4 +1,9 @@
-"""Well-formed answers of our own, in the events of either API, and as the bytes of a body."""
+"""Well-formed answers of our own, in the events of either API, and as the bytes of a body.
+
+In: texts, calls, items. Out: events as dicts (`…_events`, `…_chunks`), a whole body (`…_body`), or one up to its last
+delta (`…_start`). Knows nothing of servers; the shapes were written down by hand, not taken from the mock's code, so
+that neither can be wrong because the other is.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +29,8 @@ def sse(payloads: Iterable[Event | str], names: bool = True, done: bool = False,
     for payload in payloads:
         if names and isinstance(payload, dict) and "type" in payload:
             lines.append(f"event: {payload['type']}")
-        lines += [f"data: {payload if isinstance(payload, str) else dumps(payload)}", ""]
+        data = payload if isinstance(payload, str) else dumps(payload)
+        lines += [f"data: {data}", ""]
     if done:
         lines += ["data: [DONE]", ""]
     return "".join(line + newline for line in lines).encode()
@@ -90,49 +96,50 @@ def response_object(
     }
 
 
+_PART_FIELDS = {"output_text": "text", "refusal": "refusal"}
+_PAYLOADS = {
+    "function_call": ("function_call_arguments", "arguments"),
+    "custom_tool_call": ("custom_tool_call_input", "input"),
+}
+
+
 def item_events(item: Item, at: int, piece: int) -> list[Event]:
     """One item, from its `added` to its `done`."""
-    where: Event = {"item_id": item["id"], "output_index": at}
+    place: Event = {"item_id": item["id"], "output_index": at}
     added: Event = {**item, "status": "in_progress"}
+    inner: list[Event] = []
     if item["type"] == "message":
-        part = item["content"][0]
-        kind = "output_text" if part["type"] == "output_text" else "refusal"
-        field = "text" if kind == "output_text" else "refusal"
-        where["content_index"] = 0
         added["content"] = []
-        inner: list[Event] = [
-            {"type": "response.content_part.added", **where, "part": {**part, field: ""}},
-            *({"type": f"response.{kind}.delta", **where, "delta": text} for text in split(part[field], piece)),
-            {"type": f"response.{kind}.done", **where, field: part[field]},
-            {"type": "response.content_part.done", **where, "part": part},
-        ]
+        part, where = item["content"][0], {**place, "content_index": 0}
+        inner = part_events("content_part", part["type"], _PART_FIELDS[part["type"]], part, where, piece)
     elif item["type"] == "reasoning":
-        part = item["summary"][0]
-        where["summary_index"] = 0
         added["summary"] = []
-        inner = [
-            {"type": "response.reasoning_summary_part.added", **where, "part": {**part, "text": ""}},
-            *(
-                {"type": "response.reasoning_summary_text.delta", **where, "delta": text}
-                for text in split(part["text"], piece)
-            ),
-            {"type": "response.reasoning_summary_text.done", **where, "text": part["text"]},
-            {"type": "response.reasoning_summary_part.done", **where, "part": part},
-        ]
-    elif item["type"] in ("function_call", "custom_tool_call"):
-        kind = "function_call_arguments" if item["type"] == "function_call" else "custom_tool_call_input"
-        field = "arguments" if item["type"] == "function_call" else "input"
+        part, where = item["summary"][0], {**place, "summary_index": 0}
+        inner = part_events("reasoning_summary_part", "reasoning_summary_text", "text", part, where, piece)
+    elif item["type"] in _PAYLOADS:
+        name, field = _PAYLOADS[item["type"]]
         added[field] = ""
-        inner = [
-            *({"type": f"response.{kind}.delta", **where, "delta": text} for text in split(item[field], piece)),
-            {"type": f"response.{kind}.done", **where, field: item[field]},
-        ]
-    else:
-        inner = []
+        inner = text_events(name, field, item[field], place, piece)
     return [
         {"type": "response.output_item.added", "output_index": at, "item": added},
         *inner,
         {"type": "response.output_item.done", "output_index": at, "item": item},
+    ]
+
+
+def part_events(kind: str, name: str, field: str, part: Event, place: Event, piece: int) -> list[Event]:
+    """One part of an item, around the deltas of its text."""
+    return [
+        {"type": f"response.{kind}.added", **place, "part": {**part, field: ""}},
+        *text_events(name, field, part[field], place, piece),
+        {"type": f"response.{kind}.done", **place, "part": part},
+    ]
+
+
+def text_events(name: str, field: str, text: str, place: Event, piece: int) -> list[Event]:
+    return [
+        *({"type": f"response.{name}.delta", **place, "delta": part} for part in split(text, piece)),
+        {"type": f"response.{name}.done", **place, field: text},
     ]
 
 
@@ -158,7 +165,9 @@ def responses_events(
 
 def chunk(delta: Event | None, finish: str | None = None, index: int = 0, **more: Any) -> Event:
     """One chunk of Chat Completions, with one choice, or with none."""
-    choices = [] if delta is None else [{"index": index, "delta": delta, "finish_reason": finish}]
+    choices = []
+    if delta is not None:
+        choices = [{"index": index, "delta": delta, "finish_reason": finish}]
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
@@ -214,7 +223,7 @@ def chat_body(text: str = "", newline: str = "\n", **options: Any) -> bytes:
 
 
 def responses_start(text: str = "Hello", piece: int = 1000) -> bytes:
-    """A stream that has come as far as its last delta."""
+    """A stream up to its last delta."""
     return sse(event for event in responses_events(message(text), piece=piece) if not is_ending(event))
 
 
@@ -223,7 +232,7 @@ def is_ending(event: Event) -> bool:
 
 
 def chat_start(text: str = "Hello", piece: int = 1000) -> bytes:
-    """A stream that has come as far as its last delta."""
+    """A stream up to its last delta."""
     return sse(chat_chunks(text, finish=None, usage=None, piece=piece))
 
 

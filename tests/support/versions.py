@@ -1,4 +1,4 @@
-"""Where else the program must run, for `tests/elsewhere`: `lowest` prints requirements, `newest` a Python's path.
+"""Where else the program must run, for `tests/elsewhere`: with `lowest` it prints requirements, else a Python's path.
 
 In: pyproject.toml, the Pythons on PATH and those of pyenv. Out: `name==version` for each lower bound; or the newest
 Python that is newer than this one, and nothing if there is none.
@@ -19,31 +19,31 @@ from tests.support.program import ROOT
 _ASK = "import sys; print(*sys.version_info[:3], sys.version_info.releaselevel)"
 
 
-def lowest(pyproject: str) -> list[str]:
+def lowest_versions(pyproject: str) -> list[str]:
     """Each dependency at its lower bound. Raises `ValueError` for one that has none."""
-    return [_pinned(requirement) for requirement in tomllib.loads(pyproject)["project"]["dependencies"]]
+    return [_pin(requirement) for requirement in tomllib.loads(pyproject)["project"]["dependencies"]]
 
 
-def _pinned(requirement: str) -> str:
+def _pin(requirement: str) -> str:
     name, bound, version = requirement.partition(">=")
     if not bound or not re.fullmatch(r"[\d.]+", version):
         raise ValueError(f"{requirement} has no lower bound")
     return f"{name}=={version}"
 
 
-def newest() -> str:
+def newest_python() -> str:
     """The path of the newest released Python here, if that is newer than this one."""
-    found = [(version, path) for path in _pythons() if (version := _version(path)) > sys.version_info[:3]]
+    found = [(version, path) for path in _find_pythons() if (version := _ask_version(path)) > sys.version_info[:3]]
     return max(found, default=((), ""))[1]
 
 
-def _pythons() -> Iterator[str]:
+def _find_pythons() -> Iterator[str]:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     folders = [*map(Path, os.get_exec_path()), *pyenv.glob("3.*/bin")]
     yield from {str(path) for folder in folders for path in folder.glob("python3.*") if path.name[8:].isdecimal()}
 
 
-def _version(path: str) -> tuple[int, ...]:
+def _ask_version(path: str) -> tuple[int, ...]:
     """The version that a Python says it has; empty for one that cannot say so, or is not released."""
     try:
         done = subprocess.run([path, "-c", _ASK], capture_output=True, text=True, timeout=20, check=False)
@@ -54,4 +54,7 @@ def _version(path: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    print(*(lowest((ROOT / "pyproject.toml").read_text()) if sys.argv[1:] == ["lowest"] else [newest()]), sep="\n")
+    if sys.argv[1:] == ["lowest"]:
+        print(*lowest_versions((ROOT / "pyproject.toml").read_text()), sep="\n")
+    else:
+        print(newest_python())

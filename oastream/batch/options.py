@@ -1,0 +1,46 @@
+"""What the user asked a batch for: one record, made at the edge and trusted inside."""
+
+from typing import NamedTuple
+
+from oastream.batch.plan import Shard
+from oastream.exits import Outcome
+from oastream.options import Options
+
+
+class BatchOptions(NamedTuple):
+    """Every option of `oastream-batch`. `request` has those that both programs share. Times are in seconds."""
+
+    request: Options
+    # input
+    input: str | None
+    input_format: str | None
+    id_key: str | None
+    prompt_key: str
+    template: str | None
+    ends_in_nul: bool
+    skip_bad: bool
+    # output
+    output: str | None
+    errors: str | None
+    format: str
+    answer_key: str
+    order: str
+    order_buffer: int
+    output_dir: str | None
+    # journal
+    sync: float | None
+    repair: bool
+    retry_failed: bool
+    redo: frozenset[Outcome]
+    redo_changed: bool
+    # speed; None is auto or no limit
+    concurrency: int | None
+    rpm: float | None
+    tpm: float | None
+    max_tokens_total: float | None
+    outage_max: float
+    base_urls: tuple[str, ...]
+    shard: Shard | None
+    # ending and telling
+    drain: float | None
+    progress: float | None

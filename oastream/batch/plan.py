@@ -1,0 +1,137 @@
+"""Which items of the input are to be asked, and how the others stand.
+
+In: items, the answers of the journal, what failed for good, the shard. Out: a `Standing` for each item, and counts.
+Raises `Failure`: input for an id that came before, journal for an answer to another request. Sends nothing.
+"""
+
+from __future__ import annotations
+
+import array
+import enum
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from oastream.batch.input import Item
+from oastream.batch.journal import Answers, Match
+from oastream.batch.keys import id_key, shard_number
+from oastream.exits import Outcome, failure_of
+
+
+class Shard(NamedTuple):
+    """One of `total` parts of the input, by the hash of the ids. `number` counts from 0."""
+
+    number: int
+    total: int
+
+    def has(self, custom_id: str) -> bool:
+        return shard_number(custom_id) % self.total == self.number
+
+
+class Standing(enum.Enum):
+    """How an item stands before it is asked."""
+
+    TO_ASK = "to ask"
+    ANSWERED = "answered"
+    FAILED_FOR_GOOD = "failed for good"
+    """An earlier run has an error for it that trying again would not mend."""
+    ELSEWHERE = "elsewhere"
+    """It belongs to another shard."""
+
+
+class Plan:
+    """Sorts the items of one pass over the input, and counts them.
+
+    `request_of` gives HASH of an item's request; it is asked only where there is an answer to compare with.
+    """
+
+    def __init__(
+        self,
+        answers: Answers,
+        request_of: Callable[[Item], str],
+        failed_for_good: Mapping[int, Outcome] = MappingProxyType({}),
+        shard: Shard | None = None,
+    ) -> None:
+        self._answers = answers
+        self._request_of = request_of
+        self._failed_for_good = failed_for_good
+        self.failed_keys: set[int] = set()
+        """Which of them the input has brought."""
+        self.failed: Counter[Outcome] = Counter()
+        """How they ended."""
+        self.order: array.array[int] | None = None
+        """The keys of the ids in the order of the input, where somebody wants to know."""
+        self._shard = shard
+        self._seen: set[int] = set()
+        self.counts: Counter[Standing] = Counter()
+        self.outcomes: Counter[Outcome] = Counter()
+        """How the answers ended that the journal has."""
+        self.changed: list[str] = []
+        """Ids whose answer is to another request, where `may_change` lets them be."""
+        self.may_change = False
+
+    def sort(self, item: Item) -> Standing:
+        """How the item stands. The first pass over the input asks this of each, once."""
+        standing = self.standing(item)
+        if standing is not Standing.ELSEWHERE and not self._is_new(item.custom_id):
+            raise failure_of(Outcome.INPUT, f"line {item.line}", f"the id {item.custom_id!r} came before")
+        if standing is Standing.ANSWERED:
+            self._check_request(item)
+        elif standing is Standing.FAILED_FOR_GOOD:
+            key = id_key(item.custom_id)
+            self.failed_keys.add(key)
+            self.failed[self._failed_for_good[key]] += 1
+        if self.order is not None:
+            self.order.append(id_key(item.custom_id))
+        self.counts[standing] += 1
+        return standing
+
+    def take_back(self, item: Item) -> None:
+        """The item was sorted, and turned out to be none."""
+        self.counts[Standing.TO_ASK] -= 1
+
+    def standing(self, item: Item) -> Standing:
+        """The same without the checks, for a second pass."""
+        if self._shard is not None and not self._shard.has(item.custom_id):
+            return Standing.ELSEWHERE
+        if item.custom_id in self._answers:
+            return Standing.ANSWERED
+        if id_key(item.custom_id) in self._failed_for_good:
+            return Standing.FAILED_FOR_GOOD
+        return Standing.TO_ASK
+
+    def ask_changed(self, answers: Answers) -> None:
+        """The answers to other requests are gone: their ids are asked."""
+        self._answers = answers
+        self.counts[Standing.ANSWERED] -= len(self.changed)
+        self.counts[Standing.TO_ASK] += len(self.changed)
+
+    def forget_ids(self) -> None:
+        """The first pass is over: what it needed to find an id that came twice is not needed any more."""
+        self._seen = set()
+
+    def _is_new(self, custom_id: str) -> bool:
+        if custom_id in self._answers:
+            return self._answers.see(custom_id)
+        key = id_key(custom_id)
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+    def _check_request(self, item: Item) -> None:
+        request = self._request_of(item)
+        if self._answers.match(item.custom_id, request) is Match.ANSWERED:
+            outcome = self._answers.outcome(item.custom_id)
+            assert outcome is not None
+            self.outcomes[outcome] += 1
+        elif self.may_change:
+            self.changed.append(item.custom_id)
+        else:
+            raise failure_of(
+                Outcome.JOURNAL,
+                f"the answer to {item.custom_id!r} is to another request",
+                f"line {item.line} asks something else now",
+                "--redo changed asks it again",
+            )

@@ -1,0 +1,149 @@
+"""What Click says to a person, in our layout and our words: pages of help, and what is wrong with a command line.
+
+In: a command with its options in groups; Click's errors. Out: texts, which `PrintAndExit` carries to the process. Knows
+no option by name and no program, so that all of them share it. Click's own pages have no headings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
+
+from oastream import __version__
+
+Groups = Mapping[str, Sequence[click.Option]]
+"""A heading → the options below it."""
+
+
+class PrintAndExit(Exception):
+    """Ends parsing with a text for stdout: --help, --version, a man page."""
+
+
+class GroupedCommand(click.Command):
+    """A command that only parses, and whose help has the options under headings.
+
+    `common` names the options that --help shows; `hidden` are settings that no page names. `end` and `end_of_all` close
+    the short page and the long one, as they are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        usage: str,
+        argument: click.Argument,
+        groups: Groups,
+        hidden: Sequence[click.Option] = (),
+        common: Sequence[str] = (),
+        end: str = "",
+        end_of_all: str = "",
+    ) -> None:
+        declared = [option for options in groups.values() for option in options]
+        super().__init__(name, params=[argument, *declared, *hidden], help=usage, add_help_option=False)
+        self.groups = groups
+        self._common = common
+        self._end = end
+        self._end_of_all = end_of_all
+
+    def common_options(self) -> list[click.Option]:
+        """The options that --help shows, in its order."""
+        declared = {option.name: option for options in self.groups.values() for option in options}
+        return [declared[name] for name in self._common]
+
+    def short_help_page(self, context: click.Context) -> str:
+        """What --help prints."""
+        return self._page(context, {"Common options": self.common_options()}, self._end)
+
+    def full_help_page(self, context: click.Context) -> str:
+        """What --help-all prints."""
+        return self._page(context, self.groups, self._end_of_all)
+
+    def _page(self, context: click.Context, groups: Groups, end: str) -> str:
+        formatter = context.make_formatter()
+        self.format_usage(context, formatter)
+        self.format_help_text(context, formatter)
+        for heading, options in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(_help_records(context, options), col_max=28)
+        return f"{formatter.getvalue()}\n{end}"
+
+
+def _help_records(context: click.Context, options: Iterable[click.Option]) -> list[tuple[str, str]]:
+    """For each option its names and its words; Click has none for a hidden one."""
+    records = [option.get_help_record(context) for option in options]
+    return [record for record in records if record is not None]
+
+
+# What these options do ends the run, so their callbacks raise. Click calls each of them, given or not. --------------
+
+
+def show_help(context: click.Context, _option: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        raise PrintAndExit(command_of(context).short_help_page(context))
+
+
+def show_all_help(context: click.Context, _option: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        raise PrintAndExit(command_of(context).full_help_page(context))
+
+
+def show_version(context: click.Context, _option: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        raise PrintAndExit(f"{context.command.name} {__version__}")
+
+
+def show_companion(context: click.Context, _option: click.Parameter, kind: str | None) -> None:
+    if kind is not None:
+        from oastream.cli.companions import companion
+
+        raise PrintAndExit(companion(str(context.command.name), kind).removesuffix("\n"))
+
+
+def command_of(context: click.Context) -> GroupedCommand:
+    """The command that a context is for. Click's annotation knows only that it is one of its own."""
+    assert isinstance(context.command, GroupedCommand)
+    return context.command
+
+
+# Mistakes ---------------------------------------------------------------------------------------------------------
+
+
+def describe_usage_error(error: click.ClickException) -> str:
+    """What is wrong with a command line, as the part of a message that follows "bad usage: "."""
+    if isinstance(error, click.NoSuchOption):
+        return _describe_unknown_option(error)
+    return lowercase_sentence(error.format_message())
+
+
+def lowercase_sentence(sentence: str) -> str:
+    """A sentence of Click's as a part of ours: on one line, without capital and full stop."""
+    text = " ".join(sentence.split())
+    return (text[:1].lower() + text[1:]).rstrip(".")
+
+
+def _describe_unknown_option(error: click.NoSuchOption) -> str:
+    """That there is no such option, and which ones begin like it, or look like it."""
+    text = f"no such option: {error.option_name}"
+    near = _similar_options(error.option_name.replace("_", "-"), _long_names(error.ctx))
+    if not near:
+        return text
+    *others, last = near
+    if others:
+        return f"{text}; did you mean {', '.join(others)} or {last}?"
+    return f"{text}; did you mean {last}?"
+
+
+def _long_names(context: click.Context | None) -> list[str]:
+    params = () if context is None else context.command.params
+    return [name for param in params for name in param.opts if name.startswith("--")]
+
+
+def _similar_options(typed: str, known: Sequence[str]) -> list[str]:
+    if not typed.startswith("--"):
+        return []
+    longer = [name for name in known if name.startswith(typed)]
+    if longer and len(typed) > 3:  # every other option begins with "--n" or "--s"
+        return longer
+    import difflib  # for the message only
+
+    return difflib.get_close_matches(typed, known)

@@ -1,0 +1,116 @@
+"""The chunks of Chat Completions, as events of the Responses API.
+
+In: the type and data of a raw event. Out: the events that its chunk is translated into, without any JSON of the
+server's, since it has none in this vocabulary. Refuses to know what a chunk means (`chat` does), but for errors.
+Once the answer is complete nothing that is broken fails it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from oastream.events.api_error import ApiError, event_error
+from oastream.events.chat import ChatTranslator
+from oastream.events.decode import DecodedEvent, Dialect
+from oastream.events.fields import Event, dicts_in
+from oastream.events.json_body import is_done_marker, parse_event
+from oastream.exits import Failure, Outcome, failure_of
+
+_ERROR_FIELDS = ("code", "message", "type", "detail", "status")
+"""What an error consists of where no field of the chunk is named so."""
+
+
+class ChatDialect(Dialect):
+    """Reads chunks. `asked` are the fields of a response that repeat the request: no chunk has them."""
+
+    __slots__ = ("_asked", "_has_ended", "_translator")
+
+    hint = ""
+
+    def __init__(self, choices: int = 1, keep_text: bool = True, asked: Event | None = None) -> None:
+        self._asked = asked
+        self._translator = ChatTranslator(choices, keep_text, asked)
+        self._has_ended = False
+        """Whether the terminal event, or the error, is out."""
+
+    @property
+    def is_settled(self) -> bool:
+        return self._translator.is_settled
+
+    @property
+    def is_complete(self) -> bool:
+        return self._translator.is_complete
+
+    def feed(self, kind: bytes, data: bytes) -> Sequence[DecodedEvent]:
+        if is_done_marker(data):
+            return self._finish()
+        try:
+            name = kind.decode("utf-8", "replace") if kind else ""
+            chunk = self.read_chunk(data, name)
+            if not kind and (events := self._translator.text_only_events(chunk)) is not None:
+                return _without_raw(events)
+            if not self.is_complete and (error := event_error(chunk, name)) is not None:
+                return self._fail(error, chunk)
+            return self._translate(chunk)
+        except Failure:
+            if not self.is_complete:
+                raise
+            return self._finish()
+
+    def read_chunk(self, data: bytes, name: str) -> Event:
+        """The chunk in an event's data. Raises `Failure`. The place where something else may look at each."""
+        return parse_event(data, name)[0]
+
+    def decode_answer(self, answer: Event) -> Sequence[DecodedEvent] | None:
+        if not isinstance(answer.get("choices"), list):
+            return None
+        whole = ChatDialect(len(answer["choices"]), asked=self._asked)
+        # An answer in one piece is complete, whatever its finish_reason says.
+        return [*whole._translate(answer), *whole._finish()]
+
+    def close(self) -> Sequence[DecodedEvent]:
+        if self.is_complete:
+            return self._finish()
+        return ()
+
+    def _finish(self) -> Sequence[DecodedEvent]:
+        """The events that end the answer, once."""
+        if self._has_ended:
+            return ()
+        self._has_ended = True
+        return _without_raw(self._translator.close())
+
+    def _fail(self, error: ApiError, chunk: Event) -> Sequence[DecodedEvent]:
+        """The events that end an answer which the server calls failed."""
+        self._has_ended = True
+        return _without_raw(self._translator.fail(_error_fields(error, chunk)))
+
+    def _translate(self, chunk: Event) -> Sequence[DecodedEvent]:
+        try:
+            return _without_raw(self._translator.feed(chunk))
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise failure_of(Outcome.MALFORMED, "a chunk has a field of the wrong type", error) from error
+
+
+def _without_raw(events: list[Event]) -> Sequence[DecodedEvent]:
+    return [(event, None) for event in events]
+
+
+def _error_fields(error: ApiError, chunk: Event) -> Event:
+    """The fields of the API's error event; `error` keeps what the server said."""
+    given = _given_error(chunk) or {"message": error.message, "code": error.code, "status": error.status}
+    return {"code": error.name, "message": error.message, "param": error.param, "error": given}
+
+
+def _given_error(chunk: Event) -> Event:
+    """The error as the chunk has it: a field of its own, in words or as an object, in a choice, or the chunk itself."""
+    given = chunk.get("error")
+    if isinstance(given, dict) and given:
+        return given
+    if given:
+        return {"message": given}
+    for choice in dicts_in(chunk.get("choices")):
+        error = choice.get("error")
+        if isinstance(error, dict):
+            return error
+    return {name: value for name, value in chunk.items() if name in _ERROR_FIELDS}

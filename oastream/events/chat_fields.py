@@ -1,0 +1,190 @@
+"""The fields of a Chat chunk, in the ways that servers write them → what they mean.
+
+In: parts of one chunk, as parsed. Out: its texts and the kind of each, the fragments of its calls, its finish_reasons,
+its usage in the names of the Responses API. Refuses to know the stream: nothing here remembers an earlier chunk.
+A field that is missing or of another type is passed over; servers send both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from oastream.events.fields import Fields, dict_or_empty, int_or_zero, str_or_empty
+from oastream.events.finish_reason import outcome_of_reason
+from oastream.exits import Outcome
+
+# Texts -----------------------------------------------------------------------------------------------------------
+
+
+def texts_of_delta(delta: Fields) -> Iterator[tuple[str, str]]:
+    """The texts of a delta, each behind the kind of part that it belongs to; reasoning first, as it was thought."""
+    # DeepSeek, llama.cpp, Alibaba say reasoning_content; OpenRouter, Groq, vLLM >= 0.19 say reasoning. Some send both.
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+    if isinstance(reasoning, str) and reasoning:
+        yield "reasoning_text", reasoning
+    content = delta.get("content")
+    if isinstance(content, list):
+        yield from _texts_of_parts(content)
+    elif isinstance(content, str) and content:
+        yield "output_text", content
+    refusal = delta.get("refusal")
+    if isinstance(refusal, str) and refusal:
+        yield "refusal", refusal
+    # A model that speaks sends its words beside the sound: the contract counts them as text.
+    if "audio" in delta:
+        transcript = str_or_empty(dict_or_empty(delta["audio"]).get("transcript"))
+        if transcript:
+            yield "output_text", transcript
+
+
+def _texts_of_parts(parts: list[Any]) -> Iterator[tuple[str, str]]:
+    """Content as a list of parts, as Mistral's thinking models send it."""
+    for part in parts:
+        if isinstance(part, str):
+            kind, text = "output_text", part
+        elif isinstance(part, dict) and part.get("type") == "thinking":
+            kind, text = "reasoning_text", _thoughts(part.get("thinking"))
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            kind, text = "output_text", part["text"]
+        else:
+            continue
+        # Empty thoughts come before the answer proper. They must not open a reasoning item that nothing fills.
+        if text:
+            yield kind, text
+
+
+def _thoughts(thinking: Any) -> str:
+    """The text of a thinking part: a list of parts again, or the text itself."""
+    if not isinstance(thinking, list):
+        thinking = [thinking]
+    texts: list[str] = []
+    for piece in thinking:
+        if isinstance(piece, str):
+            texts.append(piece)
+        elif piece:
+            texts.append(piece.get("text") or "")
+    return "".join(texts)
+
+
+def lone_text(chunk: Fields, choice_number: int | None) -> str:
+    """The text of a chunk that says nothing else, "" for any other chunk. `choice_number` None takes any choice.
+
+    Whatever this lets through never reaches the rules for whole chunks, so each field that could mean something is
+    looked at: an error, usage, a finish_reason, logprobs, and any second field of the delta. (What makes this worth
+    it: nearly all chunks of an answer are such.)
+    """
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or "error" in chunk or "x_groq" in chunk or chunk.get("usage"):
+        return ""
+    if chunk.get("object") == "error" or chunk.get("type") == "error":
+        return ""
+    entry = choices[0]
+    if type(entry) is not dict or entry.get("finish_reason") or "error" in entry:
+        return ""
+    if choice_number is not None and entry.get("index") != choice_number:
+        return ""
+    delta = entry.get("delta")
+    if type(delta) is not dict or len(delta) != 1 or entry.get("logprobs"):
+        return ""
+    text = delta.get("content")
+    if type(text) is not str:
+        return ""
+    return text
+
+
+# Calls -----------------------------------------------------------------------------------------------------------
+
+
+CallHead = tuple[int | None, str, str]
+"""The index, id and name of a call, as one fragment has them: None, or "" for a name, what is missing or no such thing.
+
+A bare tuple, since a call has one fragment per token: a class for it took 2,400 instructions more, of 36,000.
+"""
+
+
+def fragments_of_delta(delta: Fields) -> list[Any]:
+    """The fragments of calls in a delta, in order."""
+    fragments = delta.get("tool_calls")
+    if isinstance(fragments, dict):
+        fragments = [fragments]
+    elif not isinstance(fragments, list):
+        fragments = []
+    function_call = delta.get("function_call")  # what the API had before tools, in 2023
+    if isinstance(function_call, dict):
+        fragments = [*fragments, {"function": function_call}]
+    return fragments
+
+
+def split_fragment(fragment: Fields) -> tuple[CallHead, bool, Fields]:
+    """A fragment's head, whether it is of a custom tool, and what holds its piece of the arguments or the input."""
+    function = fragment.get("custom")
+    is_custom = isinstance(function, dict)
+    if not is_custom:
+        function = fragment.get("function")
+    if not isinstance(function, dict):
+        function = {}
+    index = fragment.get("index")
+    if not isinstance(index, int):
+        index = None
+    return (index, str(fragment.get("id") or ""), str(function.get("name") or "")), is_custom, function
+
+
+def arguments_text(value: Any) -> str:
+    """A piece of a call's arguments that is no string: some servers send the object itself."""
+    if value is None:
+        return ""
+    return orjson.dumps(value).decode()
+
+
+def image_url(image: Any) -> str | None:
+    """Where an image of OpenRouter's `images` is, mostly a data: URL; None when the entry does not say."""
+    url = dict_or_empty(image).get("image_url")
+    if isinstance(url, dict):
+        url = url.get("url")
+    return url if isinstance(url, str) else None
+
+
+# The end and what it cost ----------------------------------------------------------------------------------------
+
+
+def finish_reasons(entry: Fields) -> list[str]:
+    """The finish_reasons that an entry of `choices` has: its own, and the provider's where that says more."""
+    reasons = []
+    reason, native = entry.get("finish_reason"), entry.get("native_finish_reason")
+    if reason and str(reason).lower() != "null":  # null as text is none
+        reasons.append(str(reason))
+    if isinstance(native, str) and outcome_of_reason(native) is Outcome.LENGTH:
+        reasons.append(native)  # OpenRouter says stop where Gemini said MAX_TOKENS
+    return reasons
+
+
+def usage_of_chunk(chunk: Fields) -> Fields | None:
+    """The usage that a chunk, or one entry of its choices, has; Groq wraps it in a field of its own."""
+    usage = dict_or_empty(chunk.get("usage") or dict_or_empty(chunk.get("x_groq")).get("usage"))
+    if usage:
+        return _as_responses_usage(usage)
+    return None
+
+
+def _as_responses_usage(usage: Fields) -> Fields:
+    """Usage in the names of the Responses API: what the server counted, and 0 where that API's type needs a number.
+
+    A number of the wrong type is none: usage is no reason for an answer to fail.
+    """
+    input_tokens, output_tokens = int_or_zero(usage.get("prompt_tokens")), int_or_zero(usage.get("completion_tokens"))
+    return {
+        "input_tokens": input_tokens,
+        "input_tokens_details": _details(usage.get("prompt_tokens_details"), "cached_tokens", "cache_write_tokens"),
+        "output_tokens": output_tokens,
+        "output_tokens_details": _details(usage.get("completion_tokens_details"), "reasoning_tokens"),
+        "total_tokens": int_or_zero(usage.get("total_tokens")) or input_tokens + output_tokens,
+    }
+
+
+def _details(details: Any, *needed: str) -> Fields:
+    """Details of usage: the server's own, with 0 for those that it has not counted."""
+    given = dict_or_empty(details)
+    return {**given, **{name: int_or_zero(given.get(name)) for name in needed}}

@@ -1,0 +1,146 @@
+"""The output items that a Chat answer is translated into: messages, reasoning, tool calls, as far as they have come.
+
+In: texts and pieces of arguments. Out: items and their parts in the shapes of the Responses API, at any moment.
+Refuses to know chunks and events. Of a text that nothing will repeat no character is kept.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from oastream.events.fields import Fields
+from oastream.events.text_buffer import TextBuffer
+from oastream.surrogates import SurrogateJoiner
+
+_ID_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
+"""What OpenAI's own ids of such items begin with."""
+
+
+class TextRun:
+    """A run of text inside an item, one part of its content. `kind` is output_text, refusal or reasoning_text."""
+
+    __slots__ = ("delta_type", "index", "joiner", "kept", "kind", "text_field")
+
+    def __init__(self, kind: str, index: int, keep_text: bool) -> None:
+        self.kind = kind
+        self.index = index
+        self.delta_type = f"response.{kind}.delta"
+        self.text_field = "text"
+        if kind == "refusal":
+            self.text_field = "refusal"
+        self.joiner = SurrogateJoiner()
+        self.kept: TextBuffer | None = None
+        if keep_text:
+            self.kept = TextBuffer()
+
+    def content(self) -> Fields:
+        """The part as the API has it."""
+        text = ""
+        if self.kept is not None:
+            text = self.kept.text()
+        content: Fields = {"type": self.kind, self.text_field: text}
+        if self.kind == "output_text":
+            content |= {"annotations": [], "logprobs": []}
+        return content
+
+
+class _OutputItem:
+    """What every item has. `choice_number` is the choice of the chunk that it belongs to."""
+
+    __slots__ = ("choice_number", "id", "index", "is_done", "kind")
+
+    def __init__(self, kind: str, index: int, choice_number: int) -> None:
+        self.kind = kind
+        self.index = index
+        self.id = f"{_ID_PREFIXES[kind]}_{index}"  # Chat has no ids for items
+        self.choice_number = choice_number
+        self.is_done = False
+
+    @property
+    def status(self) -> str:
+        return "completed" if self.is_done else "incomplete"
+
+    def location(self) -> Fields:
+        """The fields that tie an event to this item."""
+        return {"item_id": self.id, "output_index": self.index}
+
+    def with_choice_index(self, item: Fields) -> Fields:
+        """An item of a further choice says so: what is printed and judged is the first choice's."""
+        if self.choice_number == 0:
+            return item
+        return {**item, "choice_index": self.choice_number}
+
+
+class MessageItem(_OutputItem):
+    """A message, or the reasoning before it, which has the same form."""
+
+    __slots__ = ("runs",)
+
+    def __init__(self, kind: str, index: int, choice_number: int) -> None:
+        super().__init__(kind, index, choice_number)
+        self.runs: list[TextRun] = []
+
+    def run_that_goes_on(self, kind: str) -> TextRun | None:
+        """The run that a text of this kind is added to: the last one, if it is of that kind."""
+        if self.runs and self.runs[-1].kind == kind:
+            return self.runs[-1]
+        return None
+
+    def item(self, status: str) -> Fields:
+        content = [run.content() for run in self.runs]
+        if self.kind == "reasoning":
+            return {"id": self.id, "type": "reasoning", "summary": [], "content": content, "status": status}
+        return self.with_choice_index(
+            {"id": self.id, "type": "message", "role": "assistant", "status": status, "content": content}
+        )
+
+
+class CallItem(_OutputItem):
+    """A tool call: of a function, whose arguments are JSON, or of a custom tool, whose input is any text."""
+
+    __slots__ = ("call_id", "event_prefix", "name", "payload_field", "pieces")
+
+    def __init__(self, is_custom: bool, index: int, choice_number: int, call_id: str, name: str) -> None:
+        if is_custom:
+            super().__init__("custom_tool_call", index, choice_number)
+            self.payload_field, self.event_prefix = "input", "response.custom_tool_call_input"
+        else:
+            super().__init__("function_call", index, choice_number)
+            self.payload_field, self.event_prefix = "arguments", "response.function_call_arguments"
+        self.call_id = call_id
+        self.name = name
+        self.pieces: list[str] = []
+
+    def payload(self) -> str:
+        """The arguments or the input, as far as they have come."""
+        if len(self.pieces) > 1:
+            self.pieces = ["".join(self.pieces)]  # a piece takes fifty bytes more than its text
+        return "".join(self.pieces)
+
+    def item(self, status: str) -> Fields:
+        call_id = self.call_id or f"call_{self.index}"  # the tool's output must name the call somehow
+        item = {"id": self.id, "type": self.kind, "status": status, "call_id": call_id, "name": self.name}
+        return self.with_choice_index({**item, self.payload_field: self.payload()})
+
+    def is_whole_when_cut(self) -> bool:
+        """Whether the call is complete although the answer was cut.
+
+        Arguments that are an object are; of a custom tool's text nobody can tell, and the last word is the server's.
+        """
+        return self.kind == "custom_tool_call" or _parsed_object(self.payload()) is not None
+
+    def is_whole_before_the_end(self) -> bool:
+        """Whether the call may go out although the answer goes on.
+
+        Fragments of several calls may alternate (SGLang, gateways), so that `{}` and "" may be a beginning only.
+        """
+        return self.kind == "function_call" and bool(_parsed_object(self.payload()))
+
+
+def _parsed_object(text: str) -> Fields | None:
+    """The object that a call's arguments are, None while they are none."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None

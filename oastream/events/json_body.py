@@ -1,0 +1,112 @@
+"""The data of an event, or a whole body, as JSON; and what to say of one that is something else.
+
+In: bytes. Out: the value, or a `Failure` that shows what came instead. Refuses to know what the value means, but for
+errors: they come as plain words too, and wrapped in a list.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oastream.display import one_line
+from oastream.events.api_error import event_error
+from oastream.events.fields import Event
+from oastream.exits import Failure, Outcome, failure_of
+from oastream.lenient_json import parse_json
+
+_DONE = b"[DONE]"
+_BRACE = ord("{")
+
+
+def is_done_marker(data: bytes) -> bool:
+    """Whether the data of an event is `[DONE]`; some servers put blanks around it."""
+    # The first byte tells for nearly all of them, so that hardly any is looked at twice.
+    return data[0] != _BRACE and data.strip().startswith(_DONE)
+
+
+def parse_event(data: bytes, name: str = "") -> tuple[Event, bytes | None]:
+    """The payload of an event, and the server's own JSON of it if it is that.
+
+    Raises `Failure` malformed when it is not a JSON object; an event that is named error may be plain words.
+    """
+    try:
+        value = parse_json(data)
+    except ValueError as error:
+        if name == "error":
+            return _error_event(_as_text(data)), None
+        raise malformed("an event is not JSON", data) from error
+    if isinstance(value, dict):
+        return value, data
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and event_error(value[0]):
+        return value[0], None  # Gemini wraps its errors in a list
+    if name == "error" and isinstance(value, str):
+        return _error_event(value), None
+    if name == "error":
+        return _error_event(_as_text(data)), None
+    raise malformed("an event is not a JSON object", data)
+
+
+def parse_document(data: bytes, name: str) -> Any:
+    """A whole body as JSON; `name` is what it should be. Raises `Failure`: not_api for a web page, else malformed."""
+    try:
+        return parse_json(data)
+    except ValueError as error:
+        if data.lstrip().startswith(b"<"):
+            raise web_page(data) from error
+        raise malformed(f"{name} is not JSON", data) from error
+
+
+def is_complete_event(data: bytes) -> bool:
+    """Whether the data of an event that no blank line closed is all of it, and not a beginning."""
+    try:
+        return is_done_marker(data) or isinstance(parse_json(data), dict)
+    except ValueError:
+        return False
+
+
+def _error_event(message: str) -> Event:
+    """An error that came as words, as the Responses API has it."""
+    return {"type": "error", "code": None, "message": message, "param": None}
+
+
+def malformed(summary: str, data: bytes) -> Failure:
+    """What came is no JSON, or not of the kind that it must be; its beginning is shown."""
+    return failure_of(Outcome.MALFORMED, summary, one_line(_as_text(data), 80))
+
+
+def web_page(data: bytes) -> Failure:
+    """What came is a page: of a proxy, of a login, of the server's front."""
+    return failure_of(Outcome.NOT_API, "the server sent a web page", page_title(data), "is the base URL right?")
+
+
+def page_title(page: bytes) -> str:
+    """What an HTML page calls itself, else the beginning of its text.
+
+    By `find` and `partition` alone, in time that grows with the length: a regular expression over `<title` repeated
+    took 14 s for 80 kB, deaf to deadlines and signals.
+    """
+    title = _find_title(page)
+    if title is None:
+        title = _without_tags(page)
+    return one_line(_as_text(title), 80)
+
+
+def _find_title(page: bytes) -> bytes | None:
+    lower = page.lower()
+    tag = lower.find(b"<title")
+    if tag < 0:
+        return None
+    start = page.find(b">", tag) + 1
+    end = lower.find(b"</title", start)
+    if not start or end < 0:
+        return None
+    return page[start:end]
+
+
+def _without_tags(page: bytes) -> bytes:
+    first, *others = page.split(b"<")
+    return b" ".join([first, *(other.partition(b">")[2] for other in others)])
+
+
+def _as_text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

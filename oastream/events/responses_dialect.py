@@ -1,0 +1,61 @@
+"""The events of the Responses API, as they are.
+
+In: the type and data of a raw event. Out: the event, and the server's own JSON of it. Refuses to know what an event
+means; only errors are looked for, since servers write them in every shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from oastream.events.api_error import event_error
+from oastream.events.decode import DecodedEvent, Dialect
+from oastream.events.fields import Event
+from oastream.events.json_body import is_done_marker, parse_event
+
+OWN_RECORDS = "oastream:"
+"""What the types of our own records begin with. A server that sends one could forge the end of the run."""
+
+
+class ResponsesDialect(Dialect):
+    """Reads the events of the Responses API. The terminal event itself ends the reading, so it never is complete."""
+
+    __slots__ = ("hint",)
+
+    def __init__(self) -> None:
+        self.hint = ""
+
+    def feed(self, kind: bytes, data: bytes) -> Sequence[DecodedEvent]:
+        if is_done_marker(data):
+            return ()  # Open Responses and OpenRouter end with it; it proves nothing
+        name = kind.decode("utf-8", "replace") if kind else ""
+        event, raw = parse_event(data, name)
+        own_type = event.get("type")
+        if type(own_type) is str and own_type.startswith("response."):
+            return ((event, raw),)  # as nearly all are; the name beside it says the same
+        if event_error(event, name):
+            event = _as_error(event)
+            if type(own_type) is str and own_type.startswith(OWN_RECORDS):
+                raw = None  # an error, but not under a type of ours
+        elif name not in ("", "message") or type(own_type) is not str:
+            event = {**event, "type": name}
+        if event.get("object") == "chat.completion.chunk":
+            self.hint = "these are chunks of Chat Completions; try --api chat"
+        if event["type"].startswith(OWN_RECORDS):
+            return ()
+        return ((event, raw),)
+
+    def decode_answer(self, answer: Event) -> Sequence[DecodedEvent] | None:
+        if not isinstance(answer.get("choices"), list):
+            return None
+        from oastream.events.chat_dialect import ChatDialect  # of a server that has only Chat, and ignored `stream`
+
+        return ChatDialect().decode_answer(answer)
+
+
+def _as_error(event: Event) -> Event:
+    """An event that is an error by its name or its fields, as the API has it: its own type is the error's code."""
+    code, own_type = event.get("code"), event.get("type")
+    if not code and isinstance(own_type, str) and own_type != "error":
+        code = own_type
+    return {**event, "type": "error", "code": code}
