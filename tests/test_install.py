@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from oastream import __version__
-from oastream.cli.companions import PLACES
+from oastream.cli.help import PLACES
 from tests.support.program import ROOT, run
 from tests.support.versions import lowest_versions
 

@@ -7,6 +7,7 @@ is an error that names the id, never an answer that is lost: requests are compar
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 _KEY_BITS = 60
@@ -17,6 +18,7 @@ def shard_number(custom_id: str) -> int:
     return int.from_bytes(blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
+@lru_cache(maxsize=1)  # everything about one item is asked in a row
 def id_key(custom_id: str) -> int:
     """What stands for the id in memory."""
     return shard_number(custom_id) >> (64 - _KEY_BITS)

@@ -6,10 +6,12 @@ rules, and the object as JSON. Does no I/O.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 from oastream.batch.completion import CompletionBuilder
+from oastream.batch.lazy import KeptBytes, LazyResponsesDialect
 from oastream.events.answer import Answer, Limits
 from oastream.events.api_error import error_verdict, event_error, read_error
 from oastream.events.chat_dialect import ChatDialect
@@ -27,12 +29,27 @@ Event = dict[str, Any]
 class Reading:
     """One reply as it is read. `document` has its body, for a request whose answer comes in one piece."""
 
-    __slots__ = ("answer", "completion", "document")
+    __slots__ = ("_lazy", "answer", "completion", "document")
 
-    def __init__(self, answer: Answer, completion: CompletionBuilder | None = None, in_one_piece: bool = False) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        completion: CompletionBuilder | None = None,
+        in_one_piece: bool = False,
+        lazy: LazyResponsesDialect | None = None,
+    ) -> None:
+        self._lazy = lazy
         self.answer = answer
         self.completion = completion
         self.document: bytearray | None = bytearray() if in_one_piece else None
+
+    def catch_up(self) -> None:
+        """Let the reply have what was kept raw: the answer broke off, and what there is of it counts."""
+        if self._lazy is None:
+            return
+        with contextlib.suppress(Failure):  # the one that ended it counts
+            for event, _ in self._lazy.close():
+                self.answer.reply.feed(event)
 
     def body(self) -> bytes:
         """The answer as the API has it without `stream`."""
@@ -96,14 +113,22 @@ class PlainDecoder(Decoder):
 
 
 class Reader:
-    """Makes what reads a reply. `limits` are those of the run, `max_event_bytes` is the option of that name."""
+    """Makes what reads a reply. `limits` are those of the run, `max_event_bytes` is the option of that name.
 
-    def __init__(self, limits: Limits, max_event_bytes: int) -> None:
+    `is_lazy` is false where every event is to be looked at, as the single run does.
+    """
+
+    def __init__(self, limits: Limits, max_event_bytes: int, is_lazy: bool = True) -> None:
+        self._kept_bytes = KeptBytes() if is_lazy else None
         self._limits = limits
         self._max_event_bytes = max_event_bytes
 
     def responses(self, now: float, reply: Reply, in_one_piece: bool) -> Reading:
-        return self._reading(Decoder(ResponsesDialect(), self._max_event_bytes), now, reply, None, in_one_piece)
+        if self._kept_bytes is None:
+            return self._reading(Decoder(ResponsesDialect(), self._max_event_bytes), now, reply, None, in_one_piece)
+        dialect = LazyResponsesDialect(self._kept_bytes)
+        answer = Answer(Decoder(dialect, self._max_event_bytes), reply, self._limits, now)
+        return Reading(answer, None, in_one_piece, dialect)
 
     def chat(self, now: float, reply: Reply, choices: int, in_one_piece: bool) -> Reading:
         dialect = CompletionDialect(choices)

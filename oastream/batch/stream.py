@@ -172,6 +172,8 @@ class ItemStream:
             self._timer.cancel()
         if self._connection is not None:
             self._connection.leave()
+        if not verdict.has_answer:
+            self.reading.catch_up()
         if self.request_id is not None:
             verdict = verdict._replace(request_id=self.request_id)
         self.verdict = verdict

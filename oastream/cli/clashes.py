@@ -11,7 +11,7 @@ beside `--detach`, `--hold` beside `-o`) is no mistake, nor is one that only per
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 COMMAND_LINE = "command line"
@@ -55,17 +55,17 @@ EXCLUSIVE = (("history", "previous_response_id"), ("detach", "resume"), ("eager"
 """Pairs of which only one can have its way: the nearer, and from one place the first."""
 
 
-def settle(values: dict[str, Any], given: dict[str, str], unset: Mapping[str, Any]) -> str | None:
+def settle(values: dict[str, Any], given: dict[str, str], unset: Callable[[], Mapping[str, Any]]) -> str | None:
     """Drop what has no effect from `values` and `given`; the first that stands in vain on the command line, in words.
 
-    `given` has the kind of place that each option came from; `unset` the value of each when nobody sets it.
+    `given` has the kind of place that each option came from; `unset` tells the value of each when nobody sets it.
     """
     # Each table looks at what the ones before it left: an option that was dropped excludes nothing, and needs nothing.
     for name, complaint, is_mistake in _find_idle(values, given):
         if is_mistake and given[name] == COMMAND_LINE:
             return complaint
         del given[name]
-        values[name] = unset[name]
+        values[name] = unset()[name]
     return None
 
 

@@ -9,15 +9,8 @@ from __future__ import annotations
 
 import os
 
+from oastream.cli.help import PLACES
 from oastream.exits import Outcome, failure_of
-
-PLACES = {
-    "man": "man/{}.1",
-    "complete-bash": "completions/{}.bash",
-    "complete-zsh": "completions/_{}",
-    "complete-fish": "completions/{}.fish",
-}
-"""What --generate takes → its file, below the package's own copy and below the root of the source tree."""
 
 
 def companion(program: str, kind: str) -> str:

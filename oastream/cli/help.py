@@ -15,6 +15,14 @@ from oastream import __version__
 Groups = Mapping[str, Sequence[click.Option]]
 """A heading → the options below it."""
 
+PLACES = {
+    "man": "man/{}.1",
+    "complete-bash": "completions/{}.bash",
+    "complete-zsh": "completions/_{}",
+    "complete-fish": "completions/{}.fish",
+}
+"""What --generate takes → its file, below the package's own copy and below the root of the source tree."""
+
 
 class PrintAndExit(Exception):
     """Ends parsing with a text for stdout: --help, --version, a man page."""

@@ -15,8 +15,7 @@ from typing import Any
 import click
 
 from oastream.apis import API_NAMES
-from oastream.cli.companions import PLACES
-from oastream.cli.help import GroupedCommand, show_all_help, show_companion, show_help, show_version
+from oastream.cli.help import PLACES, GroupedCommand, show_all_help, show_companion, show_help, show_version
 from oastream.cli.option import Configured, Option, Profile
 from oastream.cli.types import (
     BaseUrl,

@@ -101,7 +101,7 @@ def _show_config(context: click.Context, values: Mapping[str, Any], config_error
 def _drop_without_effect(context: click.Context, values: dict[str, Any]) -> None:
     """Set back what other options leave without effect; on the command line that is a mistake."""
     given = _given_options(context, values)
-    complaint = settle(values, given, unset_values())
+    complaint = settle(values, given, unset_values)
     if complaint is not None:
         raise _usage_failure(complaint)
     if given.get("no_stdin", ON_COMMAND_LINE) != ON_COMMAND_LINE and names_stdin(values, given):

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 import click
 
 from oastream import __version__
-from oastream.cli.companions import PLACES, companion
-from oastream.cli.help import describe_usage_error
+from oastream.cli.companions import companion
+from oastream.cli.help import PLACES, describe_usage_error
 from oastream.exits import TABLE, Failure, Outcome
 from oastream.mock import script
 from oastream.mock.endings import ENDS

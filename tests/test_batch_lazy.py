@@ -1,0 +1,139 @@
+"""Events that are kept raw until they are needed make the same answer as those that are looked at one by one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oastream.batch.lazy import KeptBytes
+from oastream.batch.reading import Reader
+from oastream.events.answer import Limits
+from oastream.events.reply import Reply
+from oastream.exits import Failure
+from tests.support.streams import (
+    Event,
+    call,
+    custom_call,
+    message,
+    reasoning,
+    refusal,
+    response_object,
+    responses_events,
+    sse,
+)
+from tests.test_batch_completion import STREAMS, recorded
+
+EAGER, LAZY = Reader(Limits(), 1 << 24, is_lazy=False), Reader(Limits(), 1 << 24)
+
+
+def outcome(reader: Reader, pieces: list[bytes], is_cut_off: bool = False) -> tuple[Any, ...]:
+    """All that a batch writes of a reply which comes in these pieces."""
+    reply = Reply(prints_deltas=False, keep_text=True)
+    reading = reader.responses(0.0, reply, False)
+    answer = reading.answer
+    try:
+        for piece in pieces:
+            for _ in answer.feed(piece):
+                pass
+            answer.heard(1.0)
+            if answer.is_done:
+                break
+        else:
+            for _ in answer.end("it was cut" if is_cut_off else ""):
+                pass
+            answer.heard(1.0)
+        verdict = answer.verdict()
+    except Failure as failed:
+        verdict = failed.verdict
+    if not verdict.has_answer:
+        reading.catch_up()
+    try:
+        calls: Any = list(reply.calls())
+    except Failure as failed:
+        calls = failed.verdict
+    return verdict, reply.text, reply.usage, reply.output_began, calls, json.loads(reading.body())
+
+
+def same(pieces: list[bytes], is_cut_off: bool = False) -> None:
+    assert outcome(LAZY, pieces, is_cut_off) == outcome(EAGER, pieces, is_cut_off)
+
+
+def events_of(*items: Event, **more: Any) -> list[Event]:
+    return responses_events(*items, **more)
+
+
+WHOLE = events_of(reasoning("hm"), message("Hello, 世界"), call("f", '{"a":1}'), custom_call("g", "raw", "call_2"))
+TEXT = events_of(message("Hello"))
+
+
+def with_output(events: list[Event], output: list[Event]) -> list[Event]:
+    """The same stream, with another output in its terminal event."""
+    last = events[-1]
+    return [*events[:-1], {**last, "response": {**last["response"], "output": output}}]
+
+
+HAND_WRITTEN: dict[str, list[Event]] = {
+    "everything": WHOLE,
+    "text": TEXT,
+    "refusal": events_of(refusal("no")),
+    "nothing": events_of(),
+    "nothing but reasoning": events_of(reasoning("hm")),
+    "incomplete": events_of(message("x"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+    "failed": events_of(message("x"), status="failed", error={"code": "server_error", "message": "oops"}),
+    "no output at the end": with_output(TEXT, []),
+    "an item missing at the end": with_output(WHOLE, WHOLE[-1]["response"]["output"][:1]),
+    "an item only at the end": with_output(TEXT, [*TEXT[-1]["response"]["output"], call("f", "{}")]),
+    "an error in the middle": [*TEXT[:5], {"type": "error", "code": "server_error", "message": "oops"}],
+    "an error at the beginning": [{"type": "error", "code": "rate_limit_exceeded", "message": "slow"}],
+    "no terminal event": TEXT[:-1],
+    "no item events": [event for event in TEXT if "output_item" not in event["type"]],
+    "deltas alone": [event for event in TEXT if event["type"].endswith((".delta", ".completed"))],
+    "unfinished item": [event for event in TEXT if event["type"] != "response.output_item.done"],
+    "vendor's events": [*TEXT[:3], {"type": "keepalive"}, {"type": "response.vendor.thing", "x": 1}, *TEXT[3:]],
+    "another response": [*TEXT[:-1], {"type": "response.completed", "response": response_object()}],
+}
+
+
+@pytest.mark.parametrize("names", [True, False], ids=["named", "unnamed"])
+@pytest.mark.parametrize("name", HAND_WRITTEN)
+def test_every_cut_of_a_stream_is_the_same_lazily(name: str, names: bool) -> None:
+    stream = sse(HAND_WRITTEN[name], names=names)
+    for at in range(0, len(stream), 1 if name == "refusal" else 11):  # of one stream every cut, of others enough
+        same([stream[:at], stream[at:]] if at else [stream])
+        if at % 7 == 0:
+            same([stream[:at]] if at else [], is_cut_off=True)
+
+
+def test_an_event_under_a_wrong_name_is_looked_at() -> None:
+    bad = b'event: response.output_text.delta\ndata: {"type":"error","code":"server_error","message":"oops"}\n\n'
+    same([sse(TEXT[:4]) + bad + sse(TEXT[4:])])
+
+
+@given(st.data())
+def test_events_left_out_and_streams_cut_off_are_the_same_lazily(data: st.DataObject) -> None:
+    events = list(data.draw(st.sampled_from([HAND_WRITTEN[name] for name in sorted(HAND_WRITTEN)])))
+    for at in sorted(data.draw(st.sets(st.integers(0, len(events) - 1), max_size=3)), reverse=True):
+        del events[at]
+    same([sse(events[: data.draw(st.integers(0, len(events)))])])
+
+
+def test_without_room_events_are_looked_at_as_they_come() -> None:
+    room = KeptBytes(400)
+    assert room.take(300)
+    assert not room.take(101)
+    room.give_back(300)
+    assert room.take(400)
+
+
+@pytest.mark.skipif(not STREAMS.is_dir(), reason=f"no recorded streams in {STREAMS}")
+def test_recorded_streams_are_the_same_lazily() -> None:
+    seen = 0
+    for path, stream in recorded("responses"):
+        for pieces in ([stream], [stream[:1000], stream[1000:]], [stream[: len(stream) // 2]]):
+            assert outcome(LAZY, pieces) == outcome(EAGER, pieces), path
+        seen += 1
+    assert seen > 100
