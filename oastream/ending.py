@@ -139,12 +139,15 @@ class Ending:
             return
         publishes = self._publishes_output(verdict)
         if isinstance(output, Held) and not publishes:
-            output.reset()
+            output.take_back()
             output_format.take()
         output_format.add_record(end_record(verdict, exit_status(verdict, self._options.ok), self._stats_fields()))
         if data := output_format.take():
             output.write(data, deadline)
-        output.finish(publishes, deadline)
+        if publishes:
+            output.deliver(deadline)
+        else:
+            output.withhold(deadline)
 
     def _current_format(self) -> Format | None:
         """The format that may hold what was not written yet. An answer that began anew has another than the first."""

@@ -65,12 +65,12 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) ->
 
 def _show(text: str, stdout_open: bool, watch: Watch) -> Verdict:
     """Print a text that was asked for, --help or --version: written with the same error handling as an answer."""
-    from oastream.output.destination import open_output
+    from oastream.output.destination import open_stdout
 
     try:
-        output = open_output(None, False, False, stdout_open, watch)
+        output = open_stdout(stdout_open, watch)
         output.write(f"{text}\n".encode())
-        output.finish(True)
+        output.deliver()
     except Failure as failed:
         return failed.verdict
     return Verdict(Outcome.STOP)

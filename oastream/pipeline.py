@@ -28,7 +28,7 @@ from oastream.input.prompt import StdinKind
 from oastream.input.question import Question
 from oastream.lenient_json import dumps
 from oastream.options import Options
-from oastream.output.destination import Output, is_special, open_output
+from oastream.output.destination import Output, is_special, open_output, open_stdout
 from oastream.output.formats import FORMATS, EagerToolsFormat, Format, ResponseIdFormat, SseEventsFormat
 from oastream.output.status_line import TICK, StatusLine, is_wanted
 from oastream.output.stderr import STDERR, Reasoning, Reporter, Stderr, Trace
@@ -102,15 +102,14 @@ class Run:
     def _open_output(self) -> Output:
         options = self._options
         if options.dry_run:
-            output = open_output(None, False, False, self._stdout_open, self._watch)
+            output: Output = open_stdout(self._stdout_open, self._watch)
         else:
             output = open_output(
                 options.output, options.hold, options.keep_partial, self._stdout_open, self._watch, self._deadlines.run
             )
         self._ending.output = output
         self._ending.format = new_format(options, output.is_terminal)
-        if output.shares(STDERR):
-            self._stderr.answer = output
+        self._stderr.answer = output.sharing(STDERR)
         return output
 
     def _show_request(self, request: Request, body: Body, output: Output) -> Verdict:

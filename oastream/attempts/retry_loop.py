@@ -86,7 +86,7 @@ class RetryLoop:
             failures=self._failures + 1,
             retries=self._settings.retries,
             times_asked=self._delivery.stats.attempts,
-            is_written=self._delivery.has_written and not self._delivery.output.held,
+            is_written=self._delivery.has_written and not self._delivery.output.can_take_back,
             has_question=attempts.has_question,
             can_reopen=self._settings.can_reopen(),
             is_queued=attempts.is_queued,
@@ -148,7 +148,7 @@ class RetryLoop:
             self._write_record({**self._resume_record(), **cause})
             return
         self._context.reporter.line_if_watched(f"{summary}; retrying {count}")
-        if self._delivery.output.held:  # what is not held was not written, or there would be no retry
+        if self._delivery.output.can_take_back:  # what is not held was not written, or there would be no retry
             self._attempts.begin_format()
             self._reset_output()
         self._write_record({"type": "oastream:retry", "attempt": self._delivery.stats.attempts, **cause})
@@ -161,8 +161,8 @@ class RetryLoop:
 
     def _reset_output(self) -> None:
         """Take back what was held of the answer. Records of ours are no part of it: they are there again."""
-        if self._delivery.output.held:
-            self._delivery.output.reset()
+        if self._delivery.output.can_take_back:
+            self._delivery.output.take_back()
             for record in self._records:
                 self._delivery.format.add_record(record)
 

@@ -30,7 +30,7 @@ _ERASE_LINE = b"\r\x1b[K"
 class SharedOutput(Protocol):
     """The answer's output, as far as it shares a terminal or a file with stderr."""
 
-    in_line: bool
+    is_mid_line: bool
 
 
 class _Cursor(enum.Enum):
@@ -92,8 +92,8 @@ class Stderr:
 
     def _end_open_lines(self) -> None:
         self.end_text()
-        if self.answer is not None and self.answer.in_line:
-            self.answer.in_line = False
+        if self.answer is not None and self.answer.is_mid_line:
+            self.answer.is_mid_line = False
             self._write("\n")
 
     def _write(self, text: str) -> None:
