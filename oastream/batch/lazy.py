@@ -15,7 +15,7 @@ from typing import Any
 from oastream.events.decode import DecodedEvent
 from oastream.events.responses_dialect import ResponsesDialect
 
-_MOST_KEPT = 32 << 20
+_MOST_KEPT = 16 << 20
 _TERMINAL = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
 _ITEM_BEGINS = b"response.output_item.added"
 _ITEM_ENDS = b"response.output_item.done"
