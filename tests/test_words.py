@@ -59,7 +59,9 @@ def subclasses(base: type[Format]) -> Iterator[type[Format]]:
 
 def test_every_format_with_a_name_can_be_asked_for() -> None:
     named = {each.__name__ for each in subclasses(Format) if "name" in vars(each)}
-    assert named == {each.__name__ for each in FORMATS.values()}, "put it into FORMATS in oastream/output/formats.py"
+    assert named == {each.__name__ for each in FORMATS.values()}, (
+        f"put it into FORMATS in oastream/output/formats.py, then run: {COMMAND}"
+    )
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -155,7 +157,7 @@ def test_every_outcome_has_a_status_and_a_meaning() -> None:
 
 def test_every_status_has_one_outcome_and_they_ascend() -> None:
     numbers = [number for number, _ in TABLE.values()]
-    assert numbers == sorted(set(numbers)), "correct the numbers of TABLE in oastream/exits.py"
+    assert numbers == sorted(set(numbers)), f"correct the numbers of TABLE in oastream/exits.py, then run: {COMMAND}"
 
 
 def test_every_tens_digit_of_a_status_has_words() -> None:
@@ -169,7 +171,7 @@ def test_the_readme_says_which_outcomes_have_no_ending_in_the_mock() -> None:
     named = set(re.findall(r"`(\w+)`", sentence[1]))
     assert named == {outcome.value for outcome in set(TABLE) - set(ENDS)}, (
         "an outcome that a server can bring about has an ending in oastream/mock/endings.py;"
-        " one that has none is named in README.md, section Test your own script's failure paths"
+        f" one that has none is named in README.md, section Test your own script's failure paths; then run: {COMMAND}"
     )
 
 
@@ -177,7 +179,9 @@ def test_the_readme_says_which_outcomes_have_no_ending_in_the_mock() -> None:
 
 
 def test_every_fault_has_a_key_and_every_key_its_words() -> None:
-    assert set(KEYS) == set(Fault._fields), "a fault is a field of Fault in oastream/mock/faults.py, and a line of KEYS"
+    assert set(KEYS) == set(Fault._fields), (
+        f"give each field of Fault its line of KEYS in oastream/mock/keys.py, then run: {COMMAND}"
+    )
     silent = [name for name, key in KEYS.items() if not key.help]
     assert not silent, write_words(silent, "KEYS in oastream/mock/keys.py")
 
