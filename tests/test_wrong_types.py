@@ -265,7 +265,7 @@ def test_what_chat_is_translated_into_is_whole_by_the_sdks_types() -> None:
         run = spoilt(seed)
         if run.api != "chat":
             continue
-        decoder = Decoder(ChatDialect(asked=response_fields({})), len(run.body) + 1)
+        decoder = Decoder(ChatDialect(request_fields=response_fields({})), len(run.body) + 1)
         with contextlib.suppress(Failure):
             for event, _ in itertools.chain(decoder.feed(run.body), decoder.close()):
                 STREAM_EVENT.validate_python(event, strict=False)

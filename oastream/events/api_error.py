@@ -1,4 +1,4 @@
-"""Errors as servers put them, in every shape → what they say, the outcome they stand for, and the verdict.
+"""Errors in every shape that servers give them → what they say, the outcome they stand for, and the verdict.
 
 In: JSON from an error reply or an event, and the HTTP status if there is one. Out: an `ApiError`, its `Verdict`.
 Does no I/O. Shapes and codes: OpenAI, Azure, llama.cpp, vLLM, Mistral, Groq, OpenRouter, Venice, FastAPI, Gemini.
@@ -13,14 +13,15 @@ from oastream.events.fields import Fields, dict_or_empty, int_or_zero, nonempty_
 from oastream.exits import TRANSIENT, Outcome, Verdict
 from oastream.lenient_json import dumps
 
+# Statuses that do not mean what others of their hundred do (`outcome_of_status`).
 _BY_STATUS = {
     400: Outcome.BAD_REQUEST,
     401: Outcome.AUTH,
     402: Outcome.QUOTA,
     403: Outcome.FORBIDDEN,
     404: Outcome.NOT_FOUND,
-    407: Outcome.CONFIG,
-    408: Outcome.SERVER_ERROR,
+    407: Outcome.CONFIG,  # the proxy's: its credentials are missing or wrong
+    408: Outcome.SERVER_ERROR,  # this and the next may pass, so the SDK retries them, too
     409: Outcome.SERVER_ERROR,
     413: Outcome.BAD_REQUEST,
     415: Outcome.BAD_REQUEST,
@@ -36,7 +37,8 @@ def _table(words: dict[Outcome, str]) -> dict[str, Outcome]:
     return {word: outcome for outcome, text in words.items() for word in text.split()}
 
 
-# Codes and types that say more than the HTTP status beside them: 429 insufficient_quota, 400 model_not_found.
+# Codes and types that say more than the HTTP status beside them: 429 insufficient_quota cannot be cured by waiting, and
+# 400 model_not_found not by another prompt.
 _OUTRANKS_STATUS = _table(
     {
         Outcome.QUOTA: """insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded
@@ -54,7 +56,7 @@ _OUTRANKS_STATUS = _table(
     }
 )
 
-# Those that an HTTP status outranks, for where there is none: an error in a 200 body or in an event.
+# Those that count only where there is no HTTP status: for an error in a 200 body, or in an event.
 _WITHOUT_STATUS = _table(
     {
         Outcome.BAD_REQUEST: """invalid_request_error invalid_request bad_request bad_request_error badrequesterror
@@ -71,9 +73,9 @@ _WITHOUT_STATUS = _table(
 
 
 class ApiError:
-    """What a server said went wrong. `status` is a number that the error itself carries, like OpenRouter's code.
+    """What went wrong, in the server's words. `status` is one in the error itself, like OpenRouter's code.
 
-    No named tuple, which takes 700,000 instructions of every start-up.
+    Not a named tuple: to create its class takes 700,000 instructions of every start-up.
     """
 
     __slots__ = ("code", "message", "param", "status", "type")
@@ -98,7 +100,7 @@ class ApiError:
         return self.code or self.type
 
     def outcome(self, http_status: int | None = None) -> Outcome:
-        """The outcome it stands for: type and code count before the HTTP status."""
+        """The outcome it stands for. The order is the contract's: telling words, the status, any other words."""
         words = [word.lower() for word in (self.code, self.type) if word]
         for word in words:
             if word in _OUTRANKS_STATUS:
@@ -109,16 +111,16 @@ class ApiError:
         for word in words:
             if word in _WITHOUT_STATUS:
                 return _WITHOUT_STATUS[word]
-        return Outcome.SERVER_ERROR  # an error that names nothing better: a retry may do
+        return Outcome.SERVER_ERROR  # nothing better is known, and a retry may help
 
 
 def error_verdict(error: ApiError, http_status: int | None = None, after_output: bool = False) -> Verdict:
-    """The verdict of an error that a server reported; `after_output` when something of the answer had come."""
+    """The verdict on an error that a server reported; `after_output` when part of the answer was received before."""
     outcome = error.outcome(http_status)
     should_retry = None
     if after_output:
         if outcome not in TRANSIENT:
-            should_retry = False  # no credit stays no credit
+            should_retry = False  # FAILED may be retried, but this error would only come again: no credit, say
         outcome = Outcome.FAILED
     detail = error.message
     if error.param is not None and error.param not in detail:
@@ -145,11 +147,11 @@ _SUMMARIES = {
     Outcome.SERVER_ERROR: "the server failed",
     Outcome.FAILED: "the answer failed",
 }
-"""The first words of the message for what a server reports."""
+"""The summary of the message for each outcome that a server can report."""
 
 
 def outcome_of_status(status: int) -> Outcome:
-    """The outcome of an HTTP status that is not 2xx, when nothing tells more."""
+    """The outcome of an HTTP status that is not 2xx, where nothing says more."""
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status < 400:
@@ -165,7 +167,7 @@ def event_error(event: Fields, name: str = "") -> ApiError | None:
     if name == "error" or own_type == "error" or event.get("object") == "error":
         return read_error(event) or ApiError(_as_text(event.get("message") or "no reason given"))
     if isinstance(own_type, str) and own_type.startswith("response."):
-        return None  # whatever else is in it: such an event says by its type how the answer fares
+        return None  # whatever fields it has: the type says how the answer fares
     if event.get("error") or "base_resp" in event:
         return read_error(event)
     choices = event.get("choices")
@@ -177,7 +179,10 @@ def event_error(event: Fields, name: str = "") -> ApiError | None:
 
 
 def _error_in_choices(choices: list[Any]) -> ApiError | None:
-    """OpenRouter puts the error of a provider that failed into the choice. Whichever it is, the answer has failed."""
+    """OpenRouter puts a provider's error into the choice. Whichever choice it is, the answer has failed.
+
+    Asked of every chunk that is not text alone, so it makes no list of its own.
+    """
     for choice in choices:
         if isinstance(choice, dict) and choice.get("error"):
             return read_error(choice)
@@ -185,7 +190,7 @@ def _error_in_choices(choices: list[Any]) -> ApiError | None:
 
 
 def read_error(body: Any) -> ApiError | None:
-    """The error in a JSON value, or None when it holds none."""
+    """The error in a JSON value, None when there is none."""
     if isinstance(body, list) and body:  # Gemini
         return read_error(body[0])
     if not isinstance(body, dict):
@@ -208,7 +213,7 @@ _MINIMAX_STATUSES = {1002: 429, 1004: 401, 1008: 402}
 
 
 def _base_resp_error(fields: Fields) -> ApiError | None:
-    """MiniMax says with every reply how it went: 0 is well. platform.minimax.io, error codes."""
+    """MiniMax reports a status with every reply, 0 for success: platform.minimax.io, error codes."""
     code = fields.get("status_code")
     if not code:
         return None
@@ -217,10 +222,10 @@ def _base_resp_error(fields: Fields) -> ApiError | None:
 
 
 def _error_of_fields(fields: Fields) -> ApiError:
-    """An error from its own fields. Code, type and status change places from server to server; numbers are statuses."""
+    """An error by its fields. Servers swap code, type and status; words are names, and numbers are statuses."""
     own_type = fields.get("type")
     if own_type == "error":
-        own_type = None  # it says what the event is, not what went wrong
+        own_type = None  # it says what the object is, not what went wrong
     names = [name for name in map(_as_name, (fields.get("code"), own_type, fields.get("status"))) if name]
     code, type_name = (*names, None, None)[:2]
     return ApiError(
@@ -241,7 +246,7 @@ def _status_of_fields(fields: Fields) -> int | None:
 
 
 def _as_name(value: Any) -> str | None:
-    """A code or type that is a name; numbers are statuses."""
+    """A code or type that is a word, None when it is a number or missing."""
     name = nonempty_str(value)
     if name is None or name.isdigit():
         return None
@@ -249,7 +254,7 @@ def _as_name(value: Any) -> str | None:
 
 
 def _as_http_status(value: Any) -> int | None:
-    """A number, or digits, that are the HTTP status of an error."""
+    """An HTTP status of 4xx or 5xx, as a number or as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return None
     text = str(value)
@@ -259,7 +264,7 @@ def _as_http_status(value: Any) -> int | None:
 
 
 def _detail_text(detail: Any) -> str:
-    """FastAPI's `detail`: words, an object with a message, or a list of what is wrong with the request's fields."""
+    """FastAPI's `detail`: words, an object with a message, or a list with an entry for each invalid field."""
     if isinstance(detail, list):
         return "; ".join(map(_field_error_text, detail))
     if isinstance(detail, dict):
@@ -272,5 +277,5 @@ def _field_error_text(error: Any) -> str:
 
 
 def _as_text(value: Any) -> str:
-    """Words as they are, anything else as JSON: however deep, it can be shown."""
+    """Text as it is, anything else as JSON: it can be shown, however deep it is."""
     return value if isinstance(value, str) else dumps(value).decode()

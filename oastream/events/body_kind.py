@@ -1,7 +1,7 @@
-"""What the body of a reply is, told from its beginning: an event stream, one JSON document, a page, or plain words.
+"""What the body of a reply is, by its beginning: an event stream, one JSON document, a page, or plain words.
 
-In: bytes. Out: its kind. The Content-Type is not asked: a body that parses as an event stream is one, whatever
-the server calls it. Refuses to know what is in the body, but for whether a recording holds an answer at all.
+In: bytes. Out: the kind. The Content-Type does not count: a body that parses as an event stream is one, whatever the
+server calls it. Refuses to know what the body says, except that a recording must hold an answer at all.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from oastream.lenient_json import parse_json
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SHOWN_BYTES = 500
-"""What is kept of the beginning of a body, to show it and to judge it once it has ended."""
+"""How much of a body's beginning is kept, to judge it once it has ended, and to show it."""
 _FIELD_NAMES = (b"data", b"event", b"id", b"retry", b"")
-"""What stands before the colon in a line of an event stream; nothing in a comment."""
+"""What precedes the colon in a line of an event stream: nothing, in a comment."""
 
 
-# The three states of a body. No enum: to make one takes 0.2 % of a short run.
+# The three kinds. No enum, whose creation takes 0.2 % of a short run.
 UNKNOWN = "unknown"
-"""Nothing but blanks and, perhaps, part of a byte order mark: all of it is held back."""
+"""Nothing but blanks, or part of a byte order mark: held back until more is known."""
 DOCUMENT = "document"
-"""JSON or a page, in one piece: all of it is held back until it ends."""
+"""JSON or a page: held back until the body ends."""
 EVENTS = "events"
-"""Anything else is read as events. Whether it is a stream is asked only if no event comes of it."""
+"""Anything else is read as events. Whether it is an event stream is asked only if no event is found in it."""
 
 
 def kind_of_body(beginning: bytes) -> str:
-    """What a body is that begins so, its byte order mark taken away."""
+    """The kind of a body with that beginning, byte order mark removed."""
     text = beginning.lstrip()
     if not text:
         return UNKNOWN
@@ -35,7 +35,7 @@ def kind_of_body(beginning: bytes) -> str:
 
 
 def is_event_stream(opening: bytes) -> bool:
-    """Whether a body that brought no event is an event stream all the same: comments, an id, an event without data."""
+    """Whether a body without any event is an event stream nevertheless: comments, an id, an event without data."""
     line = opening.replace(b"\r", b"\n").partition(b"\n")[0]
     name, colon, _ = line.partition(b":")
     is_whole_line = line != opening

@@ -1,7 +1,7 @@
 """Fragments of tool calls → the call that each one belongs to.
 
-In: the fragments of one choice, in order. Out: the call that a fragment goes on with, or none: it begins a new one.
-Refuses to know what becomes of a call. Chat has three fields for it, index, id and name, and each of them is missing,
+In: the fragments of one choice, in order. Out: the call that a fragment continues, or none if it begins a new one.
+Refuses to know what becomes of a call. Three fields tell calls apart, index, id and name, and each of them is missing,
 repeated or wrong on some server; all that is known of such servers is in `find`.
 """
 
@@ -24,7 +24,7 @@ class Calls:
         self._by_index_and_id: dict[tuple[int, str], CallItem] = {}
 
     def add(self, call: CallItem, index: int | None) -> None:
-        """A call that a fragment has begun at `index`."""
+        """Remember a call that a fragment has begun at `index`."""
         self.latest = call
         if index is not None:
             self._by_index[index] = call
@@ -33,8 +33,8 @@ class Calls:
     def merge_head(self, call: CallItem, head: CallHead) -> None:
         """Take what a later fragment adds to a call's id and name.
 
-        Baseten and OpenRouter repeat both in every fragment; that adds nothing. An id that changes on the way
-        (Poolside, mlx-openai-server) stays the first, which is the one that the tool's output must name.
+        Baseten and OpenRouter repeat both in every fragment, which adds nothing. Where the id changes on the way
+        (Poolside, mlx-openai-server) the first one stays: it has been printed.
         """
         index, call_id, name = head
         if call_id and not call.call_id:
@@ -46,7 +46,7 @@ class Calls:
             call.name += name  # a name that streams in pieces, before any argument
 
     def find(self, head: CallHead) -> CallItem | None:
-        """The call that a fragment goes on with, None when it begins a new one. The first line that fits decides:
+        """The call that a fragment continues, None when it begins a new one. The first line that fits decides:
 
         ======  ==================  =======================  ==========================================
         index   id                  name                     call
@@ -54,7 +54,7 @@ class Calls:
         none    known               any                      the one of that id
         none    new or none         some                     a new one
         none    new or none         none                     the latest
-        known   none                another, behind          a new one
+        known   none                another, after           a new one
                                     arguments
         known   none                any other                the one at the index
         known   known at the index  any                      the one of index and id
@@ -73,10 +73,10 @@ class Calls:
         if at_index is not None:
             return self._find_at_index(at_index, index, call_id, name)
         if name:
-            return None  # although its id may be known: Gemini behind OpenRouter gives two calls one id
+            return None  # even if its id is known: Gemini behind OpenRouter gives two calls one id
         if call_id:
             return self._by_id.get(call_id)
-        return self.latest  # SGLang #6310 heads a call at one index and goes on at another
+        return self.latest  # SGLang #6310 begins a call at one index and continues it at another
 
     def _find_without_index(self, call_id: str, name: str) -> CallItem | None:
         """Gemini, Mistral and Ollama < 0.4.7 send no index, nor did the API before tools."""
@@ -88,16 +88,16 @@ class Calls:
 
     def _find_at_index(self, at_index: CallItem, index: int, call_id: str, name: str) -> CallItem | None:
         if not call_id:
-            # Alibaba and vLLM go on with id "". A server without ids that uses index 0 for every call shows a new one
-            # by its name alone.
+            # Alibaba and vLLM continue with id "". Where there are no ids at all and every call has index 0, only a
+            # name tells that another one begins.
             if name and at_index.name and name != at_index.name and at_index.pieces:
                 return None
             return at_index
         known = self._by_index_and_id.get((index, call_id))
         if known is not None:
             return known
-        # Older Ollama and LiteLLM send index 0 for every call, each with its id and name. Poolside and
-        # mlx-openai-server change the id on the way, but name the tool once: then it is the call that is there.
+        # Older Ollama and LiteLLM send index 0 for every call, each with an id and a name of its own. Poolside and
+        # mlx-openai-server change a call's id on the way, but name the tool only once.
         if name and at_index.call_id:
             return None
         return at_index

@@ -1,8 +1,8 @@
 """The chunks of Chat Completions, as events of the Responses API.
 
-In: the type and data of a raw event. Out: the events that its chunk is translated into, without any JSON of the
-server's, since it has none in this vocabulary. Refuses to know what a chunk means (`chat` does), but for errors.
-Once the answer is complete nothing that is broken fails it any more.
+In: the type and data of a raw event. Out: the events that its chunk is translated into, none of which is the server's
+own JSON. Refuses to know what a chunk means (`chat` does), except for errors. Once the answer is complete nothing can
+fail it: what is broken after that ends it as it is.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from oastream.events.json_body import is_done_marker, parse_event
 from oastream.exits import Failure, Outcome, failure_of
 
 _ERROR_FIELDS = ("code", "message", "type", "detail", "status")
-"""What an error consists of where no field of the chunk is named so."""
+"""The fields of an error that is the chunk itself."""
 
 
 class ChatDialect(Dialect):
-    """Reads chunks. `asked` are the fields of a response that repeat the request: no chunk has them."""
+    """Reads chunks. `request_fields` are the fields of a response that repeat the request: no chunk has them."""
 
-    __slots__ = ("_asked", "_has_ended", "_translator")
+    __slots__ = ("_has_ended", "_request_fields", "_translator")
 
     hint = ""
 
-    def __init__(self, choices: int = 1, keep_text: bool = True, asked: Event | None = None) -> None:
-        self._asked = asked
-        self._translator = ChatTranslator(choices, keep_text, asked)
+    def __init__(self, choices: int = 1, keep_text: bool = True, request_fields: Event | None = None) -> None:
+        self._request_fields = request_fields
+        self._translator = ChatTranslator(choices, keep_text, request_fields)
         self._has_ended = False
-        """Whether the terminal event, or the error, is out."""
+        """Whether the terminal event, or the error, has been given."""
 
     @property
     def is_settled(self) -> bool:
@@ -64,9 +64,9 @@ class ChatDialect(Dialect):
     def decode_answer(self, answer: Event) -> Sequence[DecodedEvent] | None:
         if not isinstance(answer.get("choices"), list):
             return None
-        whole = ChatDialect(len(answer["choices"]), asked=self._asked)
+        complete = ChatDialect(len(answer["choices"]), request_fields=self._request_fields)
         # An answer in one piece is complete, whatever its finish_reason says.
-        return [*whole._translate(answer), *whole._finish()]
+        return [*complete._translate(answer), *complete._finish()]
 
     def close(self) -> Sequence[DecodedEvent]:
         if self.is_complete:
@@ -81,7 +81,7 @@ class ChatDialect(Dialect):
         return _without_raw(self._translator.close())
 
     def _fail(self, error: ApiError, chunk: Event) -> Sequence[DecodedEvent]:
-        """The events that end an answer which the server calls failed."""
+        """The events that end an answer that failed, in the server's word."""
         self._has_ended = True
         return _without_raw(self._translator.fail(_error_fields(error, chunk)))
 
@@ -103,7 +103,7 @@ def _error_fields(error: ApiError, chunk: Event) -> Event:
 
 
 def _given_error(chunk: Event) -> Event:
-    """The error as the chunk has it: a field of its own, in words or as an object, in a choice, or the chunk itself."""
+    """The error in a chunk: a field, as words or as an object; the same in a choice; or the chunk itself."""
     given = chunk.get("error")
     if isinstance(given, dict) and given:
         return given

@@ -2,7 +2,7 @@
 
 In: parts of one chunk, as parsed. Out: its texts and the kind of each, the fragments of its calls, its finish_reasons,
 its usage in the names of the Responses API. Refuses to know the stream: nothing here remembers an earlier chunk.
-A field that is missing or of another type is passed over; servers send both.
+A field that is missing or of another type is passed over, since servers send both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from oastream.exits import Outcome
 
 
 def texts_of_delta(delta: Fields) -> Iterator[tuple[str, str]]:
-    """The texts of a delta, each behind the kind of part that it belongs to; reasoning first, as it was thought."""
+    """The texts of a delta, each after the kind of part that it belongs to; reasoning first, since it came first."""
     # DeepSeek, llama.cpp, Alibaba say reasoning_content; OpenRouter, Groq, vLLM >= 0.19 say reasoning. Some send both.
     reasoning = delta.get("reasoning_content") or delta.get("reasoning")
     if isinstance(reasoning, str) and reasoning:
@@ -33,7 +33,7 @@ def texts_of_delta(delta: Fields) -> Iterator[tuple[str, str]]:
     refusal = delta.get("refusal")
     if isinstance(refusal, str) and refusal:
         yield "refusal", refusal
-    # A model that speaks sends its words beside the sound: the contract counts them as text.
+    # A model that speaks sends its words beside the sound. They are the answer's text: there is nobody to listen.
     if "audio" in delta:
         transcript = str_or_empty(dict_or_empty(delta["audio"]).get("transcript"))
         if transcript:
@@ -51,13 +51,13 @@ def _texts_of_parts(parts: list[Any]) -> Iterator[tuple[str, str]]:
             kind, text = "output_text", part["text"]
         else:
             continue
-        # Empty thoughts come before the answer proper. They must not open a reasoning item that nothing fills.
+        # Empty thoughts must not open a reasoning item that nothing fills.
         if text:
             yield kind, text
 
 
 def _thoughts(thinking: Any) -> str:
-    """The text of a thinking part: a list of parts again, or the text itself."""
+    """The text of a thinking part: again a list of parts, or the text itself."""
     if not isinstance(thinking, list):
         thinking = [thinking]
     texts: list[str] = []
@@ -72,9 +72,9 @@ def _thoughts(thinking: Any) -> str:
 def lone_text(chunk: Fields, choice_number: int | None) -> str:
     """The text of a chunk that says nothing else, "" for any other chunk. `choice_number` None takes any choice.
 
-    Whatever this lets through never reaches the rules for whole chunks, so each field that could mean something is
-    looked at: an error, usage, a finish_reason, logprobs, and any second field of the delta. (What makes this worth
-    it: nearly all chunks of an answer are such.)
+    Nearly all chunks of an answer are such, so they take a short way. None of the other rules sees them then, which is
+    why every field with a rule of its own is ruled out here: errors, usage, a finish_reason, logprobs, and any second
+    field of the delta. A new rule for a field of the chunk must be ruled out here, too.
     """
     choices = chunk.get("choices")
     if type(choices) is not list or len(choices) != 1 or "error" in chunk or "x_groq" in chunk or chunk.get("usage"):
@@ -99,7 +99,7 @@ def lone_text(chunk: Fields, choice_number: int | None) -> str:
 
 
 CallHead = tuple[int | None, str, str]
-"""The index, id and name of a call, as one fragment has them: None, or "" for a name, what is missing or no such thing.
+"""The index, id and name of a call, as one fragment has them: None or "" where it has none, or something else there.
 
 A bare tuple, since a call has one fragment per token: a class for it took 2,400 instructions more, of 36,000.
 """
@@ -119,7 +119,7 @@ def fragments_of_delta(delta: Fields) -> list[Any]:
 
 
 def split_fragment(fragment: Fields) -> tuple[CallHead, bool, Fields]:
-    """A fragment's head, whether it is of a custom tool, and what holds its piece of the arguments or the input."""
+    """A fragment's head, whether it is of a custom tool, and the object that holds its piece of the arguments."""
     function = fragment.get("custom")
     is_custom = isinstance(function, dict)
     if not is_custom:
@@ -133,28 +133,28 @@ def split_fragment(fragment: Fields) -> tuple[CallHead, bool, Fields]:
 
 
 def arguments_text(value: Any) -> str:
-    """A piece of a call's arguments that is no string: some servers send the object itself."""
+    """A piece of a call's arguments that is not a string: some servers send the object itself."""
     if value is None:
         return ""
     return orjson.dumps(value).decode()
 
 
 def image_url(image: Any) -> str | None:
-    """Where an image of OpenRouter's `images` is, mostly a data: URL; None when the entry does not say."""
+    """The URL of an image in OpenRouter's `images`, mostly a data: URL; None when the entry has none."""
     url = dict_or_empty(image).get("image_url")
     if isinstance(url, dict):
         url = url.get("url")
     return url if isinstance(url, str) else None
 
 
-# The end and what it cost ----------------------------------------------------------------------------------------
+# The end, and what it cost ---------------------------------------------------------------------------------------
 
 
 def finish_reasons(entry: Fields) -> list[str]:
     """The finish_reasons that an entry of `choices` has: its own, and the provider's where that says more."""
     reasons = []
     reason, native = entry.get("finish_reason"), entry.get("native_finish_reason")
-    if reason and str(reason).lower() != "null":  # null as text is none
+    if reason and str(reason).lower() != "null":  # "null" as text is no reason
         reasons.append(str(reason))
     if isinstance(native, str) and outcome_of_reason(native) is Outcome.LENGTH:
         reasons.append(native)  # OpenRouter says stop where Gemini said MAX_TOKENS
@@ -172,7 +172,7 @@ def usage_of_chunk(chunk: Fields) -> Fields | None:
 def _as_responses_usage(usage: Fields) -> Fields:
     """Usage in the names of the Responses API: what the server counted, and 0 where that API's type needs a number.
 
-    A number of the wrong type is none: usage is no reason for an answer to fail.
+    A count of the wrong type is 0: usage is no reason for an answer to fail.
     """
     input_tokens, output_tokens = int_or_zero(usage.get("prompt_tokens")), int_or_zero(usage.get("completion_tokens"))
     return {
@@ -185,6 +185,6 @@ def _as_responses_usage(usage: Fields) -> Fields:
 
 
 def _details(details: Any, *needed: str) -> Fields:
-    """Details of usage: the server's own, with 0 for those that it has not counted."""
+    """Details of usage: the server's own, and 0 for those that the type needs and the server has not counted."""
     given = dict_or_empty(details)
     return {**given, **{name: int_or_zero(given.get(name)) for name in needed}}

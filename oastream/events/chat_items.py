@@ -1,7 +1,7 @@
-"""The output items that a Chat answer is translated into: messages, reasoning, tool calls, as far as they have come.
+"""The output items that a Chat answer is translated into: messages, reasoning, tool calls.
 
 In: texts and pieces of arguments. Out: items and their parts in the shapes of the Responses API, at any moment.
-Refuses to know chunks and events. Of a text that nothing will repeat no character is kept.
+Refuses to know chunks and events. A text that no later event repeats is not kept, so that memory stays flat.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ _ID_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "cus
 
 
 class TextRun:
-    """A run of text inside an item, one part of its content. `kind` is output_text, refusal or reasoning_text."""
+    """A run of text of one kind in an item: one part of its content.
+
+    `kind` is the part's type: output_text, refusal or reasoning_text.
+    """
 
     __slots__ = ("delta_type", "index", "joiner", "kept", "kind", "text_field")
 
@@ -34,7 +37,7 @@ class TextRun:
             self.kept = TextBuffer()
 
     def content(self) -> Fields:
-        """The part as the API has it."""
+        """The part in the API's shape."""
         text = ""
         if self.kept is not None:
             text = self.kept.text()
@@ -45,7 +48,7 @@ class TextRun:
 
 
 class _OutputItem:
-    """What every item has. `choice_number` is the choice of the chunk that it belongs to."""
+    """What every item has. `choice_number` is the choice that it belongs to."""
 
     __slots__ = ("choice_number", "id", "index", "is_done", "kind")
 
@@ -65,14 +68,14 @@ class _OutputItem:
         return {"item_id": self.id, "output_index": self.index}
 
     def with_choice_index(self, item: Fields) -> Fields:
-        """An item of a further choice says so: what is printed and judged is the first choice's."""
+        """Mark an item of a further choice: only the first choice is printed and judged."""
         if self.choice_number == 0:
             return item
         return {**item, "choice_index": self.choice_number}
 
 
 class MessageItem(_OutputItem):
-    """A message, or the reasoning before it, which has the same form."""
+    """A message, or the reasoning before it: both are runs of text."""
 
     __slots__ = ("runs",)
 
@@ -80,8 +83,8 @@ class MessageItem(_OutputItem):
         super().__init__(kind, index, choice_number)
         self.runs: list[TextRun] = []
 
-    def run_that_goes_on(self, kind: str) -> TextRun | None:
-        """The run that a text of this kind is added to: the last one, if it is of that kind."""
+    def last_run_of(self, kind: str) -> TextRun | None:
+        """The run that a text of this kind continues: the last one, if it is of that kind."""
         if self.runs and self.runs[-1].kind == kind:
             return self.runs[-1]
         return None
@@ -112,33 +115,33 @@ class CallItem(_OutputItem):
         self.pieces: list[str] = []
 
     def payload(self) -> str:
-        """The arguments or the input, as far as they have come."""
+        """The arguments or the input, as far as they are known."""
         if len(self.pieces) > 1:
             self.pieces = ["".join(self.pieces)]  # a piece takes fifty bytes more than its text
         return "".join(self.pieces)
 
     def item(self, status: str) -> Fields:
-        call_id = self.call_id or f"call_{self.index}"  # the tool's output must name the call somehow
+        call_id = self.call_id or f"call_{self.index}"  # the client must name the call in its answer
         item = {"id": self.id, "type": self.kind, "status": status, "call_id": call_id, "name": self.name}
         return self.with_choice_index({**item, self.payload_field: self.payload()})
 
-    def is_whole_when_cut(self) -> bool:
-        """Whether the call is complete although the answer was cut.
+    def is_complete_when_cut(self) -> bool:
+        """Whether the call is complete although the answer was cut: its arguments are an object.
 
-        Arguments that are an object are; of a custom tool's text nobody can tell, and the last word is the server's.
+        A custom tool's input may be any text, so nothing can be missing from it by its looks.
         """
         return self.kind == "custom_tool_call" or _parsed_object(self.payload()) is not None
 
-    def is_whole_before_the_end(self) -> bool:
-        """Whether the call may go out although the answer goes on.
+    def can_close_early(self) -> bool:
+        """Whether the call may be closed when the next one begins, for --eager.
 
-        Fragments of several calls may alternate (SGLang, gateways), so that `{}` and "" may be a beginning only.
+        Fragments of several calls may alternate (SGLang, gateways), so `{}` and "" may be only the beginning.
         """
         return self.kind == "function_call" and bool(_parsed_object(self.payload()))
 
 
 def _parsed_object(text: str) -> Fields | None:
-    """The object that a call's arguments are, None while they are none."""
+    """A call's arguments as the object that they must be, None while they are not."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -1,8 +1,8 @@
 """A body's bytes → events of one vocabulary, the Responses API's, whichever API the server speaks.
 
-In: bytes in pieces. Out: `DecodedEvent`s; a `Failure` for what is no answer. Finds out what the body is (`body_kind`):
-an event stream goes event by event through a `Dialect`, which knows the API; a JSON document is one answer or an error.
-Does no I/O, and refuses to know what any event means.
+In: bytes in pieces. Out: `DecodedEvent`s, or a `Failure` for what is not an answer. Finds out what the body is
+(`body_kind`): an event stream goes event by event through a `Dialect`, which knows the API; a JSON document is one
+answer, or an error. Does no I/O, and refuses to know what any event means.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Dialect:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the answer is whole although no terminal event has come, so that nothing that goes wrong counts."""
+        """Whether the answer is complete without a terminal event, so that nothing that goes wrong later counts."""
         return False
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is, and nothing but trailing data may still come."""
+        """Whether it is complete, and nothing but trailing data can be expected."""
         return False
 
     def feed(self, kind: bytes, data: bytes) -> Sequence[DecodedEvent]:
@@ -78,18 +78,18 @@ class Decoder:
         self._held = bytearray()  # the body so far, while its kind is unknown, and all of a document
         self._opening = b""  # of a stream, to judge it if no event comes of it
         self.payloads = 0
-        """Events that have come, `[DONE]` included."""
+        """Events received, `[DONE]` included."""
         self.is_unfinished = False
-        """Whether the body was a response that is not complete yet, as one JSON object."""
+        """Whether the body was one JSON object: a response that the server is still working on."""
 
     @property
     def is_settled(self) -> bool:
-        """Whether the answer is complete and only trailing data may still come."""
+        """Whether the answer is complete, and nothing but trailing data can be expected."""
         return self._dialect.is_settled
 
     @property
     def is_complete(self) -> bool:
-        """Whether the answer is whole, so that nothing that goes wrong from now on counts."""
+        """Whether the answer is complete, so that nothing that goes wrong from now on counts."""
         return self._dialect.is_complete
 
     @property
@@ -119,13 +119,13 @@ class Decoder:
             yield from self._dialect.close()
 
     def close(self, truncated: bool = False) -> Iterator[DecodedEvent]:
-        """What the end of the body completes: an event without its blank line counts if it is whole.
+        """What the end of the body completes: an event without its blank line counts if its data is complete.
 
-        `truncated` says that the body's framing wanted more: then a document that makes no sense is only a beginning.
+        `truncated` says that the body's framing promised more: a document that does not parse is then only a beginning.
         """
         if self._kind == DOCUMENT and self._held:
             document = bytes(self._held)
-            self._held.clear()  # it may have 16 MiB: twice is enough
+            self._held.clear()  # the document may take 16 MiB: twice is enough
             yield from self._decode_document(document, truncated)
         for kind, data in self._parser.close():
             if is_complete_event(data):
@@ -140,7 +140,7 @@ class Decoder:
     def _hold_until_known(self, chunk: bytes) -> bytes:
         """Hold back a body until its first character tells what it is, then a document to its end.
 
-        Returns what the event parser may have.
+        Returns what the event parser may read.
         """
         self._held += chunk
         if self._kind == DOCUMENT:
@@ -168,17 +168,17 @@ class Decoder:
     # A document --------------------------------------------------------------------------------------------------
 
     def _decode_document(self, document: bytes, truncated: bool) -> Iterator[DecodedEvent]:
-        """A body that is no event stream: a JSON answer or error, a page, or events behind a stray line."""
+        """A body that is not an event stream: an answer or an error as JSON, a page, or events after a stray line."""
         try:
             value = parse_json(document)
         except ValueError:
             if not truncated:
-                yield from self._decode_behind_stray_line(document)
+                yield from self._decode_after_stray_line(document)
             return
         self.payloads += 1
         yield from self._decode_answer(value, document)
 
-    def _decode_behind_stray_line(self, document: bytes) -> Iterator[DecodedEvent]:
+    def _decode_after_stray_line(self, document: bytes) -> Iterator[DecodedEvent]:
         events = self._parser.feed(document + b"\n\n")
         if not events and document.startswith(b"<"):
             raise web_page(document)
@@ -193,7 +193,7 @@ class Decoder:
         fields = dict_or_empty(value)
         is_failed_response = fields.get("object") == "response" and fields.get("status") == "failed"
         error = event_error(value) if isinstance(value, dict) else read_error(value)
-        if error is not None and not is_failed_response:  # such a response tells of its error itself
+        if error is not None and not is_failed_response:  # a failed response is an answer, and tells of its error
             raise Failure(error_verdict(error))
         translated = self._dialect.decode_answer(fields)
         if translated is not None:

@@ -1,7 +1,7 @@
 """Fields of JSON that may be missing or of any type → a value of the type that they should have.
 
-In: a value as parsed. Out: the value, or nothing of its type. Refuses to complain: servers leave fields out, send null
-for them, or something else, and an answer does not fail for what nobody needs of it.
+In: a value as parsed. Out: the value, or the empty one of its type. Refuses to complain: servers leave fields out, or
+send null or something else, and an answer does not fail because of a field that nobody needs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 Fields = dict[str, Any]
 """A JSON object: a chunk, an item, a part, an error."""
 Event = Fields
-"""One that is an event of the Responses API, whichever API it came from."""
+"""An event of the Responses API, or a chunk of Chat."""
 
 
 def dict_or_empty(value: Any) -> Fields:
@@ -32,7 +32,7 @@ def str_or_empty(value: Any) -> str:
 
 
 def nonempty_str(value: Any) -> str | None:
-    """A field that should be a name, None when it is empty or something else."""
+    """A field that should be a name; None when it is empty or something else."""
     return value if isinstance(value, str) and value else None
 
 

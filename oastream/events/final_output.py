@@ -1,8 +1,8 @@
-"""The items of a final output ↔ the items that were streamed: which one completes which.
+"""The items of the final output ↔ the items that were streamed: which completes which.
 
 In: the `output` of a terminal event, and the streamed items. Out: for each final item the streamed one. Refuses to
-change either. A terminal event may hold part of the answer, in another order, under other ids, with texts trimmed.
-Linear in the number of items: 20,000 calls took over a minute when each was compared with all.
+change either. A terminal event may hold only part of the answer, in another order, under other ids, with trimmed texts.
+Linear in the number of items: 20,000 calls took over a minute when each was compared with all others.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from oastream.events.items import CALLS, Item, kind_of, part_text, payload_of, t
 from oastream.events.streamed_text import encode_text
 
 _MAX_CANDIDATES = 64
-"""So many of the streamed messages are compared with a final one that nothing names: more would be quadratic."""
+"""How many streamed messages are compared with a final one that has no name in common with any: all is quadratic."""
 
 
 def match_streamed_items(finals: list[Fields], items: Iterable[Item]) -> list[Item | None]:
-    """For each item of the final output the streamed one that it completes, None for one that never was streamed.
+    """For each item of the final output the streamed one that it completes, None for one that was not streamed.
 
-    Matched by id, then call_id, then equal text or a beginning of it, then order among what is left of the
-    kind. Each pass goes over all of them, else an early guess would take what a later item names.
+    Matched by id, then call_id, then equal text or a beginning of it, then by order among what is left of the kind.
+    Each pass goes over all items, or else a guess for an early one would take what a later one names.
     """
     matching = _Matching(finals, items)
     for field in ("id", "call_id"):
@@ -37,7 +37,7 @@ def match_streamed_items(finals: list[Fields], items: Iterable[Item]) -> list[It
 
 
 class _Matching:
-    """The items of the final output with those of the stream, as far as they are matched."""
+    """Final and streamed items, as far as they are matched."""
 
     def __init__(self, finals: list[Fields], items: Iterable[Item]) -> None:
         self._finals = finals
@@ -45,13 +45,13 @@ class _Matching:
         self.found: list[Item | None] = [None] * len(finals)
 
     def match_field(self, name: str) -> None:
-        """Match what has the same name in a field."""
+        """Match those that have the same name in a field."""
         self.match_keys(lambda item: nonempty_str(item.fields.get(name)), lambda fields: nonempty_str(fields.get(name)))
 
     def match_keys(self, item_key: Callable[[Item], Hashable], final_key: Callable[[Fields], Hashable]) -> None:
-        """Match what has the same kind and key; a key of None matches nothing."""
+        """Match those of the same kind and key; a key of None matches nothing."""
         known: dict[tuple[str, Hashable], list[Item]] = {}
-        for item in reversed(self._left):
+        for item in reversed(self._left):  # so that `pop` gives equal ones in order
             if key := item_key(item):
                 known.setdefault((item.kind, key), []).append(item)
         for place, fields in self._unmatched():
@@ -60,7 +60,7 @@ class _Matching:
                 self._match(place, same.pop())
 
     def match_beginnings(self) -> None:
-        """Match messages of which one is the beginning of the other."""
+        """Match messages where one is the beginning of the other."""
         messages = dict.fromkeys(item for item in self._left if item.kind == "message")
         for place, fields in self._unmatched():
             if kind_of(fields) != "message":
@@ -72,7 +72,7 @@ class _Matching:
                     break
 
     def match_order(self) -> None:
-        """Match what is left of a kind in its order. A complete call with another call_id is another call."""
+        """Match what is left of each kind in order. A complete call with another call_id is another call."""
         queues: dict[str, deque[Item]] = {}
         for item in self._left:
             queues.setdefault(item.kind, deque()).append(item)
@@ -89,11 +89,11 @@ class _Matching:
         del self._left[item]
 
 
-# Keys: what two items that have no name in common are the same by. None of an item that has nothing yet -------------
+# Keys: what makes items the same that have no name in common; None for an item without any content ------------------
 
 
 def _content_key(item: Item) -> Hashable:
-    """The name and payload of a call, the fingerprint of a message's first text."""
+    """A call's name and payload, or the fingerprint of a message's first text."""
     if item.kind in CALLS:
         if not item.pieces:
             return None
@@ -111,7 +111,7 @@ def _final_content_key(fields: Fields) -> Hashable:
 
 
 def _trimmed_key(item: Item) -> Hashable:
-    """The same for messages without the white space at their end, which servers trim."""
+    """The same for messages without the white space at their end, which servers trim in what they repeat."""
     for text in item.parts.values():
         return text.trimmed_fingerprint()
     return None

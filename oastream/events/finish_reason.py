@@ -1,4 +1,4 @@
-"""The words with which servers say why an answer ended → the outcome that each stands for.
+"""The words that servers use for why an answer ended → the outcome that each stands for.
 
 In: a finish_reason of Chat, or the reason of an incomplete response. Out: an `Outcome`. The words are those of OpenAI,
 Anthropic, Gemini, Mistral, DeepSeek, Zhipu and the gateways in front of them.
@@ -18,12 +18,12 @@ _OUTCOMES = {word: outcome for outcome, words in _WORDS.items() for word in word
 
 
 def outcome_of_reason(word: str) -> Outcome:
-    """What a word says, whatever its case: stop, length, content_filter, failed, or other for one that nobody knows."""
+    """The outcome of a word in any case: stop, length, content_filter, failed, or other for an unknown one."""
     return _OUTCOMES.get(word.lower(), Outcome.OTHER)
 
 
 def outranks(outcome: Outcome, other: Outcome) -> bool:
-    """Whether of two endings of one answer the first counts: the one with the lowest status that is not 0."""
+    """Whether the first of two endings of one answer counts: it has the lower exit status that is not 0."""
     return _rank(outcome) < _rank(other)
 
 

@@ -1,6 +1,6 @@
-"""Which item, and which text of a message, an event is of.
+"""Which item, and which text of a message, an event belongs to.
 
-In: events that begin, go on with or end an item. Out: the `Item` or the `StreamedText`, new where there is none yet.
+In: events that begin, continue or end an item. Out: the `Item` or the `StreamedText`, a new one where there is none.
 Refuses to know what events do to it.
 
 Items are found by output_index, since ids rotate (GitHub Copilot) or are missing; by their ids where several share an
@@ -27,18 +27,21 @@ class ItemTable:
         self.items: list[Item] = []
         """All of them, in order."""
         self.open_texts: dict[tuple[Any, Any], StreamedText] = {}
-        """Texts that go on, by output_index and content_index: the short way of a delta."""
+        """Texts that may continue, by output_index and content_index: the short way for deltas.
+
+        Kept exact: a text must leave it once a delta with its indices could belong to another one.
+        """
         self._by_index: dict[tuple[str, Any], Item] = {}
-        """The latest by kind and index: several items may share one."""
+        """The latest of each kind at each index: several items may share one."""
         self._by_name: dict[tuple[str, str, str], Item] = {}
-        """The latest by kind, the field that names it, and the name."""
+        """The latest of each kind with a name, by the field that names it and the name."""
         self._open: dict[str, dict[Item, None]] = {}
-        """Items by kind whose `done` has not come, in order."""
+        """Items without a `done` event yet, by kind and in order. Dicts, to remove any of them in no time."""
 
     # Items -------------------------------------------------------------------------------------------------------
 
     def add(self, fields: Fields, index: Any) -> Item:
-        """A new item; what was at its index goes on only by its name."""
+        """Add a new item. The one that was at its index is found only by its name from now on."""
         item = Item(kind_of(fields), fields)
         self.items.append(item)
         displaced = self._by_index.get((item.kind, index))
@@ -50,22 +53,23 @@ class ItemTable:
         return item
 
     def learn_names(self, item: Item, fields: Fields) -> None:
-        """An item may be named by any id that it ever had."""
+        """Remember an item by its names. It keeps those that it had: ids may rotate, and rotate back."""
         for field in ("id", "call_id"):
             name = nonempty_str(fields.get(field))
             if name is not None:
                 self._by_name[item.kind, field, name] = item
 
     def close(self, item: Item, index: Any) -> None:
-        """The item's own `done` event has come."""
+        """The item's own `done` event was received."""
         item.is_closed = True
         self._open[item.kind].pop(item, None)
         self._forget_texts(item, index)
 
     def begin(self, event: Event) -> None:
-        """The item of an `added` event, unless it is there: a repeated `added` of an empty item is the same item.
+        """Add the item of an `added` event, unless it is known: an empty item that is added again is the same one.
 
-        LiteLLM gives several items one output_index, so one that has come so far that it cannot be begun is another.
+        LiteLLM gives several items one output_index, so if there is more at the index than a beginning, the item is
+        another one.
         """
         fields = dict_or_empty(event.get("item"))
         index = item_index(event, fields)
@@ -74,14 +78,16 @@ class ItemTable:
             self.add(fields, index)
 
     def find_done(self, fields: Fields, index: Any) -> Item | None:
-        """The item that a `done` event completes; None when it brings one that nothing announced.
+        """The item that a `done` event completes; None when no event has announced it. The first that fits:
 
-        At its index, if no name speaks against it; by its name; at its index whatever its name, since ids rotate
-        (GitHub Copilot), while that is open; or the last open one that has the same name or content.
+        1. the one at its index, unless its name says otherwise;
+        2. the one that has its name;
+        3. the one at its index while that is open, whatever its name: ids rotate (GitHub Copilot);
+        4. the last open one, if that may have the name, or has the content.
         """
         kind = kind_of(fields)
         at_index = self._by_index.get((kind, index))
-        # Where nothing places a whole item, it is another one than the whole one before it.
+        # Several complete items without any index are several items, though all of them are "at" None.
         is_taken = at_index is not None and at_index.is_closed and index is None
         if at_index is not None and at_index.agrees_by_name(fields) and not is_taken:
             return at_index
@@ -96,9 +102,10 @@ class ItemTable:
         return None
 
     def item_of(self, event: Event, kind: str) -> Item:
-        """The item that an event is part of; it may come without its `added`.
+        """The item that a delta or a text belongs to; a new one when no event has announced it.
 
-        Looked for as by `find_done`. The last open one is it only where the event has no index to say otherwise.
+        Looked for in the same order as by `find_done`, except that the last open item is taken only by an event without
+        an index: with one, it is the first event of an item that was not announced.
         """
         names = {"type": kind, "id": event.get("item_id")}
         index = item_index(event, names)
@@ -117,7 +124,10 @@ class ItemTable:
         return self.add(names, index)
 
     def _find_named(self, kind: str, fields: Fields) -> Item | None:
-        """The item that has the call_id or the id of `fields`; ids that rotate name nothing."""
+        """The item that has the call_id or the id of `fields`, unless the other one of the two says otherwise.
+
+        An open item is taken nevertheless: its id may have rotated.
+        """
         for field in ("call_id", "id"):
             item = self._by_name.get((kind, field, nonempty_str(fields.get(field)) or ""))
             if item is not None and (not item.is_closed or item.agrees_by_name(fields)):
@@ -130,7 +140,7 @@ class ItemTable:
     # Texts -------------------------------------------------------------------------------------------------------
 
     def text_of(self, event: Event) -> StreamedText:
-        """The text that an event is of. One without a content_index goes on with the last of its item."""
+        """The text that an event belongs to: without a content_index, the last one of its item."""
         item = self.item_of(event, "message")
         part = event.get("content_index")
         if part is None and item.parts:
@@ -141,7 +151,7 @@ class ItemTable:
         return text
 
     def text_of_delta(self, event: Event) -> StreamedText:
-        """The same for a delta, which no text that is done can have: where nothing places it, it begins a message."""
+        """The same for a delta. If nothing says where it belongs and the text is done, it begins another message."""
         text = self.text_of(event)
         if text.is_done and event.get("output_index") is None and nonempty_str(event.get("item_id")) is None:
             return self.add_text(self.add({"type": "message"}, None), event.get("content_index"))
@@ -157,7 +167,7 @@ class ItemTable:
 
 
 def item_index(event: Event, fields: Fields) -> Any:
-    """What ties an event to its item: the output_index, else the id (Lemonade sends no indices)."""
+    """What ties an event to its item: the output_index, else the id, since Lemonade sends no indices."""
     index = event.get("output_index")
     if index is None:
         return nonempty_str(fields.get("id"))

@@ -1,8 +1,7 @@
 """The output items of a response as they stream, and the fields by which an item says what it is.
 
-In: deltas of arguments, and whole items that repeat or replace them. Out: an item as far as it is known. Refuses to
-know which item an event is of (`item_table`), and what an item means for the answer (`tool_calls`, `reply`).
-Fields may be of any type: what is not what it should be counts as missing.
+In: deltas of arguments, and complete items that repeat or replace them. Out: an item as far as it is known. Refuses to
+know which item an event belongs to (`item_table`), and what an item means for the answer (`tool_calls`, `reply`).
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from oastream.lenient_json import dumps, parse_exactly
 from oastream.surrogates import join_surrogates
 
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
-"""Tool calls that the client runs, and the field with what they are called with: the call's payload."""
+"""Tool calls that the client runs, and the field that holds the call's payload: what the tool is called with."""
 _TEXT_PARTS = frozenset({"output_text", "text", "refusal", "output_audio", None})
-"""Parts of a message that are the answer; vLLM puts reasoning among them."""
+"""The parts of a message that are the answer's text; vLLM puts reasoning among the others."""
 
 
 class Item:
-    """One output item, as far as it has come."""
+    """One output item, as far as it is known."""
 
     __slots__ = ("_judged", "fields", "is_closed", "is_complete", "is_printed", "kind", "parts", "pieces")
 
@@ -30,20 +29,20 @@ class Item:
         self.kind = kind
         self.fields = fields
         self.parts: dict[Any, StreamedText] = {}
-        """The texts of a message by content_index, in the order in which they came."""
+        """The texts of a message by content_index, in the order of their first deltas."""
         self.pieces: list[str] = []
-        """The payload of a call."""
-        self._judged: tuple[str | None, bool] = None, False  # a payload, and whether it is an object
+        """The payload of a call, in pieces."""
+        self._judged: tuple[str | None, bool] = None, False  # a payload, and whether it is a JSON object
         self.is_complete = False
-        """Whether nothing of it is missing, by the server's word."""
+        """Whether the server says that nothing is missing. It may still repeat the item, or take that back."""
         self.is_closed = False
-        """Whether its own `done` event has come."""
+        """Whether its own `output_item.done` was received. Later events without a name or place are not its own."""
         self.is_printed = False
         """Whether it was printed, and can no longer be taken back."""
 
     @property
     def in_answer(self) -> bool:
-        """Whether it belongs to the first choice: what is printed and judged is that one's."""
+        """Whether it belongs to the first choice: only that one is printed and judged."""
         return not self.fields.get("choice_index")
 
     @property
@@ -51,7 +50,7 @@ class Item:
         return not self.parts and not self.pieces
 
     def agrees_by_name(self, fields: Fields) -> bool:
-        """Whether `fields` may be of this item: the call_id decides, else the id, where both have one."""
+        """Whether `fields` may be this item: the call_id decides, else the id, where both have one."""
         for name in ("call_id", "id"):
             ours, theirs = nonempty_str(self.fields.get(name)), nonempty_str(fields.get(name))
             if ours and theirs:
@@ -59,18 +58,18 @@ class Item:
         return True
 
     def agrees_by_content(self, fields: Fields) -> bool:
-        """Whether what has come of it is what `fields` hold, or a beginning of that."""
+        """Whether `fields` hold what is known of this item, or a continuation of it."""
         if self.kind in CALLS:
             return bool(self.pieces) and self.payload() == payload_of(self.kind, fields)
         texts = zip(self.parts.values(), text_parts(fields), strict=False)
         return any(text.agrees_with(part_text(part) or "") for text, part in texts)
 
     def payload(self) -> str:
-        """What a tool is called with, as the server wrote it."""
+        """What the tool is called with, as the server wrote it."""
         return "".join(self.pieces) or payload_of(self.kind, self.fields)
 
     def assemble(self) -> Fields:
-        """The item with the text and the payload that only its deltas had."""
+        """The item, with the texts and the payload where only its deltas had them."""
         if self.kind in CALLS:
             payload = self.payload()
             if payload == payload_of(self.kind, self.fields):
@@ -82,33 +81,40 @@ class Item:
         return {**self.fields, "content": content}
 
     def replace_fields(self, fields: Fields) -> None:
-        """The server's last word on the item: what it says counts, and what it leaves out of a call's head stays."""
+        """Take the server's last word on the item: it counts, but what it leaves out of a call's head stays."""
         kept = {name: self.fields[name] for name in ("call_id", "name", "choice_index") if self.fields.get(name)}
         self.set_payload(fields)
         self.fields = fields | {name: value for name, value in kept.items() if not fields.get(name)}
 
     def set_payload(self, fields: Fields) -> None:
-        """Take the whole payload of a call instead of its pieces, unless the pieces say more."""
-        whole, pieces = payload_of(self.kind, fields), self.payload()
-        if not whole or (pieces and not self._outranks_pieces(whole, pieces)):
-            whole = pieces
-        if self.is_printed and not _means_the_same(whole, pieces):
+        """Take a call's payload in full instead of its pieces, unless the pieces say more."""
+        full, pieces = payload_of(self.kind, fields), self.payload()
+        if not full or (pieces and not self._outranks_pieces(full, pieces)):
+            full = pieces
+        if self.is_printed and not _means_the_same(full, pieces):
             raise differs_from_printed()
-        self.pieces = [whole] if whole else []
+        self.pieces = [full] if full else []
 
-    def _outranks_pieces(self, whole: str, pieces: str) -> bool:
-        """Whether the whole counts more than its pieces: what is JSON does, then what does not only repeat less."""
-        if whole == pieces:
+    def _outranks_pieces(self, full: str, pieces: str) -> bool:
+        """Whether a payload in full counts more than the pieces before it.
+
+        Arguments that parse count more than those that do not, since they can be run. Otherwise the later word counts,
+        unless it only repeats less.
+        """
+        if full == pieces:
             return False
-        repeats_less = pieces.startswith(whole)
+        repeats_less = pieces.startswith(full)
         if self.kind != "function_call":
             return not repeats_less
-        if _is_object(whole):
+        if _is_object(full):
             return True
         return not repeats_less and not self._are_object(pieces)
 
     def _are_object(self, pieces: str) -> bool:
-        """Whether the pieces are JSON. Asked once of the same ones: a server may repeat a wrong whole for ever."""
+        """Whether the pieces are a JSON object.
+
+        Parsed once: a server may repeat a broken payload any number of times, however long the pieces are.
+        """
         if pieces is not self._judged[0]:
             self._judged = pieces, _is_object(pieces)
         return self._judged[1]
@@ -126,7 +132,7 @@ def kind_of(fields: Fields) -> str:
 
 
 def text_parts(fields: Fields) -> list[Fields]:
-    """The parts of a message that are text of the answer; as in a request, the content may be the text itself."""
+    """The parts of a message that are the answer's text. As in a request, the content may be the text itself."""
     content = fields.get("content")
     if isinstance(content, str):
         return [{"type": "output_text", "text": content}]
@@ -134,7 +140,7 @@ def text_parts(fields: Fields) -> list[Fields]:
 
 
 def part_text(part: Fields) -> str | None:
-    """The text of a part or of a `done` event, whatever kind of text it is."""
+    """The text in a part or in a `done` event, of any kind."""
     for name in ("refusal", "text", "transcript"):
         text = nonempty_str(part.get(name))
         if text:
@@ -143,7 +149,7 @@ def part_text(part: Fields) -> str | None:
 
 
 def payload_of(kind: str, fields: Fields) -> str:
-    """What an event or an item says that a tool is called with; some servers send the object itself."""
+    """The payload in an event or an item of that kind; some servers send the object itself instead of its JSON."""
     payload = fields.get(CALLS.get(kind, ""))
     if isinstance(payload, (dict, list)):
         return dumps(payload).decode()
@@ -151,7 +157,7 @@ def payload_of(kind: str, fields: Fields) -> str:
 
 
 def arguments_of(payload: str) -> Fields:
-    """A call's arguments as an object; raises `ValueError`."""
+    """A call's arguments as an object. Raises `ValueError` for anything else; nothing and null are `{}`."""
     payload = join_surrogates(payload).strip()
     if payload in ("", "null"):
         return {}

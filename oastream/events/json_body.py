@@ -1,7 +1,7 @@
-"""The data of an event, or a whole body, as JSON; and what to say of one that is something else.
+"""The data of an event, or a complete body, as JSON; and what to say of one that is something else.
 
-In: bytes. Out: the value, or a `Failure` that shows what came instead. Refuses to know what the value means, but for
-errors: they come as plain words too, and wrapped in a list.
+In: bytes. Out: the value, or a `Failure` that shows what was received instead. Refuses to know what the value means,
+except for errors, which servers also send as plain words or wrapped in a list.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _BRACE = ord("{")
 
 def is_done_marker(data: bytes) -> bool:
     """Whether the data of an event is `[DONE]`; some servers put blanks around it."""
-    # The first byte tells for nearly all of them, so that hardly any is looked at twice.
+    # The first byte decides for nearly all events, so that hardly any is copied by `strip`.
     return data[0] != _BRACE and data.strip().startswith(_DONE)
 
 
 def parse_event(data: bytes, name: str = "") -> tuple[Event, bytes | None]:
-    """The payload of an event, and the server's own JSON of it if it is that.
+    """The payload of an event, and the server's own JSON of it, where the payload is that word for word.
 
-    Raises `Failure` malformed when it is not a JSON object; an event that is named error may be plain words.
+    Raises `Failure` malformed when it is not a JSON object; an event of type error may be plain words.
     """
     try:
         value = parse_json(data)
@@ -47,7 +47,7 @@ def parse_event(data: bytes, name: str = "") -> tuple[Event, bytes | None]:
 
 
 def parse_document(data: bytes, name: str) -> Any:
-    """A whole body as JSON; `name` is what it should be. Raises `Failure`: not_api for a web page, else malformed."""
+    """A complete body as JSON; `name` is what it should be. Raises `Failure`: not_api for a page, else malformed."""
     try:
         return parse_json(data)
     except ValueError as error:
@@ -57,7 +57,7 @@ def parse_document(data: bytes, name: str) -> Any:
 
 
 def is_complete_event(data: bytes) -> bool:
-    """Whether the data of an event that no blank line closed is all of it, and not a beginning."""
+    """Whether the data of an event that no blank line closed is complete, and not just a beginning."""
     try:
         return is_done_marker(data) or isinstance(parse_json(data), dict)
     except ValueError:
@@ -65,25 +65,25 @@ def is_complete_event(data: bytes) -> bool:
 
 
 def _error_event(message: str) -> Event:
-    """An error that came as words, as the Responses API has it."""
+    """An error that was sent as words, in the Responses API's shape."""
     return {"type": "error", "code": None, "message": message, "param": None}
 
 
 def malformed(summary: str, data: bytes) -> Failure:
-    """What came is no JSON, or not of the kind that it must be; its beginning is shown."""
+    """What was received is not JSON, or not the kind of JSON that it must be; its beginning is shown."""
     return failure_of(Outcome.MALFORMED, summary, one_line(_as_text(data), 80))
 
 
 def web_page(data: bytes) -> Failure:
-    """What came is a page: of a proxy, of a login, of the server's front."""
+    """What was received is a page: a proxy's, a login, or the server's own front page."""
     return failure_of(Outcome.NOT_API, "the server sent a web page", page_title(data), "is the base URL right?")
 
 
 def page_title(page: bytes) -> str:
-    """What an HTML page calls itself, else the beginning of its text.
+    """The title of an HTML page, else the beginning of its text.
 
-    By `find` and `partition` alone, in time that grows with the length: a regular expression over `<title` repeated
-    took 14 s for 80 kB, deaf to deadlines and signals.
+    By `find` and `partition` alone, which are linear: on 80 kB of `<title` repeated a regular expression took 14 s,
+    deaf to deadlines and signals.
     """
     title = _find_title(page)
     if title is None:

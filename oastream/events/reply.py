@@ -1,9 +1,9 @@
-"""Events → the assembled response and its verdict: what was said, what is still to print, how it ended.
+"""Events → the assembled response and its verdict: what was said, what is left to print, how it ended.
 
-In: events of the Responses API, from any server, in order. Out: text for stdout piece by piece, finished tool calls,
-the assembled response, a `Verdict`. Does no I/O and knows nothing of formats.
-Which item an event is of is in `item_table`, what a text or item is by now in `streamed_text` and `items`, how the
-terminal event ends it in `ending`, which calls wait in `tool_calls`; here is what each event does, and the verdict.
+In: events of the Responses API, from any server, in order. Out: text to print piece by piece, finished tool calls, the
+assembled response, a `Verdict`. Does no I/O, and refuses to know formats.
+`item_table` knows which item an event belongs to, `items` and `streamed_text` what is known of each, `ending` what the
+terminal event says, `tool_calls` which calls wait for the client. Here is what each event does, and the verdict.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from oastream.events.tool_calls import BrokenCall, is_servers_own, items_awaitin
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 
 _NO_CONTENT = frozenset({"reasoning", "message", "compaction"})
-"""Items that leave an answer empty, however complete they are."""
+"""Items that make no answer: one with nothing else is empty. A message counts by its text."""
 
 
 class Reply:
-    """One response, as its events tell it. `limit` is the --max-output-tokens that was asked for.
+    """One response, as its events describe it. `limit` is the request's --max-output-tokens.
 
-    `prints_deltas` says that deltas are printed as they come, so that a final text may not contradict them. `keep_text`
-    keeps the text too, for a response that must be assembled without the server's help. `offered` are the names of
-    the tools in the request, None when they are not known.
+    `prints_deltas` says that deltas are printed as they arrive, so that a later text must not contradict them.
+    `keep_text` keeps the text, for a response that must be assembled without the server's help. `offered` are the names
+    of the tools in the request, None if they are not known.
     """
 
     __slots__ = (
@@ -67,16 +67,16 @@ class Reply:
         self._prints_deltas = prints_deltas
         self._offered = offered
         self._table = ItemTable(prints_deltas, keep_text)
-        self._open_texts = self._table.open_texts  # the same dict: a delta, once a token, looks here first
+        self._open_texts = self._table.open_texts  # the same dict: for every token it is looked at first
         self._last_printed: StreamedText | None = None
-        """The text that was printed last: only that one can still go on."""
+        """The text that was printed last: only that one can be continued on stdout."""
         self._completed_calls: list[Item] = []
-        """Calls that have become complete since `finished_calls` was asked."""
+        """Calls that became complete since `finished_calls` was last asked."""
         self._final_items: list[Item] = []
-        """Those of the final output, in its order."""
+        """The items of the final output, in its order."""
         self._ending: TerminalEvent | None = None
         self.has_ended = False
-        """Whether the terminal event has come."""
+        """Whether the terminal event was received."""
         self.response_id: str | None = None
         self.model: str | None = None
         self.usage: Fields | None = None
@@ -99,17 +99,17 @@ class Reply:
         return "".join(text.text() for item in self._table.items for text in item.parts.values() if text.in_answer)
 
     def feed(self, event: Event) -> str:
-        """Take an event in; the text that it adds to the answer. Raises `Failure` when it contradicts what was said."""
+        """Take an event; returns the text that it adds to the answer. Raises `Failure` if it contradicts others."""
         take = _HANDLERS.get(event["type"])
         if take is None:
-            return ""  # status of hosted tools, keep-alives, vendors' events: they change nothing of the answer
+            return ""  # progress of hosted tools, keep-alives, vendors' events: none of them changes the answer
         try:
             return take(self, event) or ""
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise failure_of(Outcome.MALFORMED, "an event has a field of the wrong type", event["type"]) from error
 
     def reopen(self) -> None:
-        """An error event was not the end: the server still has the response."""
+        """Forget that an error event ended the stream: the server has sent more of the response."""
         if self._ending is not None and self._ending.is_error_event:
             self._ending, self.has_ended = None, False
 
@@ -130,7 +130,7 @@ class Reply:
         self._end(event)
 
     def _complete(self, event: Event) -> str:
-        """The terminal event of an answer: its items complete those of the stream."""
+        """The terminal event of an answer: the items in it complete those that were streamed."""
         ending = self._end(event)
         finals = ending.output()
         matches = match_streamed_items(finals, self._table.items)
@@ -143,7 +143,7 @@ class Reply:
             if fields.get("status") in ("completed", "incomplete"):
                 self._mark_complete(item, fields)
         if ending.outcome() is Outcome.STOP:
-            # A call in a complete answer is complete even without a `done` event of its own.
+            # In a complete answer a call is complete even without a `done` event of its own.
             for item in self._table.items:
                 self._mark_complete(item, item.fields)
         return "".join(added_text)
@@ -163,13 +163,13 @@ class Reply:
         return added_text
 
     def _complete_item(self, item: Item, fields: Fields) -> str:
-        """Take in what the server says of a whole item; the text that was missing."""
+        """Take the server's complete version of an item; returns the text that was missing."""
         item.replace_fields(fields)
         self._table.learn_names(item, fields)
         if item.kind != "message":
             return ""
         parts = text_parts(fields)
-        texts = list(item.parts.values())  # in order: Bedrock Mantle counts the first of them as 1
+        texts = list(item.parts.values())  # by order, not by content_index: Bedrock Mantle counts from 1
         texts += [self._table.add_text(item, ("final", place)) for place in range(len(texts), len(parts))]
         return "".join([self._complete_text(text, part) for text, part in zip(texts, parts, strict=False)])
 
@@ -218,7 +218,7 @@ class Reply:
         return self._take_piece(text, piece)
 
     def _take_piece(self, text: StreamedText, piece: str) -> str:
-        """What a piece adds to the answer's text."""
+        """The part of the answer's text that a piece is: all of it or nothing."""
         if not (piece and text.in_answer):
             return ""
         self.has_text = True
@@ -249,18 +249,18 @@ class Reply:
         return items_awaiting_client(self._table.items, self._offered)
 
     def calls(self) -> Iterator[Fields]:
-        """Every call, in order, as --format tools prints it. Raises `Failure` when one is not whole."""
+        """Every call, in order, as --format tools prints it. Raises `Failure` at one that is broken."""
         return (self._call(item) for item in self._waiting_items())
 
     def unprinted_calls(self) -> Iterator[Fields]:
-        """The calls that `finished_calls` has not given."""
+        """The calls that `finished_calls` has not given, at the end of the answer. Raises `Failure` likewise."""
         return (self._call(item) for item in self._waiting_items() if not item.is_printed)
 
     def finished_calls(self) -> Iterator[Fields]:
-        """The calls that have become complete since the last time this was asked.
+        """The calls that became complete since the last time.
 
-        One that is broken is left for the end, when it is known why. One of a tool that was not offered among others
-        that were may be the server's own: the end tells.
+        A broken one is left for the end, when it is known why. So is a call of a tool that the request did not offer,
+        if it offered any: it may be the server's own, which only the message after it tells.
         """
         completed, self._completed_calls = self._completed_calls, []
         for item in completed:
@@ -286,7 +286,7 @@ class Reply:
     def _is_cut(self, item: Item) -> bool:
         """Whether the length limit cut a call before its arguments: what is empty must not be taken for `{}` then.
 
-        vLLM calls a cut call complete, and so do servers whose answer used all of its tokens.
+        vLLM calls a cut call complete; a server that calls an answer complete which used all its tokens does, too.
         """
         is_last = item is self._table.items[-1]
         is_empty_call = item.kind in CALLS and not item.payload()
@@ -296,7 +296,7 @@ class Reply:
         return is_cut or self._used_all_tokens()
 
     def _call_failure(self, item: Item, why: str) -> Failure:
-        """Why a call is broken: by the end of the answer, if that explains it."""
+        """The failure for a broken call: the end of the answer, if that explains it, else `why`."""
         name = shown_name(item)
         outcome = self._ending_outcome()
         if outcome is Outcome.LENGTH or self._used_all_tokens():
@@ -305,11 +305,11 @@ class Reply:
             return failure_of(outcome, "cut by the content filter", f"within a call of {name}")
         return failure_of(Outcome.MALFORMED, f"the call of {name} is broken", why)
 
-    # The whole ---------------------------------------------------------------------------------------------------
+    # The result --------------------------------------------------------------------------------------------------
 
     def response(self) -> Fields:
-        """The assembled response: the server's last word, with what it left out of it."""
-        # The order is the server's, if its output has all that was streamed.
+        """The assembled response: the server's final one, with the output that it left out."""
+        # In the server's order, if its output has all that was streamed.
         items = self._table.items
         if len(self._final_items) == len(items):
             items = self._final_items
@@ -322,7 +322,7 @@ class Reply:
         return response
 
     def verdict(self, tools_wanted: bool) -> Verdict:
-        """How the answer ended; `tools_wanted` is --format tools. Priority: 4x, then the lowest 1x that holds."""
+        """How the answer ended; `tools_wanted` is --format tools. Priority: 4x, then the lowest 1x that applies."""
         ending = self._ending
         if ending is None:
             return Verdict(Outcome.INTERRUPTED, "the answer broke off", "the stream ended without a terminal event")
@@ -333,7 +333,7 @@ class Reply:
         return next(self._applicable_verdicts(ending, tools_wanted), Verdict(Outcome.STOP))
 
     def _applicable_verdicts(self, ending: TerminalEvent, tools_wanted: bool) -> Iterator[Verdict]:
-        """The 1x outcomes that hold, lowest number first."""
+        """The 1x outcomes that apply, lowest status first: the order of the lines is the order of the statuses."""
         outcome = ending.outcome()
         if outcome is Outcome.LENGTH:
             yield Verdict(outcome, "cut at the maximum number of tokens")
@@ -364,7 +364,7 @@ class Reply:
         return self._ending.outcome()
 
     def _used_all_tokens(self) -> bool:
-        """Whether the answer took every token it was allowed."""
+        """Whether the answer took every token that it was allowed."""
         if self._limit is None or self.usage is None:
             return False
         return int_or_zero(self.usage.get("output_tokens")) >= self._limit
@@ -374,7 +374,7 @@ class Reply:
         return self.has_text or self.has_refusal or any(kind not in _NO_CONTENT for kind in completed)
 
 
-# What each event does to the reply, and the text that it adds. Types that are not here change nothing of the answer.
+# What each event does to the reply; the text that it adds is returned. Events of other types do not change the answer.
 _HANDLERS: dict[str, Callable[[Reply, Event], str | None]] = {
     "response.created": Reply._read_metadata,
     "response.queued": Reply._read_metadata,
@@ -403,7 +403,7 @@ def _call_kind(event: Event) -> str:
 
 
 def _out_of_place(piece: str) -> str:
-    """What a text still lacked when another one had been printed after it: it cannot be put in any more."""
+    """The rest of a text after which another one was printed: it is too late to print it, unless it is white space."""
     if piece.strip():
         raise failure_of(
             Outcome.MALFORMED, "the answer contradicts itself", "a text continues after the next one has begun"

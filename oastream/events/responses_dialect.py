@@ -1,7 +1,7 @@
 """The events of the Responses API, as they are.
 
 In: the type and data of a raw event. Out: the event, and the server's own JSON of it. Refuses to know what an event
-means; only errors are looked for, since servers write them in every shape.
+means, except for errors, which servers write in every shape.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from oastream.events.fields import Event
 from oastream.events.json_body import is_done_marker, parse_event
 
 OWN_RECORDS = "oastream:"
-"""What the types of our own records begin with. A server that sends one could forge the end of the run."""
+"""The prefix of our own records' types. A server that could send one could forge the end of the run."""
 
 
 class ResponsesDialect(Dialect):
-    """Reads the events of the Responses API. The terminal event itself ends the reading, so it never is complete."""
+    """Reads the events of the Responses API. An answer is complete with its terminal event, and never before."""
 
     __slots__ = ("hint",)
 
@@ -32,11 +32,11 @@ class ResponsesDialect(Dialect):
         event, raw = parse_event(data, name)
         own_type = event.get("type")
         if type(own_type) is str and own_type.startswith("response."):
-            return ((event, raw),)  # as nearly all are; the name beside it says the same
+            return ((event, raw),)  # as nearly all have; the stream's own name for it says the same
         if event_error(event, name):
             event = _as_error(event)
             if type(own_type) is str and own_type.startswith(OWN_RECORDS):
-                raw = None  # an error, but not under a type of ours
+                raw = None  # an error is passed on, but not under a type of ours
         elif name not in ("", "message") or type(own_type) is not str:
             event = {**event, "type": name}
         if event.get("object") == "chat.completion.chunk":
@@ -54,7 +54,7 @@ class ResponsesDialect(Dialect):
 
 
 def _as_error(event: Event) -> Event:
-    """An event that is an error by its name or its fields, as the API has it: its own type is the error's code."""
+    """An event that is an error by its name or its fields, in the API's shape: its own type becomes the code."""
     code, own_type = event.get("code"), event.get("type")
     if not code and isinstance(own_type, str) and own_type != "error":
         code = own_type

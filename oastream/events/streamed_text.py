@@ -1,11 +1,11 @@
-"""One run of text as it streams: the part that is new of each delta, and of each text that repeats the whole.
+"""One run of text as it streams: what each delta adds to it, and what each later repetition of the text adds.
 
 In: deltas, then the text again from a `done` event or the final output. Out: what can be printed now; a `Failure` when
-the server contradicts what was printed. Refuses to know of items and events.
+the server contradicts what was printed. Refuses to know items and events.
 
-Of a text only its size, its checksum and its beginning are kept, so that memory stays flat over any number of streams.
-That is enough to tell whether a later text repeats it, goes on with it, or contradicts it. Servers repeat texts with
-white space trimmed from either end, so both are told for the text without it, too.
+Only a text's size, checksum and beginning are kept, so that memory stays flat. That is enough to tell whether a later
+text repeats it, continues it, or contradicts it. Servers trim white space from either end of the texts they repeat, so
+size and checksum are known without it, too.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from oastream.exits import Outcome, failure_of
 from oastream.surrogates import SurrogateJoiner, join_surrogates
 
 _COUNT_AT = 2048
-"""So many characters of deltas are counted at once: one checksum a delta took a tenth of the time of an event.
+"""How many characters of deltas are counted at once: a checksum for each delta took a tenth of the time of an event.
 
-No more, since a delta takes fifty bytes more than its text while it waits, and a batch has thousands of streams.
+Not more, since a delta takes fifty bytes more than its text while it waits, and a batch has thousands of streams.
 """
 _MAX_OPENING = 1 << 16
-"""So many bytes of a text are kept, to tell a shorter text that it is only its beginning."""
+"""How many bytes of a text are kept, to recognize a shorter text as its beginning."""
 
 Fingerprint = tuple[int, int]
-"""What tells one text from another: its size in bytes, and its CRC-32, which goes on from piece to piece."""
+"""What distinguishes texts: the size in bytes and the CRC-32, which can be computed piece by piece.
+
+Not a cryptographic digest: a server that forged a collision would only garble its own answer.
+"""
 
 _NOTHING: Fingerprint = (0, 0)
 
@@ -33,8 +36,8 @@ _NOTHING: Fingerprint = (0, 0)
 class StreamedText:
     """One run of text.
 
-    `in_answer` says that it belongs to the answer's text; `is_final` that its deltas are printed as they come and
-    cannot be taken back; `keep_text` that the text itself is wanted at the end.
+    `in_answer` says that it is part of the answer's text, `is_final` that its deltas are printed as they arrive and
+    cannot be taken back, `keep_text` that the text itself is needed at the end.
     """
 
     __slots__ = (
@@ -55,13 +58,13 @@ class StreamedText:
     def __init__(self, in_answer: bool, is_final: bool, keep_text: bool) -> None:
         self.in_answer = in_answer
         self.is_done = False
-        """Whether the server has repeated it whole."""
+        """Whether the server has repeated all of it."""
         self._is_final = is_final
         self._kept: TextBuffer | None = None
         if keep_text:
             self._kept = TextBuffer()
         self._joiner = SurrogateJoiner()
-        self._uncounted: list[str] = []  # pieces that none of the following includes yet
+        self._uncounted: list[str] = []  # pieces that the fields below do not include yet
         self._uncounted_size = 0
         self._size = 0
         self._checksum = 0
@@ -74,7 +77,7 @@ class StreamedText:
         return self._size > 0 or any(self._uncounted)
 
     def add(self, delta: str) -> str:
-        """Take a delta; what of it can be printed, which is all but half a surrogate pair."""
+        """Take a delta; returns what can be printed now: a lone half of a surrogate pair must wait for the other."""
         text = self._joiner.feed(delta)
         if text:
             self._uncounted.append(text)
@@ -84,7 +87,7 @@ class StreamedText:
         return text
 
     def complete_with(self, full: str) -> str:
-        """The server repeats the whole text; what of it is new. Raises `Failure` if it contradicts what was printed."""
+        """Take the text in full; returns the part that is new. Raises `Failure` if it contradicts what was printed."""
         self.is_done = True
         left_over = self._joiner.close()
         self._uncounted.append(left_over)
@@ -100,36 +103,36 @@ class StreamedText:
         if self._is_final:
             raise failure_of(Outcome.MALFORMED, "the answer contradicts itself", "a final text differs from its deltas")
         if self._kept is not None:
-            self._kept = TextBuffer(data.decode())  # nothing is printed yet: the server's last word counts
+            self._kept = TextBuffer(data.decode())  # nothing was printed, so the server's last word counts
         return ""
 
     def text(self) -> str:
-        """The text so far, when it was to be kept."""
+        """The text so far; empty without `keep_text`."""
         self._count()
         if self._kept is None:
             return ""
         return self._kept.text()
 
-    # What it is, for whoever looks for it among others ------------------------------------------------------------
+    # Which text it is --------------------------------------------------------------------------------------------
 
     def fingerprint(self) -> Fingerprint:
         self._count()
         return self._size, self._checksum
 
     def trimmed_fingerprint(self) -> Fingerprint:
-        """The same without the white space at its end."""
+        """The same, without the white space at the text's end."""
         self._count()
         return self._trimmed or (self._size, self._checksum)
 
     def agrees_with(self, full: str) -> bool:
-        """Whether `full` repeats this text, goes on with it, or is a beginning of it."""
+        """Whether `full` repeats this text, continues it, or is a beginning of it."""
         self._count()
         return self._size > 0 and self._find_rest(encode_text(full)) is not None
 
     # Counting ----------------------------------------------------------------------------------------------------
 
     def _count(self) -> None:
-        """Bring size, checksums and opening up to date."""
+        """Bring everything up to date with the pieces that wait."""
         text = "".join(self._uncounted)
         self._uncounted.clear()
         self._uncounted_size = 0
@@ -140,7 +143,7 @@ class StreamedText:
         data = text.encode()
         if self._size < _MAX_OPENING:
             self._opening += data[: _MAX_OPENING - self._size]
-        if self._size == self._leading_space[0]:  # nothing but white space so far
+        if self._size == self._leading_space[0]:  # there was nothing but white space before
             space = data[: len(data) - len(data.lstrip())]
             self._leading_space = self._size + len(space), zlib.crc32(space, self._checksum)
         if data[-1] > ord(" "):
@@ -151,7 +154,7 @@ class StreamedText:
         self._checksum = zlib.crc32(data, self._checksum)
 
     def _mark_trimmed(self, data: bytes) -> None:
-        """`data` ends in white space: what is before that may be all that the server repeats."""
+        """`data` ends in white space: what precedes it may be all that the server repeats."""
         trimmed = data.rstrip()
         if trimmed:
             self._trimmed = self._size + len(trimmed), zlib.crc32(trimmed, self._checksum)
@@ -161,9 +164,9 @@ class StreamedText:
     # Comparing ---------------------------------------------------------------------------------------------------
 
     def _find_rest(self, data: bytes) -> bytes | None:
-        """What `data` has beyond the text so far; None when it is another text.
+        """What `data` adds to the text so far; None when it is another text.
 
-        It is the same when it lacks white space at its ends, and when it only repeats less.
+        It is the same text if white space is missing at either end, and if it only repeats less.
         """
         for missing in dict.fromkeys((_NOTHING, self._leading_space)):
             if self._starts_with(data, (self._size, self._checksum), missing):
@@ -173,19 +176,19 @@ class StreamedText:
         return None
 
     def _starts_with(self, data: bytes, text: Fingerprint, missing: Fingerprint) -> bool:
-        """Whether `data`, put behind the white space that it lacks, starts with that text."""
+        """Whether `data`, after the leading white space that is missing from it, starts with that text."""
         size = text[0] - missing[0]
         return 0 <= size <= len(data) and zlib.crc32(memoryview(data)[:size], missing[1]) == text[1]
 
     def _repeats_trimmed(self, data: bytes, missing: Fingerprint) -> bool:
-        """Whether `data` is the text but for the white space at its end."""
+        """Whether `data` is the text, except for the white space at its end."""
         trimmed = self._trimmed
         if trimmed is None or not self._starts_with(data, trimmed, missing):
             return False
         return not data[trimmed[0] - missing[0] :].strip()
 
     def _is_beginning(self, data: bytes, missing_size: int) -> bool:
-        """Whether `data` is a beginning of the text, as far as that was kept."""
+        """Whether `data` is a beginning of the text, as far as the opening tells."""
         data = data.rstrip()
         if not data or len(data) >= self._size - missing_size:
             return False
@@ -194,7 +197,7 @@ class StreamedText:
 
 
 def encode_text(text: str) -> bytes:
-    """A whole text in UTF-8; it may be as long as the answer, and is copied no more than it must."""
+    """A complete text as UTF-8. It may be as long as the answer, so it is copied only where it must be."""
     try:
         return text.encode()
     except UnicodeEncodeError:

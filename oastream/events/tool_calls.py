@@ -1,7 +1,8 @@
-"""Items that wait for the client: tool calls, approvals, commands to run; which of them do, and how they are printed.
+"""Items that wait for the client (tool calls, approvals, commands to run): which do, and how they are printed.
 
 In: items, and the names of the tools that the request offered. Out: the items that wait, and each as --format tools
-prints it. Refuses to know how the answer ended.
+prints it. Refuses to know how the answer ended. Presence decides and not the finish_reason, which many servers get
+wrong: `stop` with calls, `tool_calls` without.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ _OUTPUTS = {
     "computer_call": "computer_call_output",
     "tool_search_call": "tool_search_output",
 }
-"""Items that wait for the client, unless the server itself adds what stands beside them here."""
+"""Items that wait for the client, and the items that answer them: where the server itself adds one, nobody waits."""
 _ANSWERS = frozenset(_OUTPUTS.values())
 
 
 class BrokenCall(Exception):
-    """A call that nobody can run; the message says why."""
+    """A call that cannot be run; the message says why."""
 
 
 def items_awaiting_client(items: list[Item], offered: frozenset[str] | None) -> list[Item]:
-    """The items of the answer that wait for the client: it must run something, and answer."""
+    """The items of the answer that wait for the client: it must run something, and report the result."""
+    # Two passes, since a result may precede its call in the output.
     answered: set[tuple[str, str | None]] = set()
     last_message = -1
     for place, item in enumerate(items):
@@ -39,28 +41,28 @@ def items_awaiting_client(items: list[Item], offered: frozenset[str] | None) -> 
     waiting = []
     for place, item in enumerate(items):
         if item.in_answer and _needs_an_answer(item, answered):
-            is_settled_by_server = place < last_message and is_servers_own(item, offered)
-            if not is_settled_by_server:
+            was_run_by_server = place < last_message and is_servers_own(item, offered)
+            if not was_run_by_server:
                 waiting.append(item)
     return waiting
 
 
 def is_servers_own(item: Item, offered: frozenset[str] | None) -> bool:
-    """Whether a call is of a tool that the request did not offer: xAI calls its x_search so, and goes on."""
+    """Whether a call is of a tool that the request did not offer: xAI calls its own x_search, and continues."""
     return item.kind in CALLS and offered is not None and item.fields.get("name") not in offered
 
 
 def _needs_an_answer(item: Item, answered: set[tuple[str, str | None]]) -> bool:
-    """Whether an item is a call, or waits for the client in another way, and the server itself has not run it."""
+    """Whether an item is of a kind that waits for the client, and the server has not answered it itself."""
     output = _OUTPUTS.get(item.kind)
     if output is None or (item.kind == "tool_search_call" and item.fields.get("execution") != "client"):
         return False
     name = nonempty_str(item.fields.get("call_id")) or nonempty_str(item.fields.get("id"))
-    return (output, name) not in answered and (output, None) not in answered
+    return (output, name) not in answered and (output, None) not in answered  # None: a result that names no call
 
 
 def _answered_name(item: Item) -> str | None:
-    """What an output calls the item that it answers; None when it does not say."""
+    """The name of the item that an output answers; None when it names none."""
     return nonempty_str(item.fields.get("call_id")) or nonempty_str(item.fields.get("approval_request_id"))
 
 
@@ -81,5 +83,5 @@ def printed_form(item: Item) -> Fields:
 
 
 def shown_name(item: Item) -> str:
-    """What a message calls the item."""
+    """The name of an item in messages."""
     return one_line(nonempty_str(item.fields.get("name")) or item.kind, 80)
