@@ -36,7 +36,7 @@ def words_for(name: str) -> list[str]:
     """An option as it is typed, with a value if it takes one."""
     if name == "prompt":
         return ["words"]
-    return [clashes.spelled(name), *([] if name in FLAGS else [VALUES.get(name, "x")])]
+    return [clashes.in_cli_form(name), *([] if name in FLAGS else [VALUES.get(name, "x")])]
 
 
 def run(*args: str, env: Environment = NOTHING) -> Result:
@@ -63,15 +63,16 @@ def test_an_option_without_the_one_it_needs_exits_2_and_names_it(name: str) -> N
     elsewhere = ["--api", "chat"] if other == "api" else []
     message = refused(*words_for(name), *elsewhere, *([] if name == "resume" else ["hi"]))
     assert (
-        message == f"oastream: bad usage: {clashes.spelled(name)} needs {clashes.spelled(other)} {value or ''}".rstrip()
+        message
+        == f"oastream: bad usage: {clashes.in_cli_form(name)} needs {clashes.in_cli_form(other)} {value or ''}".rstrip()
     )
 
 
 @pytest.mark.parametrize(("mode", "name"), LEFT_OUT)
 def test_an_option_that_a_run_of_this_kind_leaves_out_exits_2(mode: str, name: str) -> None:
     message = refused(*words_for(mode), *words_for(name))
-    assert clashes.spelled(mode) in message
-    assert ("prompt" if name == "prompt" else clashes.spelled(name)) in message
+    assert clashes.in_cli_form(mode) in message
+    assert ("prompt" if name == "prompt" else clashes.in_cli_form(name)) in message
 
 
 @pytest.mark.parametrize(("first", "second"), clashes.EXCLUSIVE)

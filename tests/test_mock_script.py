@@ -12,7 +12,6 @@ from oastream.exits import Outcome
 from oastream.mock.answer import Answer, ToolCall
 from oastream.mock.endings import ENDS
 from oastream.mock.faults import DEADLINE_PACE, HALF, AttemptKind, Fault
-from oastream.mock.keys import KEYS
 from oastream.mock.script import plan_from_options, plan_from_url
 
 STREAM, POLL, CANCEL = AttemptKind
@@ -162,7 +161,3 @@ def test_faults_and_a_scripts_attempts_exclude_each_other(tmp_path: Path) -> Non
     file.write_text("[[attempt]]\n")
     with pytest.raises(ValueError, match="give one of them"):
         plan_from_options(script=str(file), faults=["ok"])
-
-
-def test_every_key_is_a_fault() -> None:
-    assert set(KEYS) == set(Fault._fields)

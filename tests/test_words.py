@@ -12,7 +12,7 @@ import itertools
 import re
 import tomllib
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -39,8 +39,8 @@ def template(program: str) -> str:
     return (ROOT / f"tests/docs/{program}.1.in").read_text()
 
 
-def write_words(place: str) -> str:
-    return f"write it in {place}, then run: {COMMAND}"
+def write_words(names: Iterable[str], place: str) -> str:
+    return f"{', '.join(names)} has no words: write them in {place}, then run: {COMMAND}"
 
 
 def occurs(name: str, text: str) -> bool:
@@ -65,7 +65,7 @@ def test_every_format_with_a_name_can_be_asked_for() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_has_a_summary(name: str) -> None:
     place = f"`summary` of {FORMATS[name].__name__} in oastream/output/formats.py"
-    assert "summary" in vars(FORMATS[name]), f"say in a sentence what --format {name} prints: {write_words(place)}"
+    assert "summary" in vars(FORMATS[name]), write_words([f"--format {name}"], place)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -80,7 +80,7 @@ def test_the_readme_says_what_each_format_is(name: str) -> None:
 def test_the_page_of_batch_says_what_each_of_its_formats_is(heading: str, name: str) -> None:
     section = template("oastream-batch").split(f".SH {heading}\n")[1].split(".SH ")[0]
     terms = " ".join(re.findall(r"^\.TP\n\.B\w? (.*)$", section, re.MULTILINE))
-    assert occurs(name, terms), f"{name}: {write_words(f'tests/docs/oastream-batch.1.in, section {heading}')}"
+    assert occurs(name, terms), write_words([name], f"tests/docs/oastream-batch.1.in, section {heading}")
 
 
 # Options ----------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ EXPLAINED_BY_THEIR_HELP = {
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_option_has_help(program: str) -> None:
     silent = [option.names[-1] for option in PROGRAMS[program]().options if not option.help]
-    assert silent == [], f"say what it does in `help=`, where it is declared, then run: {COMMAND}"
+    assert not silent, write_words(silent, "`help=`, where it is declared")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -104,7 +104,8 @@ def test_every_option_has_an_example_or_a_note(program: str) -> None:
     """What an option's help cannot say in a line, the page says, or shows. What programs share, one page explains."""
     text = template(program)
     silent = {option.names[-1] for option in own_options(program) if not any(occurs(n, text) for n in option.names)}
-    assert silent <= EXPLAINED_BY_THEIR_HELP[program], write_words(f"tests/docs/{program}.1.in, below @OPTIONS")
+    missing = sorted(silent - EXPLAINED_BY_THEIR_HELP[program])
+    assert not missing, write_words(missing, f"tests/docs/{program}.1.in, below @OPTIONS")
 
 
 def own_options(program: str) -> list[Option]:
@@ -124,7 +125,7 @@ def test_every_option_is_a_field_of_options() -> None:
 
 def test_every_setting_that_is_no_option_is_on_the_page() -> None:
     missing = [option.name for option in options_table.CONFIGURED if f"`{option.name}`" not in template("oastream")]
-    assert missing == [], write_words("tests/docs/oastream.1.in, section CONFIGURATION")
+    assert not missing, write_words(missing, "tests/docs/oastream.1.in, section CONFIGURATION")
 
 
 def test_every_variable_that_is_read_is_on_a_page() -> None:
@@ -134,7 +135,7 @@ def test_every_variable_that_is_read_is_on_a_page() -> None:
     names = {text for file in (ROOT / "oastream").rglob("*.py") for text in texts_in(file.read_text())}
     variables = {name for name in names - others if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", name)}
     missing = sorted(name for name in variables if not occurs(name, pages))
-    assert missing == [], write_words("tests/docs/oastream.1.in, section ENVIRONMENT")
+    assert not missing, write_words(missing, "tests/docs/oastream.1.in, section ENVIRONMENT")
 
 
 def texts_in(code: str) -> Iterator[str]:
@@ -149,7 +150,7 @@ def texts_in(code: str) -> Iterator[str]:
 def test_every_outcome_has_a_status_and_a_meaning() -> None:
     """But for a signal, of which the process dies."""
     silent = {outcome.name for outcome in set(Outcome) - {Outcome.SIGNAL} if not TABLE.get(outcome, (0, ""))[1]}
-    assert silent == set(), f"add its row to TABLE in oastream/exits.py, then run: {COMMAND}"
+    assert not silent, write_words(sorted(silent), "TABLE in oastream/exits.py")
 
 
 def test_every_status_has_one_outcome_and_they_ascend() -> None:
@@ -159,7 +160,7 @@ def test_every_status_has_one_outcome_and_they_ascend() -> None:
 
 def test_every_tens_digit_of_a_status_has_words() -> None:
     missing = {number // 10 for number, _ in TABLE.values()} - set(TENS)
-    assert missing == set(), f"add it to TENS in tests/docs/manpage.py, then run: {COMMAND}"
+    assert not missing, write_words([f"{tens}x" for tens in missing], "TENS in tests/docs/manpage.py")
 
 
 def test_the_readme_says_which_outcomes_have_no_ending_in_the_mock() -> None:
@@ -178,7 +179,7 @@ def test_the_readme_says_which_outcomes_have_no_ending_in_the_mock() -> None:
 def test_every_fault_has_a_key_and_every_key_its_words() -> None:
     assert set(KEYS) == set(Fault._fields), "a fault is a field of Fault in oastream/mock/faults.py, and a line of KEYS"
     silent = [name for name, key in KEYS.items() if not key.help]
-    assert silent == [], f"say what it does in KEYS in oastream/mock/keys.py, then run: {COMMAND}"
+    assert not silent, write_words(silent, "KEYS in oastream/mock/keys.py")
 
 
 def test_the_help_of_a_key_names_all_its_values() -> None:
@@ -187,7 +188,7 @@ def test_the_help_of_a_key_names_all_its_values() -> None:
     missing = [
         f"{name}={value}" for name, key in KEYS.items() for value in values_of(types[name]) if value not in key.help
     ]
-    assert missing == [], f"name it in the help of its key in oastream/mock/keys.py, then run: {COMMAND}"
+    assert not missing, write_words(missing, "the help of its key in oastream/mock/keys.py")
 
 
 def values_of(annotation: Any) -> list[str]:

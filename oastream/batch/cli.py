@@ -18,7 +18,7 @@ from oastream.batch.plan import Shard
 from oastream.batch.records import LAYOUTS
 from oastream.cli.help import GroupedCommand, describe_usage_error, show_all_help
 from oastream.cli.option import Option, config_error_of
-from oastream.cli.options_table import CONFIGURATION, HELP, OPENAI_URL, OPTIONS, leave_out
+from oastream.cli.options_table import CONFIGURATION, HELP, OPENAI_URL, OPTIONS, leave_out, unset_values
 from oastream.cli.parse import expand_bare_options
 from oastream.cli.types import FiniteNumber, Outcomes, Seconds, WholeNumber
 from oastream.exits import Outcome, failure_of
@@ -313,11 +313,11 @@ def _as_tuple(value: Any) -> Any:
 
 
 _NEUTRAL: dict[str, Any] = {
-    "prompt": (), "no_stdin": True, "file": (), "input_encoding": "utf-8", "attach": (), "attach_type": (),
-    "previous_response_id": None, "history": None, "no_wait": False, "tool_output": (), "background": False,
-    "detach": False, "resume": None, "base_url": "", "api_key_cmd": None, "provider": None, "list_models": False,
-    "format": "text", "output": None, "hold": False, "eager": False, "reasoning": False,
-    "sanitize": "never", "retry": RETRIES, "retry_max_time": math.inf, "record": None, "replay": None,
-    "realtime": False,
-}  # fmt: skip
+    **unset_values(),
+    "no_stdin": True,
+    "base_url": "",
+    "sanitize": "never",
+    "retry": RETRIES,
+    "retry_max_time": math.inf,
+}
 """What the options of the single run are that a batch does not have."""

@@ -14,8 +14,12 @@ from oastream.surrogates import join_surrogates
 
 Event = dict[str, Any]
 
-_ONCE = frozenset({"role", "id", "type", "name", "index", "object"})
+_ONCE = frozenset({"role", "id", "type", "name", "index", "object", "format"})
 """Fields that say what something is: a server that repeats one does not mean it to grow."""
+_OF_CHUNKS_ALONE = frozenset({"choices", "obfuscation"})
+"""Fields that an unstreamed completion does not have; obfuscation is padding against listeners on the wire."""
+_GROWING_PARTS = frozenset({"text", "thinking"})
+"""Parts without an index that one delta after another goes on with (Mistral)."""
 _OF_LAST_CHUNK = ("usage", "system_fingerprint", "service_tier", "moderation")
 
 
@@ -31,7 +35,7 @@ class CompletionBuilder:
     def add(self, chunk: Event) -> None:
         """Take a chunk in. What has an unexpected type is passed over: whether it is an answer is not decided here."""
         if self._head is None:
-            self._head = {name: value for name, value in chunk.items() if name != "choices"}
+            self._head = {name: value for name, value in chunk.items() if name not in _OF_CHUNKS_ALONE}
         else:
             for name in _OF_LAST_CHUNK:
                 if chunk.get(name) is not None:
@@ -109,13 +113,15 @@ def _accumulate(whole: Event, delta: Event) -> None:
             continue
         if isinstance(value, str):
             _add_text(whole, name, before, value)
+        elif isinstance(before, _Pieces):
+            _go_on_in_parts(whole, name, before, value)
         elif before is None:
             whole[name] = _growable(value)
         elif isinstance(before, dict) and isinstance(value, dict):
             _accumulate(before, value)
         elif isinstance(before, list) and isinstance(value, list):
             _add_entries(before, value)
-        elif value is not None and not isinstance(before, _Pieces):
+        elif value is not None:
             whole[name] = value
 
 
@@ -125,6 +131,28 @@ def _add_text(whole: Event, name: str, before: Any, value: str) -> None:
             before.append(value)
     elif before is None:
         whole[name] = _Pieces([value])
+    elif isinstance(before, list) and value:
+        _add_text_part(before, value)
+
+
+def _go_on_in_parts(whole: Event, name: str, before: _Pieces, value: Any) -> None:
+    """A text that goes on as a list: Mistral's reasoning models send both as `content`."""
+    if not isinstance(value, list):
+        return
+    parts: list[Any] = []
+    if any(before):
+        parts.append({"type": "text", "text": before})
+    _add_entries(parts, value)
+    whole[name] = parts
+
+
+def _add_text_part(parts: list[Any], value: str) -> None:
+    """The text behind the parts that came before it."""
+    last = parts[-1] if parts else None
+    if isinstance(last, dict) and isinstance(last.get("text"), _Pieces):
+        last["text"].append(value)
+    else:
+        parts.append({"type": "text", "text": _Pieces([value])})
 
 
 def _growable(value: Any) -> Any:
@@ -141,14 +169,28 @@ def _growable(value: Any) -> Any:
 
 
 def _add_entries(entries: list[Any], more: list[Any]) -> None:
-    """Entries with an index go on with the one of that index, all others are new."""
+    """Entries with an index go on with the one of that index, parts of a text with the last; all others are new."""
     for entry in more:
-        index = entry.get("index") if isinstance(entry, dict) else None
-        known = next((e for e in entries if isinstance(e, dict) and e.get("index") == index), None)
-        if index is not None and known is not None:
+        known = _entry_before(entries, entry) if isinstance(entry, dict) else None
+        if known is not None:
             _accumulate(known, entry)
         else:
             entries.append(_growable(entry))
+
+
+def _entry_before(entries: list[Any], entry: Event) -> Event | None:
+    """The entry that this one goes on with."""
+    index = entry.get("index")
+    if index is None:
+        candidates, name, value = entries[-1:], "type", entry.get("type")
+        if value not in _GROWING_PARTS:
+            return None
+    else:
+        candidates, name, value = entries, "index", index
+    for candidate in candidates:
+        if isinstance(candidate, dict) and _finished(candidate.get(name)) == value:
+            return candidate
+    return None
 
 
 def _finished(value: Any) -> Any:

@@ -5,7 +5,8 @@ that holds whole lines only. Knows nothing of requests, servers or the input. Ra
 a file that cannot be gone on with (nothing of it is changed), with outcome output where it cannot be written.
 
 The file is locked for the whole run, so that two runs never answer the same item. A line goes out in one write(2) to a
-file opened with O_APPEND: a killed process leaves whole lines, a power failure at most one that is not, at the end.
+file opened with O_APPEND. At most one line is not whole after a death, the last: a power failure leaves that, and a
+SIGKILL within the write, which Linux ends at a page (1 of 328 kills at random moments).
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ run's own.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -36,6 +37,7 @@ class ItemStream:
         self._error_deadline = 0.0
         self._error_headers: dict[str, str] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._has_told_first_event = False
         self.reading = reading
         self.answer = reading.answer
@@ -132,9 +134,11 @@ class ItemStream:
             self._gate.receive_first_event(self._flight, answer.first_event)
         if answer.is_done:
             self._finish(answer.verdict(self._tools_wanted))
+        elif answer.deadline < self._timer_at:  # the first event is waited for longer than the next, and all than usage
+            self._arm_timer()
 
     def _check_deadline(self) -> None:
-        """The timer is set for a deadline that events have moved since: one timer a stream, not one an event."""
+        """The timer may be set for a deadline that events have put off since: one timer a stream, not one an event."""
         now = self._loop.time()
         if self._deadline > now:
             self._arm_timer()
@@ -152,8 +156,9 @@ class ItemStream:
     def _arm_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._deadline < float("inf"):
-            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+        self._timer_at = self._deadline
+        if self._timer_at < math.inf:
+            self._timer = self._loop.call_at(self._timer_at, self._check_deadline)
 
     def _finish_error(self) -> None:
         assert self.http_status is not None

@@ -55,71 +55,85 @@ EXCLUSIVE = (("history", "previous_response_id"), ("detach", "resume"), ("eager"
 """Pairs of which only one can have its way: the nearer, and from one place the first."""
 
 
-def settle(values: dict[str, Any], given: dict[str, str], defaults: Mapping[str, Any]) -> str | None:
+def settle(values: dict[str, Any], given: dict[str, str], unset: Mapping[str, Any]) -> str | None:
     """Drop what has no effect from `values` and `given`; the first that stands in vain on the command line, in words.
 
-    `given` has the kind of place that each option came from; `defaults` the values of dropped options that are not
-    simply empty.
+    `given` has the kind of place that each option came from; `unset` the value of each when nobody sets it.
     """
-    for name, complaint in _in_vain(values, given):
-        if complaint is not None:
+    # Each table looks at what the ones before it left: an option that was dropped excludes nothing, and needs nothing.
+    for name, complaint, is_mistake in _find_idle(values, given):
+        if is_mistake and given[name] == COMMAND_LINE:
             return complaint
         del given[name]
-        values[name] = defaults[name] if name in defaults else _nothing_like(values[name])
+        values[name] = unset[name]
     return None
 
 
 def names_stdin(values: Mapping[str, Any], given: Mapping[str, str]) -> bool:
     """Whether the command line itself says where stdin goes: a -n from elsewhere gives way to that."""
     named = (values[name] for name, place in given.items() if place == COMMAND_LINE)
-    texts = [text for value in named for text in (value if isinstance(value, tuple) else (value,))]
-    return any((text[1] if isinstance(text, tuple) else text) in ("-", "@-") for text in texts)
+    return any(text in ("-", "@-") for value in named for text in _texts_of(value))
 
 
-def _in_vain(values: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
-    """Each option that has no effect, and what to say of it, None where it did not come from the command line."""
-    for mode, names in LEAVES_OUT.items():
-        if mode in given:
-            for name in names:
-                if name in given:
-                    both = given[mode] == given[name] == COMMAND_LINE
-                    yield name, _left_out(name, mode) if both else None
+def _texts_of(value: Any) -> Iterator[Any]:
+    """The value of an option that may be given once; each of one that may be repeated; of a pair, its second half."""
+    if not isinstance(value, tuple):
+        yield value
+        return
+    for text in value:
+        if isinstance(text, tuple):  # `--tool-output ID=@-`
+            _, text = text
+        yield text
+
+
+_Idle = tuple[str, str, bool]
+"""An option without effect; what to say of it; and whether that is a mistake on the command line, which it is not where
+the other option came from elsewhere: nobody typed the two together."""
+
+
+def _find_idle(values: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[_Idle]:
+    yield from _left_out_by_mode(given)
     if "list_models" in given and "format" in given and values["format"] not in LISTED_AS:
-        has_not = f"--list-models has no --format {values['format']}"
-        yield "format", has_not if given["format"] == COMMAND_LINE else None
+        yield "format", f"--list-models has no --format {values['format']}", True
+    yield from _excluded_by_another(given)
+    yield from _without_what_they_need(values, given)
+
+
+def _left_out_by_mode(given: Mapping[str, str]) -> Iterator[_Idle]:
+    for mode, names in LEAVES_OUT.items():
+        for name in names:
+            if mode in given and name in given:
+                complaint = f"{in_cli_form(name)} has no effect with {in_cli_form(mode)}"
+                if name == "prompt":
+                    complaint = f"{in_cli_form(mode)} takes no prompt"
+                yield name, complaint, given[mode] == COMMAND_LINE
+
+
+def _excluded_by_another(given: Mapping[str, str]) -> Iterator[_Idle]:
     for first, second in EXCLUSIVE:
         if first in given and second in given:
-            both = given[first] == given[second] == COMMAND_LINE
-            yield weaker(first, second, given), _opposed(first, second) if both else None
-    for name, (other, value) in NEEDS.items():
-        if name in given and not (values[other] if value is None else values[other] == value):
-            needs = f"{spelled(name)} needs {spelled(other)}" + (f" {value}" if value else "")
-            yield name, needs if given[name] == COMMAND_LINE else None
+            complaint = f"{in_cli_form(first)} and {in_cli_form(second)} exclude each other"
+            both_typed = given[first] == given[second] == COMMAND_LINE
+            yield lower_precedence(first, second, given), complaint, both_typed
 
 
-def _left_out(name: str, mode: str) -> str:
-    return (
-        f"{spelled(mode)} takes no prompt"
-        if name == "prompt"
-        else f"{spelled(name)} has no effect with {spelled(mode)}"
-    )
+def _without_what_they_need(values: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[_Idle]:
+    for name, (other, wanted) in NEEDS.items():
+        if name not in given:
+            continue
+        if wanted is None and not values[other]:
+            yield name, f"{in_cli_form(name)} needs {in_cli_form(other)}", True
+        elif wanted is not None and values[other] != wanted:
+            yield name, f"{in_cli_form(name)} needs {in_cli_form(other)} {wanted}", True
 
 
-def _opposed(first: str, second: str) -> str:
-    return f"{spelled(first)} and {spelled(second)} exclude each other"
-
-
-def weaker(first: str, second: str, given: Mapping[str, str]) -> str:
+def lower_precedence(first: str, second: str, given: Mapping[str, str]) -> str:
     """Of two options that exclude each other, the one from farther away; from the same place, the second."""
-    places = [NEAREST_FIRST.index(given[name]) for name in (first, second)]
-    return first if places[0] > places[1] else second
+    if NEAREST_FIRST.index(given[first]) > NEAREST_FIRST.index(given[second]):
+        return first
+    return second
 
 
-def _nothing_like(value: Any) -> Any:
-    """The value of an option that was not given: no flag, none of several, none."""
-    return False if isinstance(value, bool) else () if isinstance(value, tuple) else None
-
-
-def spelled(name: str) -> str:
+def in_cli_form(name: str) -> str:
     """An option's name as it is typed."""
     return f"--{name.replace('_', '-')}"

@@ -50,16 +50,22 @@ class Option(click.Option):
         super().__init__(names, **more)
         self.help = help  # Click would load `inspect` to take off an indentation that it does not have
         self.in_file = in_file and self.expose_value
+        self.unset_value = _unset_value(self, more.get("default"))
         long = self.opts[-1]
         is_switch = (self.is_flag or self.count) and not action and not long.startswith("--no-")
-        self.opposite = f"--no-{long.removeprefix('--')}" if is_switch else None
+        self.opposite: str | None = None
+        if is_switch:
+            self.opposite = f"--no-{long.removeprefix('--')}"
 
     def add_to_parser(self, parser: _OptionParser, ctx: click.Context) -> None:
         """Click's own `--hold/--no-hold` would fill the help with both, and knows none for an option that counts."""
         super().add_to_parser(parser, ctx)
-        if self.opposite is not None and self.opposite in (ctx.obj or ()):  # 3 % of the start-up for all of them
-            nothing = 0 if self.count else False
-            parser.add_option(obj=self, opts=[self.opposite], dest=self.name, action="store_const", const=nothing)
+        if self.opposite is None or self.opposite not in (ctx.obj or ()):  # 3 % of the start-up for all of them
+            return
+        nothing: int | bool = False
+        if self.count:
+            nothing = 0
+        parser.add_option(obj=self, opts=[self.opposite], dest=self.name, action="store_const", const=nothing)
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         """Show 10 rather than 10.0, and hide Click's range: the option's name implies it."""
@@ -98,6 +104,15 @@ class Option(click.Option):
         if self.is_flag:
             return failure_of(Outcome.CONFIG, what, f"it must be 1 or 0, not {value!r}")
         return failure_of(Outcome.CONFIG, what, lowercase_sentence(error.message))
+
+
+def _unset_value(option: click.Option, default: Any) -> Any:
+    """What an option is that nobody has set, as Click would make it: it says so only once it has parsed something."""
+    if option.multiple:
+        return ()
+    if option.count:
+        return 0
+    return default
 
 
 class Configured(Option):
@@ -218,4 +233,6 @@ def _kind_of(option: click.Option) -> Kind:
     for parameter_type, kind in kinds:
         if isinstance(option.type, parameter_type):
             return kind
-    return Kind.TEXTS if option.multiple else Kind.TEXT
+    if option.multiple:
+        return Kind.TEXTS
+    return Kind.TEXT

@@ -368,6 +368,12 @@ def build_command() -> GroupedCommand:
     )
 
 
+def unset_values() -> dict[str, Any]:
+    """The value of each option that nobody sets, and of the prompt: what a program has that does not offer it."""
+    values = {option.name: option.unset_value for option in configurable_options() if option.in_file}
+    return {"prompt": (), **values}
+
+
 def leave_out(group: Iterable[Option], *names: str) -> list[Option]:
     """A group without some of its options, each given by the name of its parameter."""
     options = {option.name: option for option in group}

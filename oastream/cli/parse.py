@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
-from oastream.cli.clashes import names_stdin, settle, weaker
+from oastream.cli.clashes import lower_precedence, names_stdin, settle
 from oastream.cli.help import PrintAndExit, describe_usage_error
 from oastream.cli.option import COMMAND_LINE, DEFAULT, OPENAI_BASE_URL, config_error_of, origin_of
-from oastream.cli.options_table import OPENAI_URL, OPTIONAL_VALUE, build_command
+from oastream.cli.options_table import OPTIONAL_VALUE, build_command, unset_values
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.options import Options
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 HELP_HINT = "try 'oastream --help'"
 DASH_HINT = f"put a prompt that begins with a dash after --, as in: oastream -- '- item'; {HELP_HINT}"
-
-_DEFAULTS = {"format": "text", "base_url": OPENAI_URL, "input_encoding": "utf-8"}
-"""What an option without effect is set back to, where that is not simply nothing."""
 
 
 def parse(words: list[str]) -> Options:
@@ -55,9 +52,16 @@ def _usage_failure(why: str, hint: str = "") -> Failure:
 
 def expand_bare_options(words: list[str]) -> list[str]:
     """`--stats` alone means `--stats=text`: Click would take the next word, the prompt, for its value."""
-    end = words.index("--") if "--" in words else len(words)
     meant = {name: f"{name}={value}" for name, value in OPTIONAL_VALUE.items()}
-    return [meant.get(word, word) for word in words[:end]] + words[end:]
+    options = words[: len(words) - _count_behind_dashes(words)]
+    return [*(meant.get(word, word) for word in options), *words[len(options) :]]
+
+
+def _count_behind_dashes(words: Sequence[str]) -> int:
+    """The number of words behind `--`, which are prompt whatever they look like."""
+    if "--" not in words:
+        return 0
+    return len(words) - 1 - words.index("--")
 
 
 def _read_options(context: click.Context) -> Options:
@@ -81,7 +85,9 @@ def _read_options(context: click.Context) -> Options:
 
 def _as_tuple(value: Any) -> Any:
     """Click gives a list only where `Option.value_from_envvar` or the file made one."""
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(value)
+    return value
 
 
 def _show_config(context: click.Context, values: Mapping[str, Any], config_error: Failure | None) -> None:
@@ -95,7 +101,7 @@ def _show_config(context: click.Context, values: Mapping[str, Any], config_error
 def _drop_without_effect(context: click.Context, values: dict[str, Any]) -> None:
     """Set back what other options leave without effect; on the command line that is a mistake."""
     given = _given_options(context, values)
-    complaint = settle(values, given, _DEFAULTS)
+    complaint = settle(values, given, unset_values())
     if complaint is not None:
         raise _usage_failure(complaint)
     if given.get("no_stdin", ON_COMMAND_LINE) != ON_COMMAND_LINE and names_stdin(values, given):
@@ -112,7 +118,7 @@ def _given_options(context: click.Context, values: Mapping[str, Any]) -> dict[st
 def _lower_precedence(context: click.Context, first: str, second: str) -> str:
     """Of two options that say the same, the one from farther away; from the same place, the second."""
     places = {name: origin_of(context, name)[0] for name in (first, second)}
-    return weaker(first, second, places)
+    return lower_precedence(first, second, places)
 
 
 def _reject_conflicts(context: click.Context, options: Options, words: Sequence[str]) -> None:
@@ -131,8 +137,7 @@ def _reject_file_names(context: click.Context, prompt: Sequence[str], words: Seq
         short = "-a"
     else:
         return
-    meant = len(words) - 1 - words.index("--") if "--" in words else 0
-    for word in prompt[: len(prompt) - meant]:
+    for word in prompt[: len(prompt) - _count_behind_dashes(words)]:
         if os.path.exists(word) and not os.path.isdir(word):
             what = f"{word} is a file, but stands among the words of the prompt; each file needs its own {short}"
             raise _usage_failure(what, f"if it is a word: oastream … -- {word}")

@@ -29,9 +29,10 @@ class FiniteNumber(click.ParamType[float]):
             number = float(value)
         except ValueError:
             self.fail(f"{value!r} is not a number", param, ctx)
-        if not math.isfinite(number) or (self.least is not None and number < self.least):
-            wanted = "a finite number" if self.least is None else f"a number of at least {self.least:g}"
-            self.fail(f"{value!r} is not {wanted}", param, ctx)
+        if self.least is not None and not self.least <= number < math.inf:
+            self.fail(f"{value!r} is not a number of at least {self.least:g}", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
         return number
 
 

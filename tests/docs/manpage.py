@@ -158,7 +158,9 @@ def _statuses() -> str:
     for outcome, (status, meaning) in TABLE.items():
         if status // 10 != tens:
             tens = status // 10
-            text += f".PP\n{TENS[tens]}\n.RS 2\n.PD 0\n" if not text else f".RE\n.PD\n.PP\n{TENS[tens]}\n.RS 2\n.PD 0\n"
+            if text:
+                text += ".RE\n.PD\n"
+            text += f".PP\n{TENS.get(tens, f'{tens}x')}\n.RS 2\n.PD 0\n"
         text += f".TP 20\n\\fB{status}\\fR {literal(outcome.value)}\n{_phrase(meaning)}\n"
     return f"{text}.RE\n.PD\n"
 
