@@ -39,6 +39,8 @@ _BUCKET_APPROACH = 0.01
 refusal costs what is left of a minute."""
 _SOON = 10.0
 """Seconds of sending within which a refusal means that the speed was too high from the beginning."""
+_LASTING = 60.0
+"""Seconds of sending in which a bucket that is sent to faster than it takes in runs empty."""
 _LONG_WAIT = 5.0
 """Seconds of waiting that tell of a bucket by the minute: one by the second would have been full long ago."""
 _AGREES = 0.08
@@ -180,6 +182,8 @@ class Search:
         before = self._before
         if refusal.waited >= _LONG_WAIT:
             return _Kind.BUCKET
+        if refusal.lasted > _LASTING and refusal.speed > _APART * refusal.rate:
+            return _Kind.COUNTER  # so long a way up from the rate to the speed would have emptied a bucket
         if before is None:
             return self._kind
         is_same_rate = abs(refusal.rate / before.rate - 1) < _AGREES
