@@ -420,7 +420,7 @@ KEY_REFUSED = Verdict(Outcome.AUTH, http_status=401)
 
 def healthy() -> Outage:
     outage = Outage()
-    outage.succeed(0.0)
+    outage.succeed(0.0, 0.0)
     return outage
 
 
@@ -428,7 +428,7 @@ def test_an_item_that_fails_while_others_succeed_has_itself_to_blame() -> None:
     outage = healthy()
     for moment in range(1, 20):
         outage.fail("poison", BROKEN, moment - 0.5, moment)
-        outage.succeed(moment + 0.5)
+        outage.succeed(moment, moment + 0.5)
     assert not outage.is_resting
     assert not outage.excuses(5.0)
 
@@ -470,9 +470,21 @@ def test_what_failed_in_an_outage_is_no_attempt_and_what_fails_after_it_is() -> 
     outage = healthy()
     for item in "abc":
         outage.fail(item, BROKEN, 1.0, 2.0)
-    outage.succeed(60.0)
+    outage.succeed(59.0, 60.0)
     assert outage.excuses(2.0)
     assert not outage.excuses(61.0)
+
+
+def test_a_stream_that_goes_on_does_not_end_an_outage() -> None:
+    outage = healthy()
+    for item in "abc":
+        outage.fail(item, OVERLOADED, 1.0, 2.0)
+    outage.succeed(1.5, 3.0)
+    assert outage.is_resting
+    assert outage.excuses(2.0)
+    outage.succeed(4.0, 5.0)
+    assert not outage.is_resting
+    assert outage.excuses(2.0)
 
 
 def test_a_server_that_is_back_is_sent_to_gradually() -> None:
@@ -513,7 +525,7 @@ def test_later_it_takes_three_in_a_row() -> None:
     outage = healthy()
     for moment in (1.0, 2.0):
         outage.fail("a", KEY_REFUSED, moment, moment)
-    outage.succeed(3.0)
+    outage.succeed(2.5, 3.0)
     for moment in (4.0, 5.0):
         outage.fail("a", KEY_REFUSED, moment, moment)
         assert not outage.is_over(moment)

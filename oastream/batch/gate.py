@@ -91,7 +91,7 @@ class Gate:
     def receive_first_event(self, flight: Flight, now: float) -> None:
         """The first event of its answer arrived, or the answer that comes in one piece."""
         self.concurrency.first_event(flight.sent.number, now)
-        self.outage.succeed(now)
+        self.outage.succeed(flight.started, now)
 
     def end(self, flight: Flight, usage: Cost | None, now: float) -> None:
         """Its answer is complete; `usage` is None where the server told none."""
@@ -108,7 +108,7 @@ class Gate:
         elif verdict.outcome in PASSING or verdict.outcome in FATAL:
             self.outage.fail(flight.item, verdict, flight.started, now)
         else:
-            self.outage.hear(now)
+            self.outage.hear(flight.started, now)
         self.concurrency.end(flight.sent.number, now, 0.0, self.in_flight)
         self._leave(flight)
 
@@ -125,7 +125,7 @@ class Gate:
         if limit is not None:
             self.pace.limit_to(limit)
         self.pace.refuse(flight.sent, now, wait, read_named_resource(body))
-        self.outage.hear(now)
+        self.outage.hear(flight.started, now)
 
     def _leave(self, flight: Flight) -> None:
         self.pace.forget(flight.sent)

@@ -37,30 +37,38 @@ _SERVERS_OWN = frozenset({502, 503, 504, 529})
 
 
 class _Span(NamedTuple):
-    """From the last success before an outage to the first after it."""
+    """From the last request that found the server alive before an outage, to the first after it."""
 
     begins: float
     ends: float
 
 
 class Outage:
-    """The health of one server. `longest` is the time without any success after which it is given up."""
+    """The health of one server. `longest` is the time without any success after which it is given up.
+
+    A reply tells how the server was when its request started: streams that go on say nothing of what is refused now.
+    """
 
     def __init__(self, longest: float = 600.0) -> None:
         self._longest = longest
-        self._succeeded_at: float | None = None
-        self._row = _Row()
+        self._alive_at = -math.inf
+        self._has_answered = False
         self._fatal_failures = 0
+        self._row: list[_Failure] = []
         self._spans: deque[_Span] = deque(maxlen=_REMEMBERED)
         self._pause = _FIRST_PAUSE
+        self._rests_since = math.inf
         self._next_probe = math.inf
         self._probe_started: float | None = None
         self.returned_at = -math.inf
         """When the last outage was over."""
-        self.is_resting = False
-        """Whether sending has stopped."""
         self.fatal: Verdict | None = None
         """The failure for which the server is given up at once."""
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether sending has stopped."""
+        return self._rests_since < math.inf
 
     def next_start(self, now: float) -> float:
         """The moment from which a request may start."""
@@ -73,77 +81,71 @@ class Outage:
             self._probe_started = now
             self._next_probe = now + LONGEST_PAUSE  # sooner if it fails; one that hangs does not keep out the next
 
-    def succeed(self, now: float) -> None:
-        """A first event arrived."""
+    def succeed(self, started: float, now: float) -> None:
+        """The first event arrived of a request that started at `started`."""
+        self._has_answered = True
         self._fatal_failures = 0
-        self.hear(now)
-        self._succeeded_at = now
+        self.hear(started, now)
 
-    def hear(self, now: float) -> None:
-        """A reply came that is neither an answer nor the server's failure: a refusal, or a 429. It is alive."""
-        if self.is_resting:
-            self._spans.append(_Span(self._began(), now))
+    def hear(self, started: float, now: float) -> None:
+        """Any reply came that is not the server's failure: a refusal, or a 429. It was alive then."""
+        if self.is_resting and started >= self._rests_since:
+            self._spans.append(_Span(self._alive_at, now))
+            self._rests_since = math.inf
+            self._pause = _FIRST_PAUSE
             self.returned_at = now
-            self.is_resting = False
-        self._row = _Row()
-        self._pause = _FIRST_PAUSE
+        self._alive_at = max(self._alive_at, started)
+        if not self.is_resting:
+            self._row = [failure for failure in self._row if failure.moment > started]
 
     def fail(self, item: Hashable, verdict: Verdict, started: float, now: float) -> None:
         """A request that started at `started` failed."""
         if verdict.outcome in FATAL:
             self._count_fatal(verdict)
         elif verdict.outcome in PASSING:
-            self._count_passing(item, verdict, started, now)
+            self._row.append(_Failure(now, item, _is_servers_own(verdict)))
+            self._rest_or_probe_later(started, now)
 
     def excuses(self, failed_at: float) -> bool:
         """Whether a failure at this moment is the server's, and does not count as an attempt of its item."""
-        if self.is_resting and failed_at >= self._began():
+        if self.is_resting and failed_at >= self._alive_at:
             return True
         return any(span.begins <= failed_at <= span.ends for span in self._spans)
 
     def is_over(self, now: float) -> bool:
         """Whether the server is given up: for a fatal failure, or since nothing succeeded for too long."""
-        return self.fatal is not None or (self.is_resting and now - self._row.began >= self._longest)
+        return self.fatal is not None or (self.is_resting and now - self._row[0].moment >= self._longest)
 
     def share_of_full(self, now: float) -> float:
         """How much of what could be in flight may be, from 0 to 1."""
         return min(1.0, (now - self.returned_at) / RAMP)
 
-    def _began(self) -> float:
-        return -math.inf if self._succeeded_at is None else self._succeeded_at
-
     def _count_fatal(self, verdict: Verdict) -> None:
         self._fatal_failures += 1
-        if self._succeeded_at is None or self._fatal_failures >= _ENOUGH_FATAL:
+        if not self._has_answered or self._fatal_failures >= _ENOUGH_FATAL:
             self.fatal = verdict
 
-    def _count_passing(self, item: Hashable, verdict: Verdict, started: float, now: float) -> None:
-        self._row.add(item, verdict, now)
-        if not self.is_resting and (self._succeeded_at is None or self._row.is_outage()):
-            self.is_resting = True
+    def _rest_or_probe_later(self, started: float, now: float) -> None:
+        if not self.is_resting and self._is_outage():
+            self._rests_since = now
             self._next_probe = now + self._pause
         elif started == self._probe_started:
             self._next_probe = max(now, started + self._pause)
 
-
-class _Row:
-    """Failures since the last success."""
-
-    def __init__(self) -> None:
-        self.began = math.inf
-        self._items: set[Hashable] = set()
-        self._servers_own = 0
-
-    def add(self, item: Hashable, verdict: Verdict, now: float) -> None:
-        """Take in one."""
-        self.began = min(self.began, now)
-        self._items.add(item)
-        self._servers_own += verdict.outcome is Outcome.UNREACHABLE or verdict.http_status in _SERVERS_OWN
-
-    def is_outage(self) -> bool:
-        """Whether they are of more than single items."""
-        return len(self._items) >= _ENOUGH or self._servers_own >= _ENOUGH
+    def _is_outage(self) -> bool:
+        """Whether the failures in a row are of more than single items."""
+        servers_own = sum(failure.is_servers_own for failure in self._row)
+        needed = _ENOUGH if self._alive_at > -math.inf else 1  # a server that never was there is not there
+        return len({failure.item for failure in self._row}) >= _ENOUGH or servers_own >= needed
 
 
-"""
-"""
+class _Failure(NamedTuple):
+    """One of those in a row."""
+
+    moment: float
+    item: Hashable
+    is_servers_own: bool
+
+
+def _is_servers_own(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.UNREACHABLE or verdict.http_status in _SERVERS_OWN

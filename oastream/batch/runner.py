@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 from oastream.attempts.retry import Situation, Step, next_step
 from oastream.batch.gate import Flight, Gate
 from oastream.batch.input import Item
-from oastream.batch.outage import FATAL
+from oastream.batch.outage import FATAL, PASSING
 from oastream.batch.pool import Pool, is_out_of_descriptors
 from oastream.batch.prepare import Prepared
 from oastream.batch.stream import ItemStream, usage_of
@@ -181,7 +181,8 @@ class Runner:
             if self._is_stopping and self._loop.time() >= self.drain_deadline:
                 self._cut_off()
         if not self._is_stopping:
-            self._blame_items()
+            for gate in tuple(self._suspects):
+                self._blame_items(gate)
         for server in self._servers:
             server.pool.close()
 
@@ -312,10 +313,12 @@ class Runner:
             server.gate.end(flight, usage, now)
             if usage is not None:
                 self._estimates.learn(len(work.prepared.body), usage)
-            self._blame_items(server.gate)
+            self._blame_items(server.gate, flight.started)
             self._recorder.answer(work, stream, now)
             return
         server.gate.fail(flight, verdict, now, stream.error_text or verdict.detail)
+        if server.gate.outage.is_resting:
+            self._release_suspects(server.gate)
         self._last_failure = verdict
         self._after_failure(work, server.gate, stream, now)
 
@@ -335,8 +338,7 @@ class Runner:
         """
         verdict = stream.verdict
         if gate.outage.fatal is not None or verdict.signal is not None:
-            # No failure of the items: another server is asked, or the next run asks them.
-            self._ready += [suspect.work for suspect in self._suspects.pop(gate, ())]
+            self._release_suspects(gate)
             self._ready.append(work)
             return
         if verdict.outcome is Outcome.RATE_LIMITED and verdict.retryable:
@@ -346,6 +348,9 @@ class Runner:
             return
         work.failed_at.append((gate, now))
         failures = sum(not at_gate.outage.excuses(moment) for at_gate, moment in work.failed_at)
+        if failures == 0 and verdict.retryable:
+            self._ready.append(work)  # whatever --retry says: it is the server that failed
+            return
         decision = next_step(
             Situation(
                 verdict._replace(retry_after=None),  # the gate keeps it, for all items
@@ -362,16 +367,26 @@ class Runner:
             delay = decision.delay or 0.0
             self._trace.note(f"{work.item.custom_id!r} is asked again in {delay:.1f} s: {verdict.message}")
             self._later_again(work, now + delay)
-        elif verdict.outcome in FATAL:
+        elif verdict.outcome in FATAL or verdict.outcome in PASSING:
             self._suspects.setdefault(gate, []).append(_Suspect(work, stream, verdict))
         else:
             self._recorder.error(work, stream, verdict, now)
 
-    def _blame_items(self, *gates: Gate) -> None:
-        """These servers answer others: what they refused was the item. Without any named, all of them."""
-        for gate in gates or tuple(self._suspects):
-            for work, stream, verdict in self._suspects.pop(gate, ()):
+    def _blame_items(self, gate: Gate, started: float = math.inf) -> None:
+        """The server has answered a request of that moment: what it failed before then was the item."""
+        if gate not in self._suspects:
+            return
+        suspects = self._suspects.pop(gate)
+        for work, stream, verdict in suspects:
+            if work.failed_at[-1][1] <= started:
                 self._recorder.error(work, stream, verdict, self._loop.time())
+        later = [suspect for suspect in suspects if suspect.work.failed_at[-1][1] > started]
+        if later:
+            self._suspects[gate] = later
+
+    def _release_suspects(self, gate: Gate) -> None:
+        """It was the server: another one is asked, or this one when it is back, or the next run asks them."""
+        self._ready += [suspect.work for suspect in self._suspects.pop(gate, ())]
 
     def _later_again(self, work: Work, moment: float) -> None:
         heapq.heappush(self._later, (moment, next(self._count), work))

@@ -1,6 +1,6 @@
 """The man page and the completions, as they were installed with the program: what --generate prints.
 
-In: the name of a program and of a kind. Out: the text of the file. Not every installer places these files where man and
+In: the path of such a file in the repository. Out: its text. Not every installer places these files where man and
 the shells look for them (pipx, `uv tool` and a venv do not); the package holds a copy that is always there.
 Knows nothing of how they are made.
 """
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 
-from oastream.cli.help import PLACES
 from oastream.exits import Outcome, failure_of
 
 
-def companion(program: str, kind: str) -> str:
-    """The text of a program's file. Raises `Failure` with outcome config where an installation lacks it."""
+def companion(path: str) -> str:
+    """The text of the file at this path below the repository's root. Raises `Failure` with outcome config where an installation lacks it."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = PLACES[kind].format(program)
     for folder in (os.path.join(package, "share"), os.path.dirname(package)):
         try:
             with open(os.path.join(folder, path), encoding="utf-8") as file:

@@ -104,7 +104,7 @@ def show_companion(context: click.Context, _option: click.Parameter, kind: str |
     if kind is not None:
         from oastream.cli.companions import companion
 
-        raise PrintAndExit(companion(str(context.command.name), kind).removesuffix("\n"))
+        raise PrintAndExit(companion(PLACES[kind].format(context.command.name)).removesuffix("\n"))
 
 
 def command_of(context: click.Context) -> GroupedCommand:

@@ -45,7 +45,7 @@ def _key_lines() -> str:
 
 def _print_companion(context: click.Context, _option: click.Parameter, kind: str | None) -> None:
     if kind is not None:
-        click.echo(companion("oastream-mock", kind), nl=False)
+        click.echo(companion(PLACES[kind].format("oastream-mock")), nl=False)
         context.exit()
 
 
