@@ -13,7 +13,10 @@ from oastream.exits import Outcome, failure_of
 
 
 def companion(path: str) -> str:
-    """The text of the file at this path below the repository's root. Raises `Failure` with outcome config where an installation lacks it."""
+    """The text of the file at this path below the root of the repository.
+
+    Raises `Failure` with outcome config where an installation lacks it.
+    """
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for folder in (os.path.join(package, "share"), os.path.dirname(package)):
         try:
