@@ -4,8 +4,6 @@ In: what another module found out, by name. Out: a `Verdict`, and from it the nu
 Knows nothing of networks, APIs or formats. The tables of statuses in README and man page are made from here.
 """
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Collection
 from typing import NamedTuple
@@ -148,7 +146,7 @@ class Verdict(NamedTuple):
             return f"{words} [{self.request_id}]"
         return words
 
-    def with_hint(self, hint: str) -> Verdict:
+    def with_hint(self, hint: str) -> "Verdict":
         """The same, with a hint after the one it has."""
         return self._replace(hint="; ".join(filter(None, (self.hint, hint))))
 

@@ -4,8 +4,6 @@ In: options, environment, the key. Out: a `Request`, ready for the wire, and its
 Sends nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit

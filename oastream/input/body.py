@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,6 +20,15 @@ from oastream.exits import Outcome, failure_of
 from oastream.input.prompt import decode_argument
 from oastream.lenient_json import dumps_exactly
 from oastream.options import Options
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class AnswerForm(Protocol):
+        """What --schema asks of the answer, as far as a request says it."""
+
+        def request_field(self, api: Api, base: Body) -> Body: ...
+
 
 ReadText = Callable[[str], str]
 """A path → the text of that file."""
@@ -58,22 +67,26 @@ def _text_parts(prompt: str | None) -> list[Item]:
     return [{"type": "input_text", "text": prompt}]
 
 
-class AnswerForm(Protocol):
-    """What --schema asks of the answer, as far as a request says it."""
+class BodySettings:
+    """What the options lay over a body, with the files that they name read, in no API's shape yet.
 
-    def request_field(self, api: Api, base: Body) -> Body: ...
+    `tools` is the JSON that --tools gives, None where it is not given; `assignments` are the paths and values of --set.
+    """
 
-
-class BodySettings(NamedTuple):
-    """What the options lay over a body, with the files that they name read, in no API's shape yet."""
-
-    options: Options
-    system: str | None
-    tools: Any
-    """The JSON that --tools gives, None where it is not given."""
-    assignments: tuple[tuple[str, Any], ...]
-    """The paths and values of --set."""
-    form: AnswerForm | None
+    # A plain class: what a NamedTuple generates for itself takes 0.8 million instructions of each start.
+    def __init__(
+        self,
+        options: Options,
+        system: str | None,
+        tools: Any,
+        assignments: tuple[tuple[str, Any], ...],
+        form: AnswerForm | None,
+    ) -> None:
+        self.options = options
+        self.system = system
+        self.tools = tools
+        self.assignments = assignments
+        self.form = form
 
 
 def read_body_settings(options: Options, read: ReadText, form: AnswerForm | None = None) -> BodySettings:

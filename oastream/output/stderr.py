@@ -13,7 +13,7 @@ import contextlib
 import enum
 import math
 import os
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from oastream.display import escape_controls
 from oastream.exits import Failure, Outcome, Verdict
@@ -22,15 +22,18 @@ from oastream.surrogates import SurrogateJoiner, join_surrogates
 from oastream.watch import Watch
 from oastream.writer import Writer
 
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class SharedOutput(Protocol):
+        """The answer's output, as far as it shares a terminal or a file with stderr."""
+
+        is_mid_line: bool
+
+
 STDERR = 2
 PROGRAM = "oastream"
 _ERASE_LINE = b"\r\x1b[K"
-
-
-class SharedOutput(Protocol):
-    """The answer's output, as far as it shares a terminal or a file with stderr."""
-
-    is_mid_line: bool
 
 
 class _Cursor(enum.Enum):
