@@ -174,7 +174,7 @@ BAD_INPUTS: dict[str, tuple[bytes, list[str], str]] = {
     "an id twice": (
         b'{"custom_id":"1","body":{"input":"x"}}\n{"custom_id":1,"body":{"input":"y"}}\n',
         [],
-        "line 2: the id '1' came before",
+        "line 2: duplicate id '1'",
     ),
     "no prompt": (b'{"a":1}\n', ["--input-format", "json"], "it has no 'prompt'"),
     "a missing field": (b'{"a":1}\n', ["--input-format", "json", "--template", "{b}"], "it has no field 'b'"),

@@ -254,7 +254,7 @@ def test_an_id_that_came_before_is_bad_input(answered: bool) -> None:
         answers.add(Answered("a", request_hash(b"a"), Outcome.STOP))
     plan = plan_over(answers)
     plan.sort(Item("a", 1))
-    with pytest.raises(Failure, match="line 7: the id 'a' came before"):
+    with pytest.raises(Failure, match="line 7: duplicate id 'a'"):
         plan.sort(Item("a", 7))
 
 

@@ -36,7 +36,7 @@ _SHARED = (
 
 USAGE = """Send each item of INPUT to a language model and write one record for each.
 
-The answers file is the journal: the same command run again goes on with what has no answer."""
+The answers file is also the journal: run the same command again to continue where it stopped."""
 
 END = """\
 Examples:
@@ -45,8 +45,8 @@ Examples:
   oastream-batch data.csv --input-format csv --template 'Sum up: {text}' --format row -o rows.jsonl
   jq -c '{custom_id:.id,body:{model:"gpt-5-mini",input:.text}}' in.jsonl | oastream-batch - > answers.jsonl
 
-Exit status: 0 every item has a plain answer; 50 some have not; 51 none has, or the
-run was broken off; 52 the answers file cannot be gone on with. Others as in oastream."""
+Exit status: 0 every item has a plain answer; 50 some do not; 51 none does, or the run
+was aborted; 52 the answers file cannot be continued. All others are as in oastream."""
 
 
 class Size(click.ParamType[int]):
@@ -115,18 +115,18 @@ def _switch(*names: str, help: str) -> Option:
 OWN: dict[str, list[Option]] = {
     "Input": [
         _option(
-            "--input-format", type=click.Choice(INPUT_FORMATS), help="Form of the lines; batch or body by default."
+            "--input-format", type=click.Choice(INPUT_FORMATS), help="Format of the input; batch or body by default."
         ),
-        _switch("-l", "--lines", help="Each line is a prompt; the same as --input-format text."),
-        _switch("-0", "--null", help="With -l: prompts end in NUL and may have many lines."),
-        _option("--id-key", metavar="NAME", help="Field of a line that is its id."),
-        _option("--prompt-key", metavar="NAME", default=TEXT_FIELD, help="Field of a row that is its prompt."),
-        _option("--template", metavar="TEXT|@FILE", help="Prompt of a row, with {name} for its fields."),
-        _switch("--skip-bad", help="Write an error record for a line that cannot be read, and go on."),
+        _switch("-l", "--lines", help="Each line is a prompt; same as --input-format text."),
+        _switch("-0", "--null", help="With -l: prompts end with NUL and may span lines."),
+        _option("--id-key", metavar="NAME", help="Field that holds the id of an item."),
+        _option("--prompt-key", metavar="NAME", default=TEXT_FIELD, help="Field that holds the prompt of an item."),
+        _option("--template", metavar="TEXT|@FILE", help="Prompt to build from an item; {name} is one of its fields."),
+        _switch("--skip-bad", help="Write an error record for each invalid line and continue."),
     ],
     "Output": [
         _option("-o", "--output", metavar="FILE", help="Write answers to FILE, which is also the journal."),
-        _option("--errors", metavar="FILE", help="Write what has no answer to FILE; by default FILE.errors."),
+        _option("--errors", metavar="FILE", help="Write the errors to FILE; by default beside the answers."),
         _option(
             "--format",
             "batch_format",
@@ -140,7 +140,7 @@ OWN: dict[str, list[Option]] = {
             metavar="NAME",
             default="answer",
             show_default=True,
-            help="With --format row: field that gets the answer.",
+            help="With --format row: field to hold the answer.",
         ),
         _option(
             "--order",
@@ -149,8 +149,10 @@ OWN: dict[str, list[Option]] = {
             show_default=True,
             help="Order of the records.",
         ),
-        _option("--order-buffer", type=Size(), default=256 * 1024**2, help="Most bytes held back for --order input."),
-        _option("--output-dir", metavar="DIR", help="Write the text of each answer to DIR/ID.txt as well."),
+        _option(
+            "--order-buffer", type=Size(), default=256 * 1024**2, help="Maximum size of what --order input holds back."
+        ),
+        _option("--output-dir", metavar="DIR", help="Also write the text of each answer to DIR/ID.txt."),
     ],
     "Journal": [
         _option(
@@ -159,11 +161,11 @@ OWN: dict[str, list[Option]] = {
             metavar="SECONDS|off",
             default="1",
             show_default=True,
-            help="Seconds between syncs of the journal; 0 syncs each line.",
+            help="Seconds between syncs of the journal; 0 syncs after each line.",
         ),
-        _switch("--repair", help="Move broken lines of the journal to the errors."),
-        _switch("--retry-failed", help="Try again also what failed for good."),
-        _option("--redo", type=Redo(), help="Ask again what has these outcomes; changed: whose request has changed."),
+        _switch("--repair", help="Move invalid lines of the journal to the errors."),
+        _switch("--retry-failed", help="Also retry what failed permanently."),
+        _option("--redo", type=Redo(), help="Redo items with these outcomes; changed: items whose request changed."),
     ],
     "Speed": [
         _option(
@@ -173,11 +175,11 @@ OWN: dict[str, list[Option]] = {
             metavar="N|auto",
             default="auto",
             show_default=True,
-            help="Most requests in flight, for each server.",
+            help="Maximum number of requests in flight, per server.",
         ),
-        _option("--rpm", type=FiniteNumber(1e-3), help="Most requests a minute, for each server."),
-        _option("--tpm", type=FiniteNumber(1e-3), help="Most tokens a minute, for each server."),
-        _option("--max-tokens-total", type=FiniteNumber(1.0), help="Most tokens of all answers together."),
+        _option("--rpm", type=FiniteNumber(1e-3), help="Maximum requests per minute, per server."),
+        _option("--tpm", type=FiniteNumber(1e-3), help="Maximum tokens per minute, per server."),
+        _option("--max-tokens-total", type=FiniteNumber(1.0), help="Maximum tokens for the whole batch."),
         _option(
             "--retry",
             "batch_retry",
@@ -185,25 +187,25 @@ OWN: dict[str, list[Option]] = {
             type=WholeNumber(min=0),
             default=RETRIES,
             show_default=True,
-            help="Further tries of an item that fails by itself.",
+            help="Maximum number of retries per item.",
         ),
         _option(
             "--outage-max",
             type=Seconds(0.0),
             default=600.0,
             show_default=True,
-            help="Give up a server that answers nothing for this long.",
+            help="Give up on a server that has been down for this long.",
         ),
         _option(
             "--base-url",
             "base_urls",
             metavar="URL",
             multiple=True,
-            help="Base URL of a server; several share the work.",
+            help="Base URL of a server; several servers share the work.",
         ),
-        _option("--shard", type=ShardType(), help="Take part I of N of the input, by the hash of the ids."),
-        _option("--drain", type=Seconds(0.0), help="Seconds that requests in flight may take after a signal."),
-        _option("--progress", type=Seconds(0.0), metavar="SECONDS", help="Print a line on stderr every so often."),
+        _option("--shard", type=ShardType(), help="Process only part I of N of the input."),
+        _option("--drain", type=Seconds(0.0), help="Seconds to let requests in flight finish after a signal."),
+        _option("--progress", type=Seconds(0.0), metavar="SECONDS", help="Log progress to stderr at this interval."),
     ],
 }
 
@@ -217,7 +219,7 @@ _HELP = [
         expose_value=False,
         callback=show_all_help,
         allow_from_autoenv=False,
-        help="Show this text.",
+        help="Show this help.",
     ),
     *leave_out(HELP, "verbose", "quiet", "help", "help_all"),
 ]

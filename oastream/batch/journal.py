@@ -293,7 +293,10 @@ def _open(path: str) -> int:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise failure_of(
-            Outcome.USAGE, f"-o {path} is no regular file", "it could not be gone on with", "leave -o out for stdout"
+            Outcome.USAGE,
+            f"-o {path} is not a regular file",
+            "it could not be continued",
+            "leave out -o to write to stdout",
         )
     return fd
 
@@ -311,7 +314,7 @@ def _line_at(file: BinaryIO, offset: int) -> bytes:
 
 
 def _damaged(path: str, broken: BrokenLine) -> Failure:
-    what = f"{path} cannot be gone on with"
+    what = f"{path} cannot be continued"
     return failure_of(
         Outcome.JOURNAL, what, f"the line at byte {broken.offset}: {broken.why}", "--repair moves it to the errors file"
     )

@@ -75,7 +75,7 @@ class Plan:
         """How the item stands. The first pass over the input asks this of each, once."""
         standing = self.standing(item)
         if standing is not Standing.ELSEWHERE and not self._is_new(item.custom_id):
-            raise failure_of(Outcome.INPUT, f"line {item.line}", f"the id {item.custom_id!r} came before")
+            raise failure_of(Outcome.INPUT, f"line {item.line}", f"duplicate id {item.custom_id!r}")
         if standing is Standing.ANSWERED:
             self._check_request(item)
         elif standing is Standing.FAILED_FOR_GOOD:
@@ -131,7 +131,7 @@ class Plan:
         else:
             raise failure_of(
                 Outcome.JOURNAL,
-                f"the answer to {item.custom_id!r} is to another request",
-                f"line {item.line} asks something else now",
-                "--redo changed asks it again",
+                f"the answer to {item.custom_id!r} belongs to another request",
+                f"the request on line {item.line} has changed",
+                "--redo changed sends it again",
             )

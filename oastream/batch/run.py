@@ -238,8 +238,8 @@ class BatchRun:
             return failed
         for number, line in enumerate(_read_lines(self._errors_path), 1):
             if not is_error_line(line):
-                why = f"line {number} is no error record; it would be replaced"
-                raise failure_of(Outcome.JOURNAL, f"{self._errors_path} is no file of errors", why)
+                why = f"line {number} is not an error record, and would be overwritten"
+                raise failure_of(Outcome.JOURNAL, f"{self._errors_path} is not a file of errors", why)
             found = read_error_line(line, self._layout)
             if found is not None and not found.retryable and not self._options.retry_failed:
                 self._carried[id_key(found.custom_id)] = line
@@ -347,11 +347,15 @@ class BatchRun:
     def _tell_few_descriptors(self, most: int) -> None:
         if not self._has_told_few_descriptors:
             self._has_told_few_descriptors = True
-            self._reporter.line(f"no file descriptors for more than {most} requests at once (ulimit -n)")
+            self._reporter.line(
+                f"at most {most} requests at once: the limit on file descriptors is too low (ulimit -n)"
+            )
 
     def _tell_order_is_full(self) -> None:
         size = self._options.order_buffer
-        self._reporter.line_once(f"{size} bytes wait for an earlier answer (--order-buffer); nothing more is asked")
+        self._reporter.line_once(
+            f"{size} bytes are waiting for an earlier answer (--order-buffer); no new requests until it arrives"
+        )
 
     def _connect(self, origin: _Origin) -> Server:
         options = self._options
@@ -477,7 +481,7 @@ def _read_lines(path: str) -> Iterator[bytes]:
 
 
 def _bad_line_failure(bad: BadLine) -> Failure:
-    return failure_of(Outcome.INPUT, f"line {bad.line}", bad.why, "--skip-bad passes over such lines")
+    return failure_of(Outcome.INPUT, f"line {bad.line}", bad.why, "--skip-bad skips such lines")
 
 
 def _close_errors(errors: Lines) -> Failure | None:
