@@ -13,7 +13,7 @@ from typing import Any
 
 from oastream.apis import api_named
 from oastream.apis.api import Body
-from oastream.apis.tools import offered_tools
+from oastream.apis.body_fields import offered_tools
 from oastream.attempts.answer_settings import AnswerSettings
 from oastream.attempts.attempt import AttemptContext
 from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettings

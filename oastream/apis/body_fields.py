@@ -1,7 +1,7 @@
-"""Fields of --body that options add to.
+"""Fields of a body: those of --body that options add to, and the tools that it offers.
 
-In: the body that the user gave. Out: the part of it that is asked for, or a `Failure` with outcome input. Knows nothing
-of what the fields mean.
+In: the body that the user gave, or the one that is sent. Out: the part of it that is asked for, or a `Failure` with
+outcome input. Knows nothing of which API it is for.
 """
 
 from __future__ import annotations
@@ -38,3 +38,28 @@ def describe_kind(value: Any) -> str:
 def without_none(**fields: Any) -> Body:
     """The fields that have a value."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def offered_tools(body: Body) -> frozenset[str] | None:
+    """The names of the tools that a request offers; None where a stored prompt may bring more of them."""
+    # The prompt's tools are known to the server alone, so no call can be told from one of a tool of the server's own.
+    if body.get("prompt"):
+        return None
+    tools = body.get("tools")
+    if not isinstance(tools, list):
+        return frozenset()
+    return frozenset(tool_name(tool) for tool in tools if isinstance(tool, dict))
+
+
+def tool_name(tool: Body) -> str:
+    """What --tool-choice calls a tool: its name in either shape, else its type."""
+    kind = str(tool.get("type"))
+    return str(definition_in(tool, kind).get("name") or tool.get("name") or kind)
+
+
+def definition_in(tool: Body, kind: str) -> Body:
+    """Where the name of a tool or of a choice stands: within the field that Chat has for it, else beside its type."""
+    inner = tool.get(kind)
+    if isinstance(inner, dict):
+        return inner
+    return tool

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from oastream.apis.api import Api
-from oastream.apis.body_fields import Body, describe_kind
+from oastream.apis.body_fields import Body, definition_in, describe_kind, tool_name
 from oastream.exits import Failure, Outcome, failure_of
 
 _GENERAL_CHOICES = ("auto", "none", "required")
@@ -25,17 +25,6 @@ def tools_for(api: Api, given: Any) -> list[Body]:
     if not isinstance(given, list):
         raise failure_of(Outcome.INPUT, "--tools is not a list of tools", f"it is {describe_kind(given)}")
     return [_translate_tool(api, entry, number) for number, entry in enumerate(given, 1)]
-
-
-def offered_tools(body: Body) -> frozenset[str] | None:
-    """The names of the tools that a request offers; None where a stored prompt may bring more of them."""
-    # The prompt's tools are known to the server alone, so no call can be told from one of a tool of the server's own.
-    if body.get("prompt"):
-        return None
-    tools = body.get("tools")
-    if not isinstance(tools, list):
-        return frozenset()
-    return frozenset(_tool_name(tool) for tool in tools if isinstance(tool, dict))
 
 
 def _as_list(given: Any) -> Any:
@@ -91,7 +80,7 @@ def read_tool_choice(api: Api, choice: str, tools: list[Any]) -> Any:
         return api.general_tool_choice(choice)
     if choice.lstrip().startswith("{"):
         return tool_choice_for(api, parse_given_json(choice, "--tool-choice"))
-    kinds = {_tool_name(tool): tool.get("type", "function") for tool in tools if isinstance(tool, dict)}
+    kinds = {tool_name(tool): tool.get("type", "function") for tool in tools if isinstance(tool, dict)}
     # A name that no tool has goes as a function's: the server knows those of a stored prompt.
     kind = kinds.get(choice, "function")
     if kind not in _CLIENT_TOOLS:
@@ -106,18 +95,10 @@ def tool_choice_for(api: Api, stated: Body) -> Body:
         return _allowed_tools(api, stated)
     if not isinstance(kind, str) or kind not in _CLIENT_TOOLS:
         return stated
-    name = _definition_in(stated, kind).get("name")
+    name = definition_in(stated, kind).get("name")
     if not isinstance(name, str):
         return stated
     return api.tool_choice(kind, name)
-
-
-def _definition_in(tool: Body, kind: str) -> Body:
-    """Where the name of a tool or of a choice stands: within the field that Chat has for it, else beside its type."""
-    inner = tool.get(kind)
-    if isinstance(inner, dict):
-        return inner
-    return tool
 
 
 def _allowed_tools(api: Api, stated: Body) -> Body:
@@ -135,12 +116,6 @@ def _translate_allowed(api: Api, tool: Any) -> Any:
     if not isinstance(tool, dict):
         return tool  # the server says best what is wrong with it
     return tool_choice_for(api, tool)
-
-
-def _tool_name(tool: Body) -> str:
-    """What --tool-choice calls a tool: its name in either shape, else its type."""
-    kind = str(tool.get("type"))
-    return str(_definition_in(tool, kind).get("name") or tool.get("name") or kind)
 
 
 def parse_given_json(text: str | bytes, source: str) -> Any:

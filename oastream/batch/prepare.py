@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from oastream.apis import api_at, api_named
 from oastream.apis.api import Api
-from oastream.apis.tools import offered_tools
+from oastream.apis.body_fields import offered_tools
 from oastream.batch.input import VERSION, Item
 from oastream.batch.keys import request_hash
 from oastream.batch.reading import Reader, Reading

@@ -15,7 +15,6 @@ import orjson
 
 from oastream.apis.api import Api
 from oastream.apis.body_fields import Body, describe_kind, list_in, without_none
-from oastream.apis.tools import parse_given_json, read_tool_choice, tools_for
 from oastream.exits import Outcome, failure_of
 from oastream.input.prompt import decode_argument
 from oastream.lenient_json import dumps_exactly
@@ -109,8 +108,12 @@ def build_body(api: Api, settings: BodySettings, items: Sequence[Item], base: Bo
     body.setdefault("model", api.default_model)
     body |= without_none(model=options.model, temperature=options.temperature, top_p=options.top_p)
     if options.tools is not None:
+        from oastream.apis.tools import tools_for  # few requests have any
+
         body["tools"] = tools_for(api, settings.tools)
     if options.tool_choice is not None:
+        from oastream.apis.tools import read_tool_choice
+
         body["tool_choice"] = read_tool_choice(api, options.tool_choice, list_in(body, "tools"))
     # A --body written for another client may say otherwise; only --set, which comes last, can have it so here.
     body["stream"] = True
@@ -132,7 +135,11 @@ def encode_body(body: Body) -> bytes:
 def read_json(option: str, value: str, read: ReadText) -> Any:
     """JSON given in place (it begins with a brace or bracket) or in a file, which may be written @FILE."""
     if value.lstrip().startswith(("{", "[")):
-        return parse_given_json(decode_argument(value, option), option)
+        from oastream.apis.tools import parse_given_json  # few command lines hold any
+
+    return parse_given_json(decode_argument(value, option), option)
+    from oastream.apis.tools import parse_given_json  # few command lines hold any
+
     return parse_given_json(read(value.removeprefix("@")), f"{option} {value}")
 
 
