@@ -134,12 +134,10 @@ def encode_body(body: Body) -> bytes:
 
 def read_json(option: str, value: str, read: ReadText) -> Any:
     """JSON given in place (it begins with a brace or bracket) or in a file, which may be written @FILE."""
-    if value.lstrip().startswith(("{", "[")):
-        from oastream.apis.tools import parse_given_json  # few command lines hold any
-
-    return parse_given_json(decode_argument(value, option), option)
     from oastream.apis.tools import parse_given_json  # few command lines hold any
 
+    if value.lstrip().startswith(("{", "[")):
+        return parse_given_json(decode_argument(value, option), option)
     return parse_given_json(read(value.removeprefix("@")), f"{option} {value}")
 
 
