@@ -19,7 +19,7 @@ def client(url: str, transport: str) -> AsyncOpenAI:
         from openai import DefaultAioHttpClient
 
         more["http_client"] = DefaultAioHttpClient()
-    return AsyncOpenAI(base_url=url, api_key="none", max_retries=0, **more)
+    return AsyncOpenAI(base_url=url, api_key="none", **more)
 
 
 async def ask(sdk: AsyncOpenAI, line: str, places: asyncio.Semaphore) -> None:
