@@ -13,7 +13,7 @@ from typing import Any
 
 from oastream.apis import api_named
 from oastream.apis.api import Body
-from oastream.apis.body_fields import offered_tools
+from oastream.apis.body_fields import choices_asked_for, offered_tools
 from oastream.attempts.answer_settings import AnswerSettings
 from oastream.attempts.attempt import AttemptContext
 from oastream.attempts.attempts import Attempts, BackgroundSettings, RetrySettings
@@ -32,7 +32,6 @@ from oastream.output.destination import Output, is_special, open_output, open_st
 from oastream.output.formats import FORMATS, EagerToolsFormat, Format, ResponseIdFormat, SseEventsFormat
 from oastream.output.status_line import TICK, StatusLine, is_wanted
 from oastream.output.stderr import STDERR, Reasoning, Reporter, Stderr, Trace
-from oastream.redaction import mask_body
 from oastream.watch import Watch
 
 
@@ -88,7 +87,7 @@ class Run:
         if options.misconfigured is not None:
             raise Failure(options.misconfigured)
         body = self._question.body(self._stdin, self._deadlines.run)
-        choices = _choices_asked_for(body)
+        choices = choices_asked_for(body)
         with (
             server_for(options) as base_url,
             sources_for(options, self._client, choices, watch, secrets, self._deadlines.run) as sources,
@@ -114,13 +113,7 @@ class Run:
 
     def _show_request(self, request: Request, body: Body, output: Output) -> Verdict:
         """--dry-run: print the request as one JSON object, secrets masked."""
-        shown = {
-            "method": request.method,
-            "url": request.masked_url,
-            "headers": request.masked_headers(),
-            "body": mask_body(body) or None,
-        }
-        output.write(dumps(shown) + b"\n", self._deadlines.run)
+        output.write(dumps(request.describe(body)) + b"\n", self._deadlines.run)
         return Verdict(Outcome.STOP)
 
     def _show_waits(self) -> None:
@@ -254,11 +247,3 @@ def server_for(options: Options) -> Iterator[str]:
         yield server.url
     finally:
         server.close()
-
-
-def _choices_asked_for(body: Body) -> int:
-    """How many answers the request asks for: only Chat knows `n`."""
-    count = body.get("n")
-    if isinstance(count, int) and count > 0:
-        return count
-    return 1

@@ -1,4 +1,4 @@
-"""Fields of a body: those of --body that options add to, and the tools that it offers.
+"""Fields of a body: those of --body that options add to, what it offers and asks for.
 
 In: the body that the user gave, or the one that is sent. Out: the part of it that is asked for, or a `Failure` with
 outcome input. Knows nothing of which API it is for.
@@ -63,3 +63,11 @@ def definition_in(tool: Body, kind: str) -> Body:
     if isinstance(inner, dict):
         return inner
     return tool
+
+
+def choices_asked_for(body: Body) -> int:
+    """How many answers the request asks for: only Chat knows `n`."""
+    count = body.get("n")
+    if isinstance(count, int) and count > 0:
+        return count
+    return 1

@@ -228,10 +228,10 @@ _HELP = [
 def option_groups() -> dict[str, list[Option]]:
     """All options under their headings."""
     configuration = leave_out(CONFIGURATION, "show_config")
-    return {**OWN, "Requests": _shared(), "Configuration": configuration, "Help": _HELP}
+    return {**OWN, "Requests": _shared_options(), "Configuration": configuration, "Help": _HELP}
 
 
-def _shared() -> list[Option]:
+def _shared_options() -> list[Option]:
     declared = {option.name: option for group in OPTIONS.values() for option in group}
     return [declared[name] for name in _SHARED]
 

@@ -83,7 +83,7 @@ class _Choice:
             _accumulate(self._message, delta)
 
     def build(self, index: int, calls: list[Event]) -> Event:
-        message = _finished(self._message)
+        message = _join_pieces(self._message)
         message.setdefault("role", "assistant")
         message.setdefault("content", None)
         if calls:
@@ -188,18 +188,18 @@ def _entry_before(entries: list[Any], entry: Event) -> Event | None:
     else:
         candidates, name, value = entries, "index", index
     for candidate in candidates:
-        if isinstance(candidate, dict) and _finished(candidate.get(name)) == value:
+        if isinstance(candidate, dict) and _join_pieces(candidate.get(name)) == value:
             return candidate
     return None
 
 
-def _finished(value: Any) -> Any:
+def _join_pieces(value: Any) -> Any:
     if isinstance(value, _Pieces):
         return join_surrogates("".join(value))
     if isinstance(value, dict):
-        return {name: _finished(inner) for name, inner in value.items()}
+        return {name: _join_pieces(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_finished(inner) for inner in value]
+        return [_join_pieces(inner) for inner in value]
     return value
 
 

@@ -162,7 +162,7 @@ def _json_item(line: bytes, number: int, form: InputForm) -> Item:
 
 
 def _text_item(line: bytes, number: int, form: InputForm) -> Item:
-    text = _decoded(line) if form.ends_in_nul else _decoded(line.removesuffix(b"\r"))
+    text = _decode(line) if form.ends_in_nul else _decode(line.removesuffix(b"\r"))
     row = {TEXT_FIELD: text}
     prompt = text if form.template is None else form.template.fill(row)
     return Item(line_id(number), number, prompt=prompt, row=row)
@@ -224,7 +224,7 @@ def _prompt(row: Row, form: InputForm) -> str:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    text = _decoded(line)
+    text = _decode(line)
     try:
         value = parse_exactly(text)
     except ValueError as error:
@@ -234,7 +234,7 @@ def _object(line: bytes) -> dict[str, Any]:
     return value
 
 
-def _decoded(line: bytes) -> str:
+def _decode(line: bytes) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
@@ -254,7 +254,7 @@ class _CountedLines:
         return self
 
     def __next__(self) -> str:
-        return _decoded(next(self._lines)) + "\n"
+        return _decode(next(self._lines)) + "\n"
 
 
 def _read_table(lines: Iterable[bytes], form: InputForm) -> Iterator[Item | BadLine]:

@@ -132,11 +132,11 @@ class Journal:
                 continue
             why = self._read_line(line, layout)
             if why and keep_broken is None:
-                raise _damaged(self.path, BrokenLine(offset, line, why))
+                raise _damage_failure(self.path, BrokenLine(offset, line, why))
             if why:
                 broken.append(BrokenLine(offset, line, why))
         if broken and not self.answers:
-            raise _damaged(self.path, broken[0])  # none of it is ours: another format, or another file
+            raise _damage_failure(self.path, broken[0])  # none of it is ours: another format, or another file
         if last is not None:
             self._mend_last(*last, layout)
         if broken and keep_broken is not None:
@@ -161,7 +161,7 @@ class Journal:
         """
         content = line.rstrip(b"\0")  # blocks that were allotted before a power failure, and not yet written
         if content and not content.startswith(b"{"):
-            raise _damaged(self.path, BrokenLine(offset, line, "it is no record"))
+            raise _damage_failure(self.path, BrokenLine(offset, line, "it is no record"))
         if content == line and not self._read_line(line, layout):
             self.append(b"\n")
         else:
@@ -176,7 +176,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._size)
-            raise _unwritable(self.path, error) from error
+            raise _write_failure(self.path, error) from error
         self._size += len(line)
         self._needs_sync = True
 
@@ -189,7 +189,7 @@ class Journal:
             try:
                 os.fdatasync(self._fd)
             except OSError as error:
-                raise _unwritable(self.path, error) from error
+                raise _write_failure(self.path, error) from error
             self._needs_sync = self._size != size
 
     def close(self) -> None:
@@ -242,13 +242,13 @@ class Journal:
             os.close(old)
             self._size = os.fstat(self._fd).st_size
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise _write_failure(self.path, error) from error
 
     def _cut(self, size: int) -> None:
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise _write_failure(self.path, error) from error
         self._size = size
         self._needs_sync = True
 
@@ -289,7 +289,7 @@ def _open(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from error
+        raise _write_failure(path, error) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise failure_of(
@@ -313,12 +313,12 @@ def _line_at(file: BinaryIO, offset: int) -> bytes:
     return file.readline()
 
 
-def _damaged(path: str, broken: BrokenLine) -> Failure:
+def _damage_failure(path: str, broken: BrokenLine) -> Failure:
     what = f"{path} cannot be continued"
     return failure_of(
         Outcome.JOURNAL, what, f"the line at byte {broken.offset}: {broken.why}", "--repair moves it to the errors file"
     )
 
 
-def _unwritable(path: str, error: OSError | ValueError) -> Failure:
+def _write_failure(path: str, error: OSError | ValueError) -> Failure:
     return failure_of(Outcome.OUTPUT, f"{path} cannot be written", describe_error(error))

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from oastream.exits import Failure
 from oastream.http.authority import ascii_host, public_host
-from oastream.http.connection_errors import as_failure
+from oastream.http.connection_errors import ConnectionProblem, connection_failure
 from oastream.http.dial import ATTEMPT_DELAY
 from oastream.http.http1 import Http1Response, NoReply, NotHttp, TruncatedBody, UnreadableBody
 from oastream.http.route import Layer, Route, TlsLayer, TunnelLayer
@@ -183,16 +183,14 @@ class Connection(asyncio.Protocol):
             return
         self._pass_on(response, listener)
 
-    def _fail_response(self, error: Exception) -> None:
+    def _fail_response(self, error: ConnectionProblem) -> None:
         listener = self._listener
         self._detach_and_close()
         if listener is not None:
             self._tell_failure(error, listener)
 
-    def _tell_failure(self, error: Exception, listener: Listener) -> None:
-        failure = as_failure(error, self._pool.label)
-        assert isinstance(failure, Failure)
-        listener.receive_failure(failure)
+    def _tell_failure(self, error: ConnectionProblem, listener: Listener) -> None:
+        listener.receive_failure(connection_failure(error, self._pool.label))
 
     def _detach_and_close(self) -> None:
         self._listener = None
@@ -259,9 +257,7 @@ class Pool:
         except Failure as failed:
             listener.receive_failure(failed)
         except OSError as error:
-            failure = as_failure(error, self.label)
-            assert isinstance(failure, Failure)
-            listener.receive_failure(failure)
+            listener.receive_failure(connection_failure(error, self.label))
         else:
             listener.move_to(connection)
             if not connection.is_closed:
@@ -279,10 +275,10 @@ class Pool:
         except OSError as error:
             if is_out_of_descriptors(error):
                 raise
-            failure = as_failure(error, label)
+            failure = connection_failure(error, label)
             raise failure from error
         except UnicodeError as error:
-            raise as_failure(error, label) from error
+            raise connection_failure(error, label) from error
         transport.set_protocol(connection)
         connection.connection_made(transport)
         transport.resume_reading()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from oastream.apis import api_at, api_named
 from oastream.apis.api import Api
-from oastream.apis.body_fields import offered_tools
+from oastream.apis.body_fields import choices_asked_for, offered_tools
 from oastream.batch.input import VERSION, Item
 from oastream.batch.keys import request_hash
 from oastream.batch.reading import Reader, Reading
@@ -68,7 +68,7 @@ class Preparer:
         in_one_piece = item.body is not None and item.body.get("stream") is False
         if in_one_piece:
             _take_stream_off(body, item.body or {})
-        return self._prepared(body, api.path, partial(self._new_reading, api, body, in_one_piece))
+        return self._make_prepared(body, api.path, partial(self._new_reading, api, body, in_one_piece))
 
     def _prepare_plain(self, item: Item) -> Prepared:
         """A request that is sent as it is, to a path that is neither API's."""
@@ -76,14 +76,14 @@ class Preparer:
             why = f"--format {self._needs_text} needs answers that are text"
             raise Unsuitable(Verdict(Outcome.USAGE, f"an item for {item.url}", why))
         path = item.url.removeprefix(VERSION)
-        return self._prepared(item.body or {}, path, self._new_plain_reading)
+        return self._make_prepared(item.body or {}, path, self._new_plain_reading)
 
-    def _prepared(self, body: Body, path: str, new_reading: Callable[[float], Reading]) -> Prepared:
+    def _make_prepared(self, body: Body, path: str, new_reading: Callable[[float], Reading]) -> Prepared:
         data = encode_body(body)
         return Prepared(data, request_hash(data), path, _output_limit(body), new_reading)
 
     def _new_reading(self, api: Api, body: Body, in_one_piece: bool, now: float) -> Reading:
-        choices = _choices(body)
+        choices = choices_asked_for(body)
         limit = _output_limit(body) if choices == 1 else None
         reply = Reply(limit, prints_deltas=False, keep_text=True, offered=offered_tools(body))
         if api.ends_with_whole_answer:
@@ -106,8 +106,3 @@ def _output_limit(body: Body) -> int | None:
         if isinstance(limit, int) and not isinstance(limit, bool):
             return limit
     return None
-
-
-def _choices(body: Body) -> int:
-    choices = body.get("n")
-    return choices if isinstance(choices, int) and choices > 0 else 1

@@ -50,7 +50,6 @@ from oastream.input.prompt import InputReader
 from oastream.input.schema import Schema, read_schema
 from oastream.lenient_json import dumps, parse_json
 from oastream.output.stderr import Reporter, Stderr, Trace
-from oastream.redaction import mask_body
 from oastream.system_errors import describe_error
 from oastream.watch import Watch, die_of_signal
 
@@ -136,7 +135,7 @@ class BatchRun:
 
         The process ends instead, and its sockets with it.
         """
-        loop = self._loop = asyncio.new_event_loop()
+        loop = asyncio.new_event_loop()
         try:
             return loop.run_until_complete(asking)
         finally:
@@ -204,8 +203,7 @@ class BatchRun:
                 raise _bad_line_failure(item)
             prepared = prepare(self._preparer, item)
             _, request = self._servers[0].serialize(prepared)
-            shown = {"method": request.method, "url": request.masked_url, "headers": request.masked_headers()}
-            return write_stdout(dumps({**shown, "body": mask_body(parse_json(prepared.body))}) + b"\n")
+            return write_stdout(dumps(request.describe(parse_json(prepared.body))) + b"\n")
         raise failure_of(Outcome.INPUT, f"{self._input.name} is empty")
 
     def _open_journal(self) -> None:
@@ -267,41 +265,16 @@ class BatchRun:
     # While requests are sent -------------------------------------------------------------------------------------
 
     async def _ask_all(self, source: FileSource | PipeSource) -> Verdict:
-        options = self._options
+        options, loop = self._options, asyncio.get_running_loop()
         stdout = Stdout(STDOUT)
         if self._journal is None:
             stdout.check()
         answers, errors = self._open_lines(stdout)
-        recorder = BatchRecorder(
-            self._layout,
-            answers,
-            errors,
-            None if options.output_dir is None else Folder(options.output_dir),
-            self._schema,
-            options.request.ok,
-            options.request.keep_partial,
-            needs_body=options.format == "batch",
-            needs_calls=options.format == "tools",
-            mask=self._stderr.secrets.mask,
-        )
-        loop = asyncio.get_running_loop()
-        servers = [self._connect(origin) for origin in self._servers]
-        settings = RunnerSettings(
-            options.request.retry,
-            options.request.retry_delay,
-            options.format == "tools",
-            DRAIN if options.drain is None else options.drain,
-            _most_in_flight(),
-        )
-        trace = Trace(self._stderr, options.request.verbose)
-        runner = Runner(source, servers, recorder, settings, TokenBudget(options.max_tokens_total), trace)
-        runner.on_few_descriptors = self._tell_few_descriptors
-        loop.set_exception_handler(partial(_take_stray_error, runner))
-
+        recorder = self._make_recorder(answers, errors)
+        runner = self._make_runner(source, recorder)
         stdout.on_change = partial(_take_stdout_change, stdout, runner)
         if self._journal is None:
             stdout.watch_reader()
-        recorder.on_failure = lambda: runner.stop(loop.time())
         if isinstance(source, PipeSource):
             source.start(partial(loop.call_soon_threadsafe, runner.wake))
         self._listen_for_signals(loop, runner)
@@ -326,6 +299,39 @@ class BatchRun:
         if failure is None and not self._signals and not source.has_lines:
             failure = failure_of(Outcome.INPUT, f"{self._input.name} is empty")
         return self._finish(recorder.figures, runner, failure)
+
+    def _make_recorder(self, answers: Lines, errors: Lines) -> BatchRecorder:
+        options = self._options
+        return BatchRecorder(
+            self._layout,
+            answers,
+            errors,
+            None if options.output_dir is None else Folder(options.output_dir),
+            self._schema,
+            options.request.ok,
+            options.request.keep_partial,
+            needs_body=options.format == "batch",
+            needs_calls=options.format == "tools",
+            mask=self._stderr.secrets.mask,
+        )
+
+    def _make_runner(self, source: FileSource | PipeSource, recorder: BatchRecorder) -> Runner:
+        """The runner of the loop that runs: what fails where nobody waits for it, or cannot be recorded, stops it."""
+        options, loop = self._options, asyncio.get_running_loop()
+        servers = [self._connect(origin) for origin in self._servers]
+        settings = RunnerSettings(
+            options.request.retry,
+            options.request.retry_delay,
+            options.format == "tools",
+            DRAIN if options.drain is None else options.drain,
+            _most_in_flight(),
+        )
+        trace = Trace(self._stderr, options.request.verbose)
+        runner = Runner(source, servers, recorder, settings, TokenBudget(options.max_tokens_total), trace)
+        runner.on_few_descriptors = self._tell_few_descriptors
+        loop.set_exception_handler(partial(_take_stray_error, runner))
+        recorder.on_failure = lambda: runner.stop(loop.time())
+        return runner
 
     def _open_lines(self, stdout: Stdout) -> tuple[Lines, Lines]:
         """Where answers and errors go."""

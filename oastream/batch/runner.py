@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from oastream.attempts.retry import Situation, Step, next_step
+from oastream.attempts.retry import Decision, Situation, Step, next_step
 from oastream.batch.gate import Flight, Gate
 from oastream.batch.input import Item
 from oastream.batch.outage import FATAL, PASSING
@@ -25,7 +25,7 @@ from oastream.batch.prepare import Prepared
 from oastream.batch.stream import ItemStream, usage_of
 from oastream.batch.tokens import Cost, TokenBudget, TokenEstimates
 from oastream.exits import Failure, Outcome, Verdict, internal_error
-from oastream.http.connection_errors import as_failure
+from oastream.http.connection_errors import connection_failure
 from oastream.http.request import Request
 from oastream.output.stderr import Trace
 
@@ -282,9 +282,7 @@ class Runner:
             if is_out_of_descriptors(error) and len(self._tasks) > 1:
                 self._withdraw(work, server, flight, cost)
                 return
-            failure = as_failure(error, server.pool.label)
-            assert isinstance(failure, Failure)
-            stream.verdict = failure.verdict
+            stream.verdict = connection_failure(error, server.pool.label).verdict
         else:
             if self._trace.is_on:
                 self._trace.sent(f"{request.method} {request.masked_url} for {work.item.custom_id!r}")
@@ -332,7 +330,7 @@ class Runner:
         a 429 that may pass                    is asked again; the gate says when, however often
         while the server was down              is asked again, and no try of it is counted
         that may pass, with tries left         is asked again after a pause (`retry`)
-        key, quota, model and the like         waits until the server answers another item
+        key, quota, model, or no tries left    waits until the server answers another item
         any other                              has an error
         =====================================  ==================================================
         """
@@ -351,18 +349,7 @@ class Runner:
         if failures == 0 and verdict.retryable:
             self._ready.append(work)  # whatever --retry says: it is the server that failed
             return
-        decision = next_step(
-            Situation(
-                verdict._replace(retry_after=None),  # the gate keeps it, for all items
-                failures=max(1, failures),  # an excused one is asked again as if it were the first
-                retries=self._settings.retries,
-                times_asked=failures,  # only what the item itself has used up
-                now=now,
-                retry_deadline=math.inf,
-                retry_delay=self._settings.retry_delay,
-                luck=random.random(),
-            )
-        )
+        decision = self._decide(verdict, failures, now)
         if decision.step is Step.ASK:
             delay = decision.delay or 0.0
             self._trace.note(f"{work.item.custom_id!r} is asked again in {delay:.1f} s: {verdict.message}")
@@ -371,6 +358,21 @@ class Runner:
             self._suspects.setdefault(gate, []).append(_Suspect(work, stream, verdict))
         else:
             self._recorder.error(work, stream, verdict, now)
+
+    def _decide(self, verdict: Verdict, failures: int, now: float) -> Decision:
+        """Whether the item has a try left, by the rule of the single run. `failures` are its own."""
+        return next_step(
+            Situation(
+                verdict._replace(retry_after=None),  # the gate keeps it, for all items
+                failures=max(1, failures),  # this one, where an outage excuses it
+                retries=self._settings.retries,
+                times_asked=failures,  # only what the item itself has used up
+                now=now,
+                retry_deadline=math.inf,
+                retry_delay=self._settings.retry_delay,
+                luck=random.random(),
+            )
+        )
 
     def _blame_items(self, gate: Gate, started: float = math.inf) -> None:
         """The server has answered a request of that moment: what it failed before then was the item."""

@@ -12,9 +12,19 @@ from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.http1 import NoReply, NotHttp, UnreadableBody
 from oastream.system_errors import describe_connection_error
 
+ConnectionProblem = OSError | UnicodeError | NoReply | NotHttp | UnreadableBody
+"""What the sockets, ssl, the resolver and `http1` raise."""
+
 
 def as_failure(error: BaseException, label: str) -> BaseException:
     """What went wrong on the way to `label`, or in what it sent, as a `Failure`; a bug stays what it is."""
+    if isinstance(error, ConnectionProblem):
+        return connection_failure(error, label)
+    return error
+
+
+def connection_failure(error: ConnectionProblem, label: str) -> Failure:
+    """The same for what cannot be a bug."""
     if isinstance(error, NoReply):
         return failure_of(Outcome.UNREACHABLE, f"no reply from {label}", error)
     if isinstance(error, NotHttp):
@@ -23,9 +33,7 @@ def as_failure(error: BaseException, label: str) -> BaseException:
         return failure_of(Outcome.MALFORMED, "cannot read the answer", error)
     if isinstance(error, UnicodeError):
         return failure_of(Outcome.UNREACHABLE, f"cannot reach {label}", "invalid host name")
-    if isinstance(error, OSError):
-        return _unreachable(error, label)
-    return error
+    return _unreachable(error, label)
 
 
 def _unreachable(error: OSError, label: str) -> Failure:

@@ -5,7 +5,7 @@ Sends nothing.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from oastream import __version__
@@ -14,7 +14,7 @@ from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import bracket_host, is_loopback, public_host
 from oastream.http.credentials import describe_key_source
 from oastream.options import Options
-from oastream.redaction import credentials_in, mask_header, mask_text, mask_url, secrets_in
+from oastream.redaction import credentials_in, mask_body, mask_header, mask_text, mask_url, secrets_in
 
 MODELS = "/models"
 STREAM_HEADERS = {
@@ -46,6 +46,15 @@ class Request(NamedTuple):
     def masked_headers(self) -> dict[str, str]:
         """The headers with every secret masked."""
         return {name: mask_header(name, value, self.secrets) for name, value in self.headers}
+
+    def describe(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What --dry-run prints of the request: `body` is its body as an object. Every secret is masked."""
+        return {
+            "method": self.method,
+            "url": self.masked_url,
+            "headers": self.masked_headers(),
+            "body": mask_body(body) or None,
+        }
 
 
 def join_url(base_url: str, path: str) -> SplitResult:
