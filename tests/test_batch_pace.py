@@ -8,12 +8,12 @@ import random
 
 import pytest
 
-from oastream.batch.concurrency import AutoConcurrency, FixedConcurrency
-from oastream.batch.gate import Gate, Settings
-from oastream.batch.limits import Limit, Resource, read_limits, read_named_limit, read_named_resource
-from oastream.batch.outage import Outage
-from oastream.batch.pace import Pace
-from oastream.batch.tokens import Cost, TokenBudget, TokenEstimates
+from oastream.batch.pacing.concurrency import AutoConcurrency, FixedConcurrency
+from oastream.batch.pacing.gate import Gate, Settings
+from oastream.batch.pacing.limits import Limit, Resource, read_limits, read_named_limit, read_named_resource
+from oastream.batch.pacing.outage import Outage
+from oastream.batch.pacing.pace import Pace
+from oastream.batch.pacing.tokens import Cost, TokenBudget, TokenEstimates
 from oastream.exits import Outcome, Verdict
 from tests.support.batch_simulator import AtOnce, Continuous, Items, Run, ServerSettings, simulate
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from oastream.batch.limits import Resource, read_limits, read_named_limit
+from oastream.batch.pacing.limits import Resource, read_limits, read_named_limit
 from oastream.mock.exchange import Reply, Request
 from oastream.mock.limits import go_duration
 from oastream.mock.routes import Routes

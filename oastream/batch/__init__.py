@@ -15,16 +15,5 @@ what an answer means and whether it is asked again are the single run's parts; h
     recorder       an answer or a failure        → its line (`records`: the layouts; `lines`: where lines go)
     journal        lines                         → a file that holds whole lines only, and what it answers
     progress       figures                       → what is on stderr meanwhile
-
-How fast and how many at once are decisions without I/O: they are given moments, headers, outcomes and usages, and say
-when the next request may start.
-
-    limits         headers of a reply            → the limits that a server shows
-    quota          one such limit over time      → a speed, by how full the server's bucket is
-    search         429s                          → a speed, where nothing else is known
-    tokens         a request, its usage          → what it costs, and when the budget is spent
-    pace, meter    all of these, for one server  → the moment of the next start
-    concurrency    events of answers             → how many may be in flight
-    outage         failures                      → whether to send at all, and whose fault a failure was
-    gate           these three, for one server   → may one start now
+    pacing/        headers, outcomes, usages      → when the next request may start, without I/O
 """

@@ -18,13 +18,14 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from oastream.batch.gate import Gate
-from oastream.batch.gate import Settings as GateSettings
 from oastream.batch.input import BadLine, InputForm, Item, read_items
 from oastream.batch.journal import Answers, BrokenLine, Journal
 from oastream.batch.keys import id_key
 from oastream.batch.lines import ErrorsFile, JournalLines, OrderedStdout, Stdout, write_stdout
 from oastream.batch.options import BatchOptions
+from oastream.batch.pacing.gate import Gate
+from oastream.batch.pacing.gate import Settings as GateSettings
+from oastream.batch.pacing.tokens import TokenBudget
 from oastream.batch.plan import Plan, Standing
 from oastream.batch.pool import Pool
 from oastream.batch.prepare import Prepared, Preparer
@@ -37,7 +38,6 @@ from oastream.batch.runner import Settings as RunnerSettings
 from oastream.batch.source import FileSource, Input, PipeSource, choose_form, prepare
 from oastream.batch.summary import GO_ON_HINT, judge, judge_aborted, stats_fields, stats_line, tally
 from oastream.batch.template import Template
-from oastream.batch.tokens import TokenBudget
 from oastream.events.answer import Limits
 from oastream.exits import Failure, Outcome, Verdict, failure_of, internal_error
 from oastream.files import is_same_file

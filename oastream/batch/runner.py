@@ -17,13 +17,13 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from oastream.attempts.retry import Decision, Situation, Step, next_step
-from oastream.batch.gate import Flight, Gate
 from oastream.batch.input import Item
-from oastream.batch.outage import FATAL, PASSING
+from oastream.batch.pacing.gate import Flight, Gate
+from oastream.batch.pacing.outage import FATAL, PASSING
+from oastream.batch.pacing.tokens import Cost, TokenBudget, TokenEstimates
 from oastream.batch.pool import Pool, is_out_of_descriptors
 from oastream.batch.prepare import Prepared
 from oastream.batch.stream import ItemStream, usage_of
-from oastream.batch.tokens import Cost, TokenBudget, TokenEstimates
 from oastream.exits import Failure, Outcome, Verdict, internal_error
 from oastream.http.connection_errors import connection_failure
 from oastream.http.request import Request

@@ -15,7 +15,7 @@ from typing import Any
 
 from oastream.attempts.exchange import ERROR_BODY_BYTES, ERROR_BODY_TIME, find_request_id
 from oastream.attempts.http_error import http_error_verdict
-from oastream.batch.gate import Flight, Gate
+from oastream.batch.pacing.gate import Flight, Gate
 from oastream.batch.pool import Connection
 from oastream.batch.reading import Reading
 from oastream.events.answer import NewEvent

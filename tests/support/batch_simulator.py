@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from oastream.batch.gate import Flight, Gate, Settings
-from oastream.batch.tokens import Cost, TokenEstimates
+from oastream.batch.pacing.gate import Flight, Gate, Settings
+from oastream.batch.pacing.tokens import Cost, TokenEstimates
 from oastream.exits import Outcome, Verdict
 
 RPM = 3000.0

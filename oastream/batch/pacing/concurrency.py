@@ -15,7 +15,7 @@ import enum
 import math
 from collections import deque
 
-from oastream.batch.tokens import Mean
+from oastream.batch.pacing.tokens import Mean
 
 FIRST = 8
 MOST = 1024

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 
-from oastream.batch.quota import Quota
-from oastream.batch.search import Search
+from oastream.batch.pacing.quota import Quota
+from oastream.batch.pacing.search import Search
 
 BURST = 0.5
 """Seconds of the speed that may start at once after a while in which nothing did."""

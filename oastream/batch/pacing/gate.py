@@ -12,11 +12,11 @@ from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
 from oastream.attempts.retry_after import read_wait_in_body
-from oastream.batch.concurrency import AutoConcurrency, FixedConcurrency
-from oastream.batch.limits import read_limits, read_named_limit, read_named_resource
-from oastream.batch.outage import FATAL, PASSING, RAMP, Outage
-from oastream.batch.pace import Pace, Sent
-from oastream.batch.tokens import Cost
+from oastream.batch.pacing.concurrency import AutoConcurrency, FixedConcurrency
+from oastream.batch.pacing.limits import read_limits, read_named_limit, read_named_resource
+from oastream.batch.pacing.outage import FATAL, PASSING, RAMP, Outage
+from oastream.batch.pacing.pace import Pace, Sent
+from oastream.batch.pacing.tokens import Cost
 from oastream.exits import Outcome, Verdict
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 
-from oastream.batch.limits import Limit
+from oastream.batch.pacing.limits import Limit
 
 SLOWEST = 0.4
 GAIN = 1.2

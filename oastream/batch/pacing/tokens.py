@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from oastream.batch.limits import Resource
+from oastream.batch.pacing.limits import Resource
 
 BYTES_PER_TOKEN = 4.0
 """English in OpenAI's encodings; answers teach what it is for this input."""

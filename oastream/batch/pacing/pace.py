@@ -13,11 +13,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from oastream.batch.limits import Limit, Resource
-from oastream.batch.meter import Meter
-from oastream.batch.quota import LONGEST_PACED
-from oastream.batch.search import FIRST_SPEED, Search
-from oastream.batch.tokens import Cost
+from oastream.batch.pacing.limits import Limit, Resource
+from oastream.batch.pacing.meter import Meter
+from oastream.batch.pacing.quota import LONGEST_PACED
+from oastream.batch.pacing.search import FIRST_SPEED, Search
+from oastream.batch.pacing.tokens import Cost
 
 FIRST_MINUTE = 60.0
 """Seconds in which limits are found out; the bar of 1 % of 429s is for what comes after."""
