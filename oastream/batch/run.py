@@ -371,6 +371,7 @@ class BatchRun:
             1 if options.shard is None else options.shard.total,
             options.concurrency,
             options.outage_max,
+            0 if options.shard is None else options.shard.number,
         )
         return Server(Gate(settings), Pool(origin.route, options.request.connect_timeout), origin.serialize)
 
