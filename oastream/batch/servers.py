@@ -6,6 +6,7 @@ item goes to which of them is the runner's to decide; nothing is connected here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from oastream.batch.options import BatchOptions
@@ -33,7 +34,7 @@ class Origin(NamedTuple):
         return serialize_request("POST", route.request_target, headers, prepared.body), request
 
 
-def open_server(origin: Origin, options: BatchOptions) -> Server:
+def open_server(origin: Origin, options: BatchOptions, new_gate: Callable[[Settings], Gate] = Gate) -> Server:
     """A server with the limits of the options, each for itself, and a pool without connections yet."""
     settings = Settings(
         options.rpm,
@@ -42,4 +43,4 @@ def open_server(origin: Origin, options: BatchOptions) -> Server:
         options.concurrency,
         options.outage_max,
     )
-    return Server(Gate(settings), Pool(origin.route, options.request.connect_timeout), origin.serialize)
+    return Server(new_gate(settings), Pool(origin.route, options.request.connect_timeout), origin.serialize)

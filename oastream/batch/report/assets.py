@@ -38,7 +38,7 @@ print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .tiles dd+dd{color:var(--soft);font-size:.85rem}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:.9rem}
 .chart{margin:0;padding:.8rem 1rem .5rem;break-inside:avoid;display:flex;flex-direction:column}
-.chart.few{padding-bottom:.8rem}
+.chart.few{padding-bottom:.8rem;align-self:start}
 .legend{display:flex;flex-wrap:wrap;gap:0 1rem;margin:.35rem 0 0;padding:0;list-style:none;font-size:.85rem}
 .swatch{display:inline-block;width:.9rem;height:.2rem;border-radius:.1rem;vertical-align:.25rem;margin-right:.4rem;
 background:var(--c1);print-color-adjust:exact;-webkit-print-color-adjust:exact}
@@ -72,6 +72,7 @@ tfoot td,tfoot th{font-weight:600}
 .n{text-align:right;white-space:nowrap}
 th.n:last-child,td.n:last-child{padding-right:0}
 .message{overflow-wrap:anywhere}
+.failures .message{width:100%}
 .ids td{padding-top:0}
 .ids ul{margin:0;padding:0;list-style:none;display:flex;flex-wrap:wrap;gap:.15rem .9rem}
 code,.ids li{font:.85rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;
@@ -81,7 +82,8 @@ dl.run dt{color:var(--soft)}dl.run dd{margin:0;overflow-wrap:anywhere}
 details{margin:.9rem 0}summary{cursor:pointer;color:var(--soft)}
 footer{font-size:.85rem;padding-top:2rem;padding-bottom:2rem}
 @media(max-width:34rem){main,header,footer{padding-left:.8rem;padding-right:.8rem}.tiles{grid-template-columns:1fr 1fr}
-.meaning,.share{display:none}.chart{padding:.7rem .7rem .4rem}dl.run{grid-template-columns:1fr}dl.run dd{margin-bottom:.4rem}}
+.meaning,.share{display:none}.chart{padding:.7rem .7rem .4rem}
+dl.run{grid-template-columns:1fr}dl.run dd{margin-bottom:.4rem}}
 @media print{:root{--page:#fff}body{font-size:10.5pt}.charts{grid-template-columns:1fr 1fr}
 .tiles{grid-template-columns:repeat(3,1fr)}h2{break-after:avoid}tr{break-inside:avoid}tr.ids{break-inside:auto}
 .plot{height:8.7rem}.plot svg,.labels{height:6.2rem}}
@@ -91,6 +93,8 @@ SCRIPT = """
 (function(){
 var data=JSON.parse(document.getElementById("data").textContent),edges=data.edges,end=edges[edges.length-1];
 var charts=[].slice.call(document.querySelectorAll(".chart[data-unit]"));
+var age=data.running?Math.round(Date.now()/1000-data.running.written):0,stale=document.getElementById("stale");
+if(age>60)stale.textContent="; not written for "+time(age)+", so the run may have been killed";
 function time(s){var m=Math.floor(s/60),h=Math.floor(m/60);
 return h?h+" h "+m%60+" min":m?m+" min "+Math.floor(s%60)+" s":(+s.toFixed(1))+" s"}
 function number(v,unit){if(v===null)return"\\u2013";

@@ -5,15 +5,16 @@ In: what was sampled. Out: charts, not drawn yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 
 from oastream.batch.report import units
 from oastream.batch.report.chart import Chart, Series
-from oastream.batch.report.sampling import Bucket, Curves, Histogram
+from oastream.batch.report.sampling import Curves, LimitKey
 from oastream.batch.report.scale import percent_axis, value_axis
 
-_MOST_SERVERS = 8
-"""Servers whose limits are drawn. More would fill the page with what the table of servers sums up."""
+_MOST_LIMITS = 12
+"""Curves of limits, of all servers together: each takes up to 4 kB."""
 _COLORS = ("c1", "c3", "c4", "c5", "c6", "c2")
 
 
@@ -37,8 +38,8 @@ def _answers(curves: Curves) -> Chart:
     series = [Series("answers", answers, "c1", is_filled=True)]
     if any(failures):
         series.append(Series("failures", failures, "c2"))
-    largest = max(*answers, *failures)
-    return Chart("Answers per second", _rate_words(curves, _answers_of), "/s", series, value_axis(largest))
+    words = f"at most {units.number(max(answers))}"
+    return Chart("Answers per second", words, "/s", series, value_axis(max(*answers, *failures)))
 
 
 def _tokens(curves: Curves) -> Chart:
@@ -46,46 +47,36 @@ def _tokens(curves: Curves) -> Chart:
     title = "Tokens per second"
     if not any(tokens):
         return _few(title, "The servers did not say how many tokens were used.")
-    words = _rate_words(curves, _tokens_of) + "; counted when an answer ends"
+    words = f"at most {units.number(max(tokens))}; counted when an answer ends"
     return Chart(title, words, "/s", [Series("tokens", tokens, "c4", is_filled=True)], value_axis(max(tokens)))
-
-
-def _rate_words(curves: Curves, count_of: Callable[[Bucket], float]) -> str:
-    counts = [count_of(bucket) for bucket in curves.buckets]
-    mean, most = sum(counts) / curves.seconds, max(curves.rates(counts))
-    return f"{units.number(mean)} on average, {units.number(most)} at most"
-
-
-def _answers_of(bucket: Bucket) -> float:
-    return bucket.answers
-
-
-def _tokens_of(bucket: Bucket) -> float:
-    return bucket.tokens
 
 
 def _in_flight(curves: Curves) -> Chart:
     levels = [bucket.in_flight for bucket in curves.buckets]
     most = max(level or 0 for level in levels)
-    words = f"{units.number(most)} at most"
-    return Chart("Requests in flight", words, "", [Series("in flight", levels, "c5", is_filled=True)], value_axis(most))
+    words = f"at most {units.number(most)}"
+    return Chart(
+        "Requests in flight",
+        words,
+        "",
+        [Series("in flight", levels, "c5", is_filled=True)],
+        value_axis(most, least_step=1),
+    )
 
 
 def _first_events(curves: Curves) -> Chart:
     title = "Time to the first event"
-    everything = Histogram()
-    for bucket in curves.buckets:
-        everything.merge(bucket.first_events)
-    if not everything.count:
-        return _few(title, "No answer has begun.")
     median = [bucket.first_events.quantile(0.5) for bucket in curves.buckets]
     slowest = [bucket.first_events.quantile(0.99) for bucket in curves.buckets]
-    words = (
-        f"p50 {units.milliseconds(everything.quantile(0.5))}, p99 {units.milliseconds(everything.quantile(0.99))}"
-        f" of all requests; shown when it arrives"
+    medians = [value for value in median if value is not None]
+    if not medians:
+        return _few(title, "No answer has begun.")
+    most = max(value or 0.0 for value in slowest)
+    usual = f"{units.milliseconds(min(medians))} to {units.milliseconds(max(medians))}"
+    words = f"p50 {usual}, p99 at most {units.milliseconds(most)}; shown when it arrives"
+    return Chart(
+        title, words, "ms", [Series("p50", median, "c1"), Series("p99", slowest, "c3")], value_axis(most, "ms")
     )
-    axis = value_axis(max(value or 0.0 for value in slowest), "ms")
-    return Chart(title, words, "ms", [Series("p50", median, "c1"), Series("p99", slowest, "c3")], axis)
 
 
 def _rate_limited(curves: Curves) -> Chart:
@@ -104,19 +95,28 @@ def _limits(curves: Curves, servers: Sequence[str]) -> list[Chart]:
     title = "Left of the server's limits"
     if not keys:
         return [_few(title, "No server has shown its limits in its headers.")]
-    charts = []
-    numbers = sorted({key.server for key in keys})
-    for number in numbers[:_MOST_SERVERS]:
-        labels = [key for key in keys if key.server == number][: len(_COLORS)]
-        series = [
-            Series(key.label, [_percent(bucket.fills.get(key)) for bucket in curves.buckets], color)
-            for key, color in zip(labels, _COLORS, strict=False)
-        ]
+    charts, undrawn = [], 0
+    room = _MOST_LIMITS
+    for number in sorted({key.server for key in keys}):
+        own = [key for key in keys if key.server == number]
+        if len(own) > room:
+            undrawn += 1
+            continue
+        room -= len(own)
         name = title if len(servers) == 1 else f"Left of the limits of {servers[number]}"
-        charts.append(Chart(name, _lowest_words(series), "%", series, percent_axis()))
-    if len(numbers) > _MOST_SERVERS:
-        charts.append(_few(title, f"{len(numbers) - _MOST_SERVERS} more servers have shown limits."))
+        charts.append(_limits_of_one(name, own, curves))
+    if undrawn:
+        words = f"Those of {units.plural(undrawn, 'more server')} are not drawn."
+        charts.append(_few(title, words))
     return charts
+
+
+def _limits_of_one(name: str, keys: Sequence[LimitKey], curves: Curves) -> Chart:
+    series = [
+        Series(key.label, [_percent(bucket.fills.get(key)) for bucket in curves.buckets], color)
+        for key, color in zip(keys, itertools.cycle(_COLORS), strict=False)
+    ]
+    return Chart(name, _lowest_words(series), "%", series, percent_axis())
 
 
 def _lowest_words(series: Sequence[Series]) -> str:

@@ -16,6 +16,10 @@ _TIMES = (
 """Seconds between ticks of time that people count in; beyond, whole days."""
 
 
+_HEADROOM = 1.04
+"""A curve does not run along the upper edge, where it would be taken for the frame."""
+
+
 class Tick(NamedTuple):
     value: float
     label: str
@@ -28,10 +32,10 @@ class Axis(NamedTuple):
     ticks: tuple[Tick, ...]
 
 
-def value_axis(largest: float, unit: str = "", most_ticks: int = 4) -> Axis:
+def value_axis(largest: float, unit: str = "", least_step: float = 1e-9, most_ticks: int = 4) -> Axis:
     """An axis for values of 0 up to the largest, which ends at a tick. `unit` is ms, or none."""
-    step = _round_step(max(largest, 1e-9) / most_ticks)
-    count = max(1, math.ceil(largest / step - 1e-9))
+    step = _round_step(max(largest / most_ticks, least_step))
+    count = max(1, math.ceil(largest * _HEADROOM / step))
     values = [number * step for number in range(count + 1)]
     if unit == "ms":
         labels = [_milliseconds(value, values[-1]) for value in values]
@@ -78,14 +82,11 @@ def _milliseconds(value: float, largest: float) -> str:
 def _time(value: float, step: float) -> str:
     if value == 0:
         return "0"
-    if value < 60 or (step < 60 and value < 60):
-        return f"{value:.10g} s"
-    minutes, seconds = divmod(value, 60)
     if step < 60:
-        return f"{minutes:.0f}:{seconds:02.0f} min"
+        return f"{value:.10g} s"  # three minutes at most, or the step would be longer
     if value < 3600:
-        return f"{minutes:.0f} min"
-    hours, minutes = divmod(minutes, 60)
+        return f"{value / 60:.0f} min"
+    hours, minutes = divmod(value / 60, 60)
     if step < 3600:
         return f"{hours:.0f}:{minutes:02.0f} h"
     if value < 86400 or step % 86400:
