@@ -41,7 +41,7 @@ _oastream_batch() {
         --order-buffer) kind=text ;;
         --output-dir) kind=text ;;
         --sync) kind=text ;;
-        --redo) kind=list candidates=(stop internal usage config input output length content_filter refusal tool_calls schema other empty no_tool_calls bad_request auth forbidden not_found quota rejected not_api tls rate_limited server_error unreachable timeout interrupted idle failed malformed deadline some_failed aborted journal) ;;
+        --redo) kind=list candidates=(stop internal usage config input output length content_filter refusal tool_calls schema other empty no_tool_calls no_code bad_request auth forbidden not_found quota rejected not_api tls rate_limited server_error unreachable timeout interrupted idle failed malformed deadline some_failed aborted journal) ;;
         -j | --concurrency) kind=text ;;
         --rpm) kind=text ;;
         --tpm) kind=text ;;
@@ -66,7 +66,7 @@ _oastream_batch() {
         --header) kind=text ;;
         --api) candidates=(responses chat) ;;
         --api-key-file) kind=file ;;
-        --ok) kind=list candidates=(stop internal usage config input output length content_filter refusal tool_calls schema other empty no_tool_calls bad_request auth forbidden not_found quota rejected not_api tls rate_limited server_error unreachable timeout interrupted idle failed malformed deadline some_failed aborted journal) ;;
+        --ok) kind=list candidates=(stop internal usage config input output length content_filter refusal tool_calls schema other empty no_tool_calls no_code bad_request auth forbidden not_found quota rejected not_api tls rate_limited server_error unreachable timeout interrupted idle failed malformed deadline some_failed aborted journal) ;;
         --connect-timeout) kind=text ;;
         --first-event-timeout) kind=text ;;
         --idle-timeout) kind=text ;;

@@ -34,6 +34,7 @@ function __oastream_batch_redo
         'other' 'ended for an unknown reason, named on stderr' \
         'empty' 'complete, with nothing but reasoning' \
         'no_tool_calls' '--format tools, but the model answered in text' \
+        'no_code' '--extract, but the answer has no such code block' \
         'bad_request' 'the server rejects the request (400, 413, 415, 422), or the context is too long' \
         'auth' 'the key is not accepted (401)' \
         'forbidden' 'not permitted (403), by the server or by a proxy' \
@@ -72,6 +73,7 @@ function __oastream_batch_ok
         'other' 'ended for an unknown reason, named on stderr' \
         'empty' 'complete, with nothing but reasoning' \
         'no_tool_calls' '--format tools, but the model answered in text' \
+        'no_code' '--extract, but the answer has no such code block' \
         'bad_request' 'the server rejects the request (400, 413, 415, 422), or the context is too long' \
         'auth' 'the key is not accepted (401)' \
         'forbidden' 'not permitted (403), by the server or by a proxy' \

@@ -30,7 +30,7 @@ _oastream_mock() {
         --reply) kind=at ;;
         --pace) kind=text ;;
         --delay) kind=text ;;
-        --end) candidates=(stop length content_filter refusal tool_calls schema other empty no_tool_calls bad_request auth config forbidden not_found quota rejected not_api rate_limited server_error unreachable timeout interrupted idle failed malformed deadline) ;;
+        --end) candidates=(stop length content_filter refusal tool_calls schema other empty no_tool_calls no_code bad_request auth config forbidden not_found quota rejected not_api rate_limited server_error unreachable timeout interrupted idle failed malformed deadline) ;;
         --script) kind=file ;;
         --fault) kind=list candidates=(on= end= reply= pace= delay= status= headers= body= raw= stall_after= stall= comments= drip= cut_events= cut_bytes= cut= framing= keep_open= duplicate= skip= reorder= malformed= huge= sequence= error= after= code= type= message= no_done= no_finish= endless= replay= background=) ;;
         --rpm) kind=text ;;

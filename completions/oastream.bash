@@ -20,7 +20,7 @@ _oastream() {
     local cur=${words[n - 1]} option=${words[n - 2]} value=${words[n - 1]} kind= candidates=() earlier=
     if [[ $cur == --*=* ]]; then
         option=${cur%%=*} value=${cur#*=}
-    elif [[ $option == --stats ]]; then
+    elif [[ $option == -x || $option == --extract || $option == --stats ]]; then
         option=
     elif [[ $option == -[!-]?* ]]; then
         word=${option#-}
@@ -55,9 +55,10 @@ _oastream() {
         --resume) kind=text ;;
         --format) candidates=(text ndjson tools json sse) ;;
         -o | --output) kind=file ;;
+        -x | --extract) kind=text ;;
         --stats) candidates=(text json) ;;
         --sanitize) candidates=(auto always never) ;;
-        --ok) kind=list candidates=(stop internal usage config input output length content_filter refusal tool_calls schema other empty no_tool_calls bad_request auth forbidden not_found quota rejected not_api tls rate_limited server_error unreachable timeout interrupted idle failed malformed deadline some_failed aborted journal) ;;
+        --ok) kind=list candidates=(stop internal usage config input output length content_filter refusal tool_calls schema other empty no_tool_calls no_code bad_request auth forbidden not_found quota rejected not_api tls rate_limited server_error unreachable timeout interrupted idle failed malformed deadline some_failed aborted journal) ;;
         --connect-timeout) kind=text ;;
         --first-event-timeout) kind=text ;;
         --idle-timeout) kind=text ;;
@@ -73,7 +74,7 @@ _oastream() {
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(-f --file -a --attach --attach-type -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --history --no-wait --tool-output --previous-response-id --set --body --header --dry-run --base-url --api-key-file --provider --insecure-http --list-models --background --detach --resume --format -o --output --keep-partial --hold --eager --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --no-config --show-config -v --verbose -q --quiet -h --help --help-all --generate --version --no-dry-run --no-insecure-http --no-background --no-detach --no-keep-partial --no-hold --no-eager --no-reasoning --no-realtime --no-verbose --no-quiet)
+            candidates=(-f --file -a --attach --attach-type -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --history --no-wait --tool-output --previous-response-id --set --body --header --dry-run --base-url --api-key-file --provider --insecure-http --list-models --background --detach --resume --format -o --output --keep-partial --hold --eager -x --extract --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --no-config --show-config -v --verbose -q --quiet -h --help --help-all --generate --version --no-dry-run --no-insecure-http --no-background --no-detach --no-keep-partial --no-hold --no-eager --no-reasoning --no-realtime --no-verbose --no-quiet)
             ;;
     esac
 

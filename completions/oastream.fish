@@ -34,6 +34,7 @@ function __oastream_ok
         'other' 'ended for an unknown reason, named on stderr' \
         'empty' 'complete, with nothing but reasoning' \
         'no_tool_calls' '--format tools, but the model answered in text' \
+        'no_code' '--extract, but the answer has no such code block' \
         'bad_request' 'the server rejects the request (400, 413, 415, 422), or the context is too long' \
         'auth' 'the key is not accepted (401)' \
         'forbidden' 'not permitted (403), by the server or by a proxy' \
@@ -93,6 +94,7 @@ complete -c oastream -s o -l output -r -F -d 'Write to FILE, atomically, when th
 complete -c oastream -l keep-partial -d 'With -o: leave FILE.part when FILE is not written'
 complete -c oastream -l hold -d 'Print nothing until the answer is complete and the run exits 0'
 complete -c oastream -l eager -d 'With --format tools: print each call as it completes'
+complete -c oastream -s x -l extract -x -d 'Print only the first fenced code block; --extract=LANG: the first one of that language'
 complete -c oastream -l reasoning -d 'Show the model\'s reasoning on stderr'
 complete -c oastream -l stats -a 'text json' -d 'Print a summary line to stderr at the end; --stats=json as JSON'
 complete -c oastream -l sanitize -x -a 'auto always never' -d 'Show control characters as text; auto: on a terminal'

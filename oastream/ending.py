@@ -126,10 +126,19 @@ class Ending:
         try:
             self.delivery.format.complete(reply)
             verdict = self._question.with_schema_verdict(verdict, reply)
+            verdict = self._with_lack(verdict, self.delivery.format.find_lack(reply))
             self._question.stage(reply)
         except Failure as failed:
             return failed.verdict
         return verdict
+
+    def _with_lack(self, verdict: Verdict, lack: Verdict | None) -> Verdict:
+        """The verdict on an answer that lacks what is to be printed: the lowest number that --ok does not accept."""
+        if lack is None:
+            return verdict
+        if 0 < exit_status(verdict, self._options.ok) < exit_status(lack):
+            return verdict
+        return lack._replace(request_id=verdict.request_id)
 
     # The output --------------------------------------------------------------------------------------------------
 

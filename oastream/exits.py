@@ -26,6 +26,7 @@ class Outcome(enum.Enum):
     OTHER = "other"
     EMPTY = "empty"
     NO_TOOL_CALLS = "no_tool_calls"
+    NO_CODE = "no_code"
     BAD_REQUEST = "bad_request"
     AUTH = "auth"
     FORBIDDEN = "forbidden"
@@ -68,6 +69,7 @@ TABLE: dict[Outcome, tuple[int, str]] = {
     Outcome.OTHER: (15, "ended for an unknown reason, named on stderr"),
     Outcome.EMPTY: (16, "complete, with nothing but reasoning"),
     Outcome.NO_TOOL_CALLS: (17, "--format tools, but the model answered in text"),
+    Outcome.NO_CODE: (18, "--extract, but the answer has no such code block"),
     Outcome.BAD_REQUEST: (20, "the server rejects the request (400, 413, 415, 422), or the context is too long"),
     Outcome.AUTH: (21, "the key is not accepted (401)"),
     Outcome.FORBIDDEN: (22, "not permitted (403), by the server or by a proxy"),

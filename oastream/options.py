@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from oastream.exits import Outcome, Verdict
 
+ANY_LANGUAGE = "*"
+"""--extract without a language."""
+
 
 class Options(NamedTuple):
     """Every option of `oastream`, converted and checked. Times are in seconds; 0 switches a limit off."""
@@ -55,6 +58,7 @@ class Options(NamedTuple):
     hold: bool
     keep_partial: bool
     eager: bool
+    extract: str | None
     reasoning: bool
     stats: str | None
     sanitize: str

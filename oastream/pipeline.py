@@ -103,8 +103,9 @@ class Run:
         if options.dry_run:
             output: Output = open_stdout(self._stdout_open, self._watch)
         else:
+            is_held = options.hold or options.extract is not None  # half a script is none
             output = open_output(
-                options.output, options.hold, options.keep_partial, self._stdout_open, self._watch, self._deadlines.run
+                options.output, is_held, options.keep_partial, self._stdout_open, self._watch, self._deadlines.run
             )
         self._ending.output = output
         self._ending.format = new_format(options, output.is_terminal)
@@ -163,7 +164,7 @@ class Run:
             options.max_event_bytes,
             choices,
             options.max_output_tokens,
-            keep_text=options.history is not None or options.schema is not None,
+            keep_text=any(each is not None for each in (options.history, options.schema, options.extract)),
             request_fields=_request_fields(options, body),
             tool_names=offered_tools(body) if body else None,  # nothing is known of what a recording was asked for
         )
@@ -194,6 +195,10 @@ def new_format(options: Options, on_terminal: bool) -> Format:
         return Format(sanitized)
     if options.detach:
         return ResponseIdFormat(sanitized)
+    if options.extract is not None:
+        from oastream.output.code_block import CodeBlockFormat
+
+        return CodeBlockFormat(sanitized, options.extract.lower())
     if options.format == "tools" and options.eager:
         return EagerToolsFormat(sanitized)
     if options.format == "sse" and (options.background or options.resume):

@@ -36,7 +36,10 @@ def words_for(name: str) -> list[str]:
     """An option as it is typed, with a value if it takes one."""
     if name == "prompt":
         return ["words"]
-    return [clashes.in_cli_form(name), *([] if name in FLAGS else [VALUES.get(name, "x")])]
+    typed = clashes.in_cli_form(name)
+    if name in FLAGS or typed in options_table.OPTIONAL_VALUE:
+        return [typed]
+    return [typed, VALUES.get(name, "x")]
 
 
 def run(*args: str, env: Environment = NOTHING) -> Result:
@@ -60,8 +63,8 @@ def test_every_name_in_the_tables_is_an_option() -> None:
 @pytest.mark.parametrize("name", clashes.NEEDS)
 def test_an_option_without_the_one_it_needs_exits_2_and_names_it(name: str) -> None:
     other, value = clashes.NEEDS[name]
-    elsewhere = ["--api", "chat"] if other == "api" else []
-    message = refused(*words_for(name), *elsewhere, *([] if name == "resume" else ["hi"]))
+    unsuitable = {"responses": ["--api", "chat"], "text": ["--format", "json"]}.get(value or "", [])
+    message = refused(*words_for(name), *unsuitable, *([] if name == "resume" else ["hi"]))
     assert (
         message
         == f"oastream: bad usage: {clashes.in_cli_form(name)} needs {clashes.in_cli_form(other)} {value or ''}".rstrip()
@@ -135,7 +138,8 @@ def test_what_happens_anyway_may_be_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(o.opts[0] for o in OPTIONS if not o.is_flag and not o.count))
 def test_an_empty_value_exits_2_and_names_the_option(name: str) -> None:
-    assert name in refused(*([name, ""] if name != "--stats" else ["--stats="]), "hi")
+    words = [f"{name}="] if name in options_table.OPTIONAL_VALUE else [name, ""]
+    assert name in refused(*words, "hi")
 
 
 @pytest.mark.parametrize("option", ["--dry-run", "--show-config"])

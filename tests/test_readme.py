@@ -39,6 +39,7 @@ NEEDED = {
     Outcome.TOOL_CALLS: TOOLS,
     Outcome.NO_TOOL_CALLS: [*TOOLS, "--format", "tools"],
     Outcome.SCHEMA: ["--schema", "n int"],
+    Outcome.NO_CODE: ["-x"],
     Outcome.TIMEOUT: ["--first-event-timeout", "0.2"],
     Outcome.IDLE: ["--idle-timeout", "0.2"],
     Outcome.DEADLINE: ["--max-time", "1"],

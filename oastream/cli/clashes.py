@@ -22,6 +22,7 @@ NEAREST_FIRST = (COMMAND_LINE, "environment", "profile", "file")
 NEEDS: dict[str, tuple[str, str | None]] = {
     "keep_partial": ("output", None),
     "eager": ("format", "tools"),
+    "extract": ("format", "text"),
     "realtime": ("replay", None),
     "no_wait": ("history", None),
     "attach_type": ("attach", None),
@@ -41,17 +42,17 @@ LEAVES_OUT: dict[str, tuple[str, ...]] = {
     "list_models": (
         *_QUESTION,
         *_SETTINGS,
-        *("max_output_tokens", "schema", "background", "detach", "resume", "replay", "reasoning"),
+        *("max_output_tokens", "schema", "background", "detach", "resume", "replay", "reasoning", "extract"),
     ),
     "replay": (*_QUESTION, *_SETTINGS, "base_url", "api_key_file", "provider", "header", "record"),
     "resume": (*_QUESTION, *_SETTINGS),
-    "detach": ("history", "format", "reasoning"),
+    "detach": ("history", "format", "reasoning", "extract"),
 }
 
 LISTED_AS = ("text", "json", "ndjson")
 """The formats that --list-models has."""
 
-EXCLUSIVE = (("history", "previous_response_id"), ("detach", "resume"), ("eager", "hold"))
+EXCLUSIVE = (("history", "previous_response_id"), ("detach", "resume"), ("eager", "hold"), ("schema", "extract"))
 """Pairs of which only one can have its way: the nearer, and from one place the first."""
 
 

@@ -30,6 +30,7 @@ from oastream.cli.types import (
     Suggested,
     WholeNumber,
 )
+from oastream.options import ANY_LANGUAGE
 from oastream.output.formats import FORMATS
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -183,6 +184,12 @@ OUTPUT: list[Option] = [
     _flag("--keep-partial", help="With -o: leave FILE.part when FILE is not written."),
     _flag("--hold", help="Print nothing until the answer is complete and the run exits 0."),
     _flag("--eager", help="With --format tools: print each call as it completes."),
+    _value(
+        "-x",
+        "--extract",
+        metavar="LANG",
+        help="Print only the first fenced code block; --extract=LANG: the first one of that language.",
+    ),
     _flag("--reasoning", help="Show the model's reasoning on stderr."),
     _value(
         "--stats",
@@ -329,7 +336,11 @@ CONFIGURED: list[Option] = [Configured(["--api-key-cmd"], help="Read the key fro
 HELP_OPTIONS = ("model", "system", "file", "no_stdin", "api", "base_url", "format", "output", "ok", "verbose")
 """What --help shows first: the options that most command lines are made of."""
 
-OPTIONAL_VALUE = {"--stats": "text"}
+OPTIONAL_VALUE = {
+    "--stats": "--stats=text",
+    "--extract": f"--extract={ANY_LANGUAGE}",
+    "-x": f"--extract={ANY_LANGUAGE}",
+}
 """Options that may stand without their value, and what that means; a value needs the equals sign."""
 
 USAGE = """Send PROMPT, stdin, or both to a language model and stream its answer to stdout.

@@ -16,7 +16,7 @@ from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
 from oastream.cli.clashes import lower_precedence, names_stdin, settle
 from oastream.cli.help import PrintAndExit, describe_usage_error
 from oastream.cli.option import COMMAND_LINE, DEFAULT, OPENAI_BASE_URL, config_error_of, origin_of
-from oastream.cli.options_table import OPTIONAL_VALUE, build_command, unset_values
+from oastream.cli.options_table import OPTIONAL_VALUE, OPTIONS, build_command, unset_values
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.options import Options
 
@@ -51,10 +51,29 @@ def _usage_failure(why: str, hint: str = "") -> Failure:
 
 
 def expand_bare_options(words: list[str]) -> list[str]:
-    """`--stats` alone means `--stats=text`: Click would take the next word, the prompt, for its value."""
-    meant = {name: f"{name}={value}" for name, value in OPTIONAL_VALUE.items()}
-    options = words[: len(words) - _count_behind_dashes(words)]
-    return [*(meant.get(word, word) for word in options), *words[len(options) :]]
+    """The words, with what an option means that stands without its value: `--stats` is `--stats=text`.
+
+    Click would take the next word, the prompt, for its value."""
+    count = len(words) - _count_behind_dashes(words)
+    expanded = []
+    for word in words[:count]:
+        if word.endswith("x") and _is_cluster(word[:-1]):
+            expanded += [word[:-1], OPTIONAL_VALUE["-x"]]
+        elif word.startswith("-x="):  # the equals sign of the long form, where getopt has none
+            expanded.append(f"--extract={word[3:]}")
+        else:
+            expanded.append(OPTIONAL_VALUE.get(word, word))
+    return [*expanded, *words[count:]]
+
+
+def _is_cluster(word: str) -> bool:
+    """Whether a word is a dash and letters that are flags each, such as `-nv`."""
+    if len(word) < 2 or word[0] != "-":
+        return False
+    flags = {
+        name for group in OPTIONS.values() for option in group if option.is_flag or option.count for name in option.opts
+    }
+    return all(f"-{letter}" in flags for letter in word[1:])
 
 
 def _count_behind_dashes(words: Sequence[str]) -> int:

@@ -26,6 +26,7 @@ ENDS: dict[Outcome, dict[str, Any]] = {
     Outcome.OTHER: {},
     Outcome.EMPTY: {},
     Outcome.NO_TOOL_CALLS: {},
+    Outcome.NO_CODE: {},
     Outcome.BAD_REQUEST: {"status": 400, "code": "unsupported_parameter", "message": "Unsupported parameter."},
     Outcome.AUTH: {"status": 401, "code": "invalid_api_key", "message": "Incorrect API key provided."},
     Outcome.CONFIG: {"status": 407, "message": "Proxy authentication required."},

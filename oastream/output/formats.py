@@ -72,6 +72,10 @@ class Format:
     def complete(self, reply: Reply) -> None:
         """The answer is complete, plain or not. Raises `Failure` when what is printed now is not whole."""
 
+    def find_lack(self, reply: Reply) -> Verdict | None:
+        """What a complete answer lacks of what the format prints, as a verdict; None if nothing."""
+        return None
+
     def _add_value(self, value: Any) -> None:
         self._add_json(self._dumps(value))
 
