@@ -20,11 +20,11 @@ from oastream.events.responses_dialect import ResponsesDialect
 
 _MOST_KEPT = 16 << 20
 _TERMINAL = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
-# As many whole events as may be kept, in one pass: each has a name that is none of the terminal ones, and data that
-# says the same name, in OpenAI's events right at its beginning. Possessive, as in `sse`: linear in the bytes.
+# As many whole events as may be kept, in one pass. The name beside an event may be wrong, then its data has the word:
+# so that names the same type, in OpenAI's events right at its beginning. Possessive, as in `sse`: linear in the bytes.
 _KEPT_EVENTS = re.compile(
     rb"(?:event: (response\.(?!(?:completed|incomplete|failed)\n)[^\n]++)\n"
-    rb'data: (?:\{"type":"\1"|(?=[^\n]*?\1))[^\n]*+\n\n)*+'
+    rb'data: (?:\{"type": ?"\1"|(?=[^\n]*?"type": ?"\1"))[^\n]*+\n\n)*+'
 )
 # With the blank line that ends the event before it, so that no data can look like it.
 _ITEM_BEGINS = b"\n\nevent: response.output_item.added\n"
@@ -70,9 +70,10 @@ class LazyResponsesDialect(ResponsesDialect):
     def feed(self, kind: bytes, data: bytes) -> Sequence[DecodedEvent] | Iterator[DecodedEvent]:  # type: ignore[override]
         if kind in _TERMINAL:
             return self._end(kind, data)
-        # The name beside an event may be wrong: then its data has the word, and is looked at.
-        if self.is_lazy and kind.startswith(b"response.") and kind in data and self.keep(_written_out(kind, data)):
-            return ()
+        if self.is_lazy:
+            event = b"event: %b\ndata: %b\n\n" % (kind, data)
+            if _KEPT_EVENTS.fullmatch(event) and self.keep(event):
+                return ()
         return self._decode_all(kind, data)
 
     def close(self) -> Sequence[DecodedEvent]:
@@ -117,7 +118,7 @@ class LazyResponsesDialect(ResponsesDialect):
 class LazyDecoder(Decoder):
     """Decodes a body of the Responses API. Whole events that may be kept are not even taken apart.
 
-    That is 50 µs for 200 events that arrive together, where taking them apart and looking at each name takes 400.
+    200 events that arrive together then take 50 µs; to take them apart and look at each name took 200.
     """
 
     __slots__ = ("dialect",)
@@ -153,10 +154,5 @@ class LazyDecoder(Decoder):
         with memoryview(chunk) as view:
             if begin == end or not self.dialect.is_lazy or not self.dialect.keep(view[begin:end]):
                 return begin
-        self.payloads += chunk.count(b"\ndata: ", begin, end)
+        self.payloads += 1  # or more: it is only asked whether any have come
         return end
-
-
-def _written_out(kind: bytes, data: bytes) -> bytes:
-    """An event as a server sends it."""
-    return b"event: %b\ndata: %b\n\n" % (kind, data.replace(b"\n", b"\ndata: "))

@@ -12,7 +12,7 @@ import functools
 import json
 import ssl
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -114,7 +114,7 @@ def whole(path: str, count: int) -> bytes:
 class Connection(asyncio.Protocol):
     """One request after another, and none before the last was answered."""
 
-    waiting: list[asyncio.Transport] = []
+    waiting: ClassVar[list[asyncio.Transport]] = []
     """Those that have half of their answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
