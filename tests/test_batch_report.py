@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
 import os
 import random
@@ -37,7 +38,14 @@ HOSTILE = [
     "]]>--><!--<style>*{display:none}</style>",
     "&lt;b&gt;&amp;",
 ]
-_SHOWN = {"\u202e": "\\u202e", "\u2066": "\\u2066", "\u200b": "\\u200b", "\x1b": "\\x1b", "\x07": "\\x07", "\x7f": "\\x7f"}
+_SHOWN = {
+    "\u202e": "\\u202e",
+    "\u2066": "\\u2066",
+    "\u200b": "\\u200b",
+    "\x1b": "\\x1b",
+    "\x07": "\\x07",
+    "\x7f": "\\x7f",
+}
 
 
 def shown(text: str) -> str:
@@ -94,7 +102,7 @@ def test_the_page_says_what_stats_say(tmp_path: Path) -> None:
 def assert_curves_add_up(page: Page, **wanted: int) -> None:
     """What the curves show, summed over time, is what was counted."""
     edges = page.data["edges"]
-    widths = [end - begin for begin, end in zip(edges, edges[1:], strict=False)]
+    widths = [end - begin for begin, end in itertools.pairwise(edges)]
     titles = [element.text for element in page.all("title") if "svg" in element.inside]
     curves = dict(zip((title.partition(":")[0] for title in titles), page.data["charts"], strict=True))
     answers, failures = curves["Answers per second"]
@@ -163,7 +171,15 @@ def test_a_page_that_cannot_be_written_is_told_before_anything_is_sent(tmp_path:
 
 def test_a_page_that_fails_at_the_end_costs_no_answer(tmp_path: Path) -> None:
     with run_origin() as origin:
-        words = ("--base-url", origin.url, "--report", "/dev/full", "-o", tmp_path / "out", numbered(tmp_path / "in", 3))
+        words = (
+            "--base-url",
+            origin.url,
+            "--report",
+            "/dev/full",
+            "-o",
+            tmp_path / "out",
+            numbered(tmp_path / "in", 3),
+        )
         result = batch(*words)
     assert result.status == 9
     assert "/dev/full cannot be written: no space left on device" in result.err.lower()
@@ -259,7 +275,9 @@ def test_a_sampler_forgets_nothing_and_grows_no_further() -> None:
         at += chance.choice((0.1, 3.0, 40.0))
         answers += chance.randrange(5)
         fills = {LimitKey(0, "requests"): chance.random()}
-        sampler.sample(at, Totals(answers, answers // 7, 10.0 * answers, 0), chance.randrange(9), fills, [chance.random()])
+        sampler.sample(
+            at, Totals(answers, answers // 7, 10.0 * answers, 0), chance.randrange(9), fills, [chance.random()]
+        )
         curves = sampler.curves()
         assert len(curves.buckets) <= MOST_BUCKETS
         assert sum(bucket.answers for bucket in curves.buckets) == answers
@@ -292,7 +310,7 @@ def test_an_axis_has_few_round_ticks_and_room_for_its_largest_value(largest: flo
     axis = value_axis(largest)
     assert axis.end > largest
     assert 2 <= len(axis.ticks) <= 6
-    steps = {f"{(tick.value - before.value):.3g}" for before, tick in zip(axis.ticks, axis.ticks[1:], strict=False)}
+    steps = {f"{(tick.value - before.value):.3g}" for before, tick in itertools.pairwise(axis.ticks)}
     assert len(steps) == 1
     assert f"{float(steps.pop()):e}"[0] in "125"
 
@@ -341,7 +359,13 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 def open_in_browser(url: str, folder: Path) -> tuple[str, str]:
     """The page as a browser has it in the end, and what it logs meanwhile."""
     assert CHROMIUM is not None
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}", "--disable-background-networking"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={folder}",
+        "--disable-background-networking",
+    ]
     command = [CHROMIUM, *options, "--enable-logging=stderr", "--dump-dom", url]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return result.stdout, result.stderr

@@ -57,7 +57,9 @@ class Page(HTMLParser):
 
     def figures(self) -> dict[str, str | None]:
         """The values of the figures shown, by their names."""
-        return {(each.attributes["id"] or "").removeprefix("stats."): each.attributes["value"] for each in self.all("data")}
+        return {
+            (each.attributes["id"] or "").removeprefix("stats."): each.attributes["value"] for each in self.all("data")
+        }
 
     def rows(self, kind: str) -> list[list[str]]:
         """The cells of each row of the body of the table of this class."""
