@@ -14,13 +14,22 @@ import stat
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from oastream.batch.journal import Answers
+from oastream.batch.plan import Plan
+from oastream.batch.recorder import Figures
+from oastream.batch.report.failures import Failures
+from oastream.batch.report.page import render
 from oastream.batch.report.sampling import MOST_BUCKETS, Histogram, LimitKey, Sampler, Totals
 from oastream.batch.report.scale import time_axis, value_axis
+from oastream.batch.report.snapshot import ServerFigures, Snapshot
 from oastream.batch.report.units import milliseconds, number, percent, seconds
+from oastream.batch.summary import stats_fields, tally
+from oastream.exits import TABLE, Outcome, Verdict
 from tests.support import streams
 from tests.support.batches import BATCH_COMMAND, batch, item, numbered, read_records, write_lines
 from tests.support.origin import Asked, echo, error, run_origin, say, streamed
@@ -108,7 +117,7 @@ def assert_curves_add_up(page: Page, **wanted: int) -> None:
     answers, failures = curves["Answers per second"]
     for values, name in ((answers, "answers"), (failures, "failures"), (curves["429s per second"][0], "rate_limited")):
         total = sum(value * width for value, width in zip(values, widths, strict=True))
-        assert total == pytest.approx(wanted[name], rel=0.01), name
+        assert total == pytest.approx(wanted[name], rel=0.02), name
     assert min(value for value in curves["Left of the server's limits"][0] if value is not None) == 75
 
 
@@ -265,13 +274,55 @@ def test_a_run_without_a_report_loads_none_of_it(tmp_path: Path) -> None:
     assert "oastream.batch.report.page" in with_report.err
 
 
+def worst_snapshot() -> Snapshot:
+    """A week on forty servers with four limits each, with nothing twice the same, and all text as long as it gets."""
+    chance, sampler, failures, unplain = random.Random(5), Sampler(), Failures(), Failures(200)
+    for hour in range(1, 7 * 24):
+        fills = {LimitKey(server, f"limit {n}"): chance.random() for server in range(40) for n in range(4)}
+        totals = Totals(10**7 * hour + chance.randrange(10**6), 10**6 * hour, chance.random() * 10**9, 999 * hour)
+        sampler.sample(3600.0 * hour, totals, chance.randrange(1000), fills, [chance.random() * 1e6 for _ in range(9)])
+    for count in range(5000):
+        verdict = Verdict(Outcome.BAD_REQUEST, f"{count} " + "<&\"'" * 100, http_status=400)
+        failures.add(f"{count}" + "\u202e<" * 300, verdict)
+        unplain.add(f"{count}" + "\u202e<" * 300, verdict._replace(outcome=Outcome.OTHER))
+    figures = Figures()
+    for outcome in TABLE:
+        figures.outcomes[outcome] = 10**9
+    plan = Plan(Answers(), lambda item: "", {})
+    return Snapshot(
+        name="<" * 120,
+        verdict=Verdict(Outcome.ABORTED, "<" * 500),
+        accepted=(),
+        began=0.0,
+        written=7 * 86400.0,
+        stats=stats_fields(plan, figures, 7 * 86400.0, 1.0),
+        tally=tally(plan, figures, 10**6),
+        before=Counter(figures.outcomes),
+        curves=sampler.curves(),
+        servers=[ServerFigures("<" * 120, 10**9, 10**9, 1e6)] * 4000,
+        failures=failures,
+        unplain=unplain,
+        facts=[("Servers", "<" * 300)] * 7,
+        errors_path="<" * 100,
+        program="oastream-batch",
+        mask=str,
+    )
+
+
+def test_no_run_makes_a_page_that_is_large(tmp_path: Path) -> None:
+    page = render(worst_snapshot())
+    assert len(page) < 200_000
+    described = Page(page.decode()).html
+    assert re.search(r"5,000 items, of which the first \d+ are listed; all errors are in", described)
+
+
 # The parts --------------------------------------------------------------------------------------------------------
 
 
 def test_a_sampler_forgets_nothing_and_grows_no_further() -> None:
     chance = random.Random(7)
     sampler, answers, at = Sampler(), 0, 0.0
-    while at < 50_000:
+    while at < 20_000:
         at += chance.choice((0.1, 3.0, 40.0))
         answers += chance.randrange(5)
         fills = {LimitKey(0, "requests"): chance.random()}
@@ -397,6 +448,7 @@ def test_a_browser_asks_for_nothing_more_and_complains_of_nothing(tmp_path: Path
         assert batch("--base-url", origin.url, "--report", tmp_path / "r.html", source).status == 51
     page, log = open_in_browser(f"{here}/r.html", tmp_path / "profile")
     server.shutdown()
+    server.server_close()
     assert paths == ["/r.html"]
     assert "CONSOLE" not in log
     assert 'class="when note"' in page, "the script of the page did not run"

@@ -99,7 +99,7 @@ def _data(snapshot: Snapshot, charts: Sequence[Chart]) -> Markup:
     data = {
         "running": running,
         "stats": snapshot.stats,
-        "edges": [_short(edge) for edge in snapshot.curves.edges],
+        "edges": [round(edge, 2) for edge in snapshot.curves.edges],
         "charts": curves,
     }
     text = dumps(data).decode().replace("<", "\\u003c")  # nothing in it may end the element
@@ -108,4 +108,4 @@ def _data(snapshot: Snapshot, charts: Sequence[Chart]) -> Markup:
 
 def _short(value: float | None) -> float | None:
     """A number with as many digits as anyone reads."""
-    return None if value is None else float(f"{value:.4g}")
+    return None if value is None else float(f"{value:.3g}")

@@ -41,7 +41,9 @@ _MOST_UNPLAIN = 200
 """Answers that are cut, refused and the like, by name. They are among the answers; failures matter more."""
 _THINNED = 20_000
 """Times that are sorted for the page of a run that goes on: 5 ms on the loop, where a million would stop it for 500."""
-_LONGEST_NAME = 200
+_LONGEST_NAME = 120
+_LONGEST_FACT = 300
+"""Characters."""
 _PERIODS = ("second", "minute", "hour", "day", "month")
 
 
@@ -198,7 +200,7 @@ def _facts(options: BatchOptions) -> list[tuple[str, str]]:
         ("Limits given, per server", _list(limits)),
         ("Shard", "" if shard is None else f"{shard.number} of {shard.total}, counted from 0"),
     ]
-    return [(name, one_line(value)) for name, value in facts]
+    return [(name, one_line(value, _LONGEST_FACT)) for name, value in facts]
 
 
 def _list(words: Iterable[str]) -> str:

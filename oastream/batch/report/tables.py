@@ -17,7 +17,7 @@ from oastream.exits import TABLE, Outcome, Verdict, exit_status
 
 _ROOM_FOR_FAILURES = 80_000
 """Bytes. Of a page of 200 kB, of which curves and tables need 110 kB at most."""
-_MOST_SERVERS = 50
+_MOST_SERVERS = 20
 _MOST_ROWS = 24
 """Rows of the tables of servers and of curves."""
 
@@ -150,6 +150,9 @@ def servers_table(snapshot: Snapshot) -> Markup:
         )
         for server in snapshot.servers[:_MOST_SERVERS]
     ]
+    if len(snapshot.servers) > len(rows):
+        rest = f"and {units.plural(len(snapshot.servers) - len(rows), 'more server')}"
+        rows.append(tag("tr", tag("td", rest, colspan=4)))
     return tag("table", tag("thead", head), tag("tbody", *rows), class_="servers")
 
 

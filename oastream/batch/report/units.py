@@ -52,7 +52,8 @@ def seconds(value: float) -> str:
             words = f"{whole}{_NO_BREAK}{unit}"
             parts = rest // smaller_size
             return f"{words}{_NO_BREAK}{parts}{_NO_BREAK}{smaller}" if parts else words
-    return with_unit(math.floor(value * 100) / 100, "s")
+    steps = 10 if value >= 10 else 100
+    return with_unit(math.floor(value * steps) / steps, "s")  # 59.99 s is not 60
 
 
 def percent(share: float) -> str:
