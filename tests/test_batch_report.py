@@ -309,7 +309,7 @@ def worst_snapshot() -> Snapshot:
     )
 
 
-def test_no_run_makes_a_page_that_is_large(tmp_path: Path) -> None:
+def test_no_run_makes_a_page_that_is_large() -> None:
     page = render(worst_snapshot())
     assert len(page) < 200_000
     described = Page(page.decode()).html
