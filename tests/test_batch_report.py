@@ -331,11 +331,20 @@ def test_a_sampler_forgets_nothing_and_grows_no_further() -> None:
         )
         curves = sampler.curves()
         assert len(curves.buckets) <= MOST_BUCKETS
-        assert sum(bucket.answers for bucket in curves.buckets) == answers
+        assert sum(bucket.answers for bucket in curves.buckets) == pytest.approx(answers)
     assert curves.edges[-1] == at
     assert sorted(curves.edges) == list(curves.edges)
-    assert sum(bucket.failures for bucket in curves.buckets) == answers // 7
+    assert sum(bucket.failures for bucket in curves.buckets) == pytest.approx(answers // 7)
     assert max(bucket.in_flight or 0 for bucket in curves.buckets) == 8
+
+
+def test_a_sample_that_comes_late_leaves_no_gap() -> None:
+    sampler = Sampler()
+    for at, answers in ((0.1, 10), (0.2, 20), (1.2, 120), (1.3, 130)):
+        sampler.sample(at, Totals(answers, 0, 0.0, 0), 4, {}, [])
+    curves = sampler.curves()
+    assert curves.rates(bucket.answers for bucket in curves.buckets) == pytest.approx([100.0] * 13)
+    assert {bucket.in_flight for bucket in curves.buckets} == {4}
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.99])

@@ -99,7 +99,7 @@ function time(s){var m=Math.floor(s/60),h=Math.floor(m/60);
 return h?h+" h "+m%60+" min":m?m+" min "+Math.floor(s%60)+" s":(+s.toFixed(1))+" s"}
 function number(v,unit){if(v===null)return"\\u2013";
 if(unit==="ms"&&v>=1000){v/=1000;unit="s"}
-return v.toLocaleString("en",{maximumSignificantDigits:v>=1000?6:3})+(unit==="%"?"\\u00a0%":unit?"\\u00a0"+unit:"")}
+return v.toLocaleString("en",{maximumSignificantDigits:v>=1000?6:3})+(unit==="/s"||!unit?unit:"\\u00a0"+unit)}
 function show(at){charts.forEach(function(chart,i){
 var cursor=chart.querySelector(".cursor"),when=chart.querySelector(".when");
 chart.querySelectorAll(".value").forEach(function(cell,j){

@@ -26,7 +26,7 @@ REFRESH = 10
 
 def render(snapshot: Snapshot) -> bytes:
     """The page."""
-    charts = make_charts(snapshot.curves, [server.base_url for server in snapshot.servers])
+    charts = make_charts(snapshot.curves, snapshot.server_names)
     body = tag(
         "body",
         draw_overview(snapshot),
@@ -66,7 +66,7 @@ def _sections(snapshot: Snapshot, charts: Sequence[Chart]) -> Iterator[Markup]:
         figures = [draw(chart, snapshot.curves.edges, time, number) for number, chart in enumerate(charts, 1)]
         yield tag("h2", "Over time")
         yield tag("div", *figures, class_="charts")
-        yield curves_table(snapshot.curves, charts)
+        yield curves_table(snapshot)
     yield tag("h2", "Outcomes")
     yield tag("div", outcomes_table(snapshot), class_="card")
     yield from failures_section(snapshot)

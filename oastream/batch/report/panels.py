@@ -80,7 +80,7 @@ def _first_events(curves: Curves) -> Chart:
 
 
 def _rate_limited(curves: Curves) -> Chart:
-    total = sum(bucket.rate_limited for bucket in curves.buckets)
+    total = round(sum(bucket.rate_limited for bucket in curves.buckets))
     title = "429s per second"
     if not total:
         return _few(title, "No request was refused with 429.")

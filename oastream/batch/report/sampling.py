@@ -75,15 +75,18 @@ NOTHING_YET = Totals(0, 0, 0.0, 0)
 
 
 class Bucket:
-    """What happened within some time. `fills` is the least that was left of each limit, from 0 to 1."""
+    """What happened within some time. Counts need not be whole: a sample may fall into several buckets.
+
+    `fills` is the least that was left of each limit, from 0 to 1.
+    """
 
     __slots__ = ("answers", "failures", "fills", "first_events", "in_flight", "rate_limited", "tokens")
 
     def __init__(self) -> None:
-        self.answers = 0
-        self.failures = 0
+        self.answers = 0.0
+        self.failures = 0.0
         self.tokens = 0.0
-        self.rate_limited = 0
+        self.rate_limited = 0.0
         self.in_flight: int | None = None
         """The most that were in flight at a moment when that was looked at; None if it was not."""
         self.fills: dict[LimitKey, float] = {}
@@ -121,6 +124,13 @@ class Curves(NamedTuple):
             count / (end - start) for count, (start, end) in zip(counts, itertools.pairwise(self.edges), strict=True)
         ]
 
+    def joined(self, most: int) -> Curves:
+        """The same in so many buckets at most."""
+        size = -(-len(self.buckets) // most)
+        if size <= 1:
+            return self
+        return Curves(_join(self.buckets, size), [*self.edges[:-1:size], self.edges[-1]])
+
 
 class Sampler:
     """Told how things stand every `width` seconds or so."""
@@ -139,18 +149,21 @@ class Sampler:
         fills: Mapping[LimitKey, float],
         first_events_ms: Iterable[float],
     ) -> None:
-        """Take in how things stand at a moment, and the times to the first events since the last one."""
-        # What was counted since the last sample happened in between: at its start, or the end would get one bucket more
-        # with nothing but the last answers in it.
-        bucket = self._bucket((self._at + at) / 2)
+        """Take in how things stand at a moment, and the times to the first events since the last one.
+
+        What was counted since then is spread over that time: a sample that comes late leaves no gap.
+        """
         earlier, self._totals = self._totals, totals
-        bucket.answers += totals.answers - earlier.answers
-        bucket.failures += totals.failures - earlier.failures
-        bucket.tokens += totals.tokens - earlier.tokens
-        bucket.rate_limited += totals.rate_limited - earlier.rate_limited
+        spans = self._spans(self._at, at)
+        for bucket, share in spans:
+            bucket.answers += share * (totals.answers - earlier.answers)
+            bucket.failures += share * (totals.failures - earlier.failures)
+            bucket.tokens += share * (totals.tokens - earlier.tokens)
+            bucket.rate_limited += share * (totals.rate_limited - earlier.rate_limited)
+            bucket.see_level(in_flight, fills)
+        last = spans[-1][0]
         for milliseconds in first_events_ms:
-            bucket.first_events.add(milliseconds)
-        bucket.see_level(in_flight, fills)
+            last.first_events.add(milliseconds)
         self._at = max(self._at, at)
 
     def curves(self) -> Curves:
@@ -164,14 +177,22 @@ class Sampler:
             buckets[-1].add(last)
         return Curves(buckets, [*(number * width for number in range(len(buckets))), self._at])
 
-    def _bucket(self, at: float) -> Bucket:
-        while at >= MOST_BUCKETS * self.width:
+    def _spans(self, start: float, end: float) -> list[tuple[Bucket, float]]:
+        """The buckets between two moments, with the share of that time that falls into each."""
+        while end > MOST_BUCKETS * self.width:
             self._buckets = _join(self._buckets, 2)
             self.width *= 2
-        number = int(at / self.width)
-        while len(self._buckets) <= number:
+        first = int(start / self.width)
+        while len(self._buckets) * self.width < end or len(self._buckets) <= first:
             self._buckets.append(Bucket())
-        return self._buckets[number]
+        if end <= start:
+            return [(self._buckets[first], 1.0)]
+        spans = []
+        for number in range(first, len(self._buckets)):
+            inside = min(end, (number + 1) * self.width) - max(start, number * self.width)
+            if inside > 0:
+                spans.append((self._buckets[number], inside / (end - start)))
+        return spans
 
 
 def _join(buckets: Sequence[Bucket], size: int) -> list[Bucket]:

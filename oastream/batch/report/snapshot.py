@@ -49,6 +49,11 @@ class Snapshot(NamedTuple):
     program: str
     mask: Callable[[str], str]
 
+    @property
+    def server_names(self) -> list[str]:
+        """The base URLs, in the order of the servers."""
+        return [self.mask(server.base_url) for server in self.servers]
+
 
 def clock(moment: float, with_date: bool = False) -> str:
     """A moment on this machine's clock, with its offset from UTC where the date is told too."""

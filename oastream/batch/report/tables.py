@@ -11,7 +11,7 @@ from oastream.batch.report import units
 from oastream.batch.report.chart import Chart
 from oastream.batch.report.failures import Failures, Reason
 from oastream.batch.report.markup import Markup, tag
-from oastream.batch.report.sampling import Curves
+from oastream.batch.report.panels import make_charts
 from oastream.batch.report.snapshot import Snapshot
 from oastream.exits import TABLE, Outcome, Verdict, exit_status
 
@@ -156,31 +156,19 @@ def servers_table(snapshot: Snapshot) -> Markup:
     return tag("table", tag("thead", head), tag("tbody", *rows), class_="servers")
 
 
-def curves_table(curves: Curves, charts: Sequence[Chart]) -> Markup:
-    """The curves as a table, for those who do not see them; every so many rows of them where there are more."""
-    shown = [chart for chart in charts if not chart.is_few]
-    step = -(-len(curves.buckets) // _MOST_ROWS)
-    heads = [
-        tag("th", _column_name(chart, name), scope="col", class_="n")
-        for chart in shown
-        for name in (series.name for series in chart.series)
-    ]
+def curves_table(snapshot: Snapshot) -> Markup:
+    """The curves as a table, for those who do not see them, in as many rows as one reads."""
+    curves = snapshot.curves.joined(_MOST_ROWS)
+    charts = [chart for chart in make_charts(curves, snapshot.server_names) if not chart.is_few]
+    columns = [(chart, series) for chart in charts for series in chart.series]
+    heads = [tag("th", _column_name(chart, series.name), scope="col", class_="n") for chart, series in columns]
     rows = []
-    for number in range(0, len(curves.buckets), step):
-        cells = [
-            tag("td", _cell(series.values[number], chart.unit), class_="n")
-            for chart in shown
-            for series in chart.series
-        ]
-        rows.append(tag("tr", tag("th", units.seconds(curves.edges[number]), scope="row", class_="n"), *cells))
-    every = "" if step == 1 else f"; one span of {step} is shown"
-    caption = tag("caption", f"Each row is a span of {units.seconds(curves.edges[1])}, from the time named on{every}.")
-    table = tag(
-        "table",
-        caption,
-        tag("thead", tag("tr", tag("th", "From", scope="col", class_="n"), *heads)),
-        tag("tbody", *rows),
-    )
+    for number, start in enumerate(curves.edges[:-1]):
+        cells = [tag("td", _cell(series.values[number], chart.unit), class_="n") for chart, series in columns]
+        rows.append(tag("tr", tag("th", units.seconds(start), scope="row", class_="n"), *cells))
+    caption = tag("caption", f"Each row is a span of {units.seconds(curves.edges[1])}, from the time named on.")
+    head = tag("thead", tag("tr", tag("th", "From", scope="col", class_="n"), *heads))
+    table = tag("table", caption, head, tag("tbody", *rows), class_="curves")
     return tag("details", tag("summary", "The curves as a table"), tag("div", table, class_="card"))
 
 
