@@ -5,6 +5,13 @@ what an answer means and whether it is asked again are the single run's parts; h
 
     cli, options   argv                          → BatchOptions
     main, run      the process; the way of one batch, on one page
+    setup          the options                   → how items are read, what is asked about each, the `servers`
+    backlog        journal, errors, input        → what is left to ask
+    sending        items, servers                → lines of answers and errors, figures
+    finish         figures, failures             → the verdict (`summary`: its words)
+
+What these stand on:
+
     input          lines of any form             → items, each with an id (`template`: a prompt with fields)
     plan           items, what is answered       → what is to be asked (`keys`: ids in few bytes)
     source         a file or a pipe              → the next item to ask
@@ -15,5 +22,6 @@ what an answer means and whether it is asked again are the single run's parts; h
     recorder       an answer or a failure        → its line (`records`: the layouts; `lines`: where lines go)
     journal        lines                         → a file that holds whole lines only, and what it answers
     progress       figures                       → what is on stderr meanwhile
+    report/        the run, with --report only   → one HTML page with its curves, figures and failures
     pacing/        headers, outcomes, usages      → when the next request may start, without I/O
 """

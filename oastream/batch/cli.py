@@ -153,6 +153,7 @@ OWN: dict[str, list[Option]] = {
             "--order-buffer", type=Size(), default=256 * 1024**2, help="Maximum size of what --order input holds back."
         ),
         _option("--output-dir", metavar="DIR", help="Also write the text of each answer to DIR/ID.txt."),
+        _option("--report", metavar="FILE", help="Write a page with charts of the run to FILE, as HTML."),
     ],
     "Journal": [
         _option(

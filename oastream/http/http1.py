@@ -77,11 +77,22 @@ class UnreadableBody(Exception):
 
 def serialize_request(method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
     """The request as it goes over the wire. Its length is told here, whatever the headers are."""
+    opening = serialize_opening(method, target, headers)
+    if body or method == "POST":  # a POST without a body says so (RFC 9110 8.6)
+        return with_body(opening, body)
+    return opening + b"\r\n"
+
+
+def serialize_opening(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """The head without its length and its end: what requests that differ in their bodies have in common."""
     lines = [f"{method} {target} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in headers]
-    if body or method == "POST":  # a POST without a body says so (RFC 9110 8.6)
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    return "\r\n".join([*lines, ""]).encode("latin-1")
+
+
+def with_body(opening: bytes, body: bytes) -> bytes:
+    """The request that begins so."""
+    return b"%bContent-Length: %d\r\n\r\n%b" % (opening, len(body), body)
 
 
 # The head of a response ------------------------------------------------------------------------------------------

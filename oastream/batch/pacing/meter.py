@@ -94,6 +94,10 @@ class Meter:
         """How full the emptiest bucket is that the last headers show; 1 where they show none."""
         return min((quota.fill for quota in self._quotas.values()), default=1.0)
 
+    def fills(self) -> dict[str, float]:
+        """How full each bucket is that the last headers show, by the name of the limit."""
+        return {name: quota.fill for name, quota in self._quotas.items()}
+
     def _full_at(self) -> float:
         """When the bucket that is strictest is full: one request may start then, however slow the speed seems to be.
 

@@ -152,6 +152,10 @@ class Pace:
         for resource, meter in self._meters.items():
             meter.correct(usage.of(resource) - sent.cost.of(resource))
 
+    def fills(self) -> dict[str, float]:
+        """How full each bucket is that the server shows, by the name of the limit."""
+        return {name: fill for meter in self._meters.values() for name, fill in meter.fills().items()}
+
     def _next_moment(self, now: float) -> float:
         if self._tried is not None:
             return math.inf
