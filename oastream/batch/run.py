@@ -12,8 +12,9 @@ once: the journal is good at any moment.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from oastream.batch.backlog import find_backlog, open_journal
 from oastream.batch.finish import finish
@@ -36,6 +37,18 @@ def run_batch(
     reporter: Reporter,
 ) -> Verdict:
     """From the first line of the input to the last of the answers."""
+    with _running_servers(options) as options:
+        return _run_batch(options, environ, stdin_is_terminal, watch, stderr, reporter)
+
+
+def _run_batch(
+    options: BatchOptions,
+    environ: Mapping[str, str],
+    stdin_is_terminal: bool,
+    watch: Watch,
+    stderr: Stderr,
+    reporter: Reporter,
+) -> Verdict:
     began = time.monotonic()
     setup = read_setup(options, environ, stdin_is_terminal, watch, stderr)
     if options.request.dry_run:
@@ -48,3 +61,20 @@ def run_batch(
         else:
             sent = send_all(options, setup, backlog, stderr, reporter)
         return finish(options, setup.layout, backlog, sent, time.monotonic() - began, stderr, reporter)
+
+
+@contextlib.contextmanager
+def _running_servers(options: BatchOptions) -> Iterator[BatchOptions]:
+    """The options with addresses only: each `mock:` is a server of its own, as long as the run lasts."""
+    if not any(url.startswith("mock:") for url in options.base_urls):
+        yield options
+        return
+    from oastream.mock.embedded import serve_embedded  # no other run needs a server
+
+    with contextlib.ExitStack() as servers:
+        urls = []
+        for url in options.base_urls:
+            if url.startswith("mock:"):
+                url = servers.enter_context(serve_embedded(url))
+            urls.append(url)
+        yield options._replace(base_urls=tuple(urls))
