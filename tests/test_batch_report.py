@@ -22,6 +22,7 @@ import pytest
 from oastream.batch.journal import Answers
 from oastream.batch.plan import Plan
 from oastream.batch.recorder import Figures
+from oastream.batch.report.assets import STYLE
 from oastream.batch.report.failures import Failures
 from oastream.batch.report.page import render
 from oastream.batch.report.sampling import MOST_BUCKETS, Histogram, LimitKey, Sampler, Totals
@@ -313,7 +314,7 @@ def test_no_run_makes_a_page_that_is_large() -> None:
     page = render(worst_snapshot())
     assert len(page) < 200_000
     described = Page(page.decode()).html
-    assert re.search(r"5,000 items, of which the first \d+ are listed; all errors are in", described)
+    assert re.search(r"5,000 items, of which \d+ are listed; all errors are in", described)
 
 
 # The parts --------------------------------------------------------------------------------------------------------
@@ -409,6 +410,37 @@ def test_the_axis_of_time_counts_as_people_do(length: float, labels: list[str]) 
 )
 def test_numbers_are_rounded_as_people_read_them(shown: str, wanted: str) -> None:
     assert shown.replace("\u00a0", " ") == wanted
+
+
+# What can be read --------------------------------------------------------------------------------------------------
+
+
+def contrast(one: str, other: str) -> float:
+    """How far two colours are apart, from 1 to 21 (WCAG 2.2)."""
+
+    def luminance(color: str) -> float:
+        digits = color.lstrip("#")
+        if len(digits) == 3:
+            digits = "".join(2 * digit for digit in digits)
+        parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_and_curves_stand_out_from_what_is_behind_them(scheme: str) -> None:
+    light, _, dark = STYLE.partition("prefers-color-scheme:dark")
+    colors = dict(re.findall(r"--(\w+):(#\w+)", light))
+    if scheme == "dark":
+        colors |= dict(re.findall(r"--(\w+):(#\w+)", dark[: dark.index("}}")]))
+    for behind in ("page", "card"):
+        for text in ("ink", "soft", "good", "bad"):
+            assert contrast(colors[text], colors[behind]) >= 4.5, (text, behind)
+    for curve in ("c1", "c2", "c3", "c4", "c5", "c6"):
+        assert contrast(colors[curve], colors["card"]) >= 3, curve
 
 
 # A real browser ---------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def _round_step(least: float) -> float:
 def _count(value: float, largest: float) -> str:
     if largest < 10_000:
         return f"{value:.10g}"
-    return "0" if value == 0 else f"{value / 1000:,.10g}k"
+    return f"{value / 1000:,.10g}k" if value else "0"
 
 
 def _milliseconds(value: float, largest: float) -> str:
@@ -76,7 +76,9 @@ def _milliseconds(value: float, largest: float) -> str:
         return "0"
     if largest < 1000:
         return f"{value:.10g} ms"
-    return f"{value / 1000:.10g} s" if largest < 120_000 else f"{value / 60_000:.3g} min"
+    if largest < 120_000:
+        return f"{value / 1000:.10g} s"
+    return f"{value / 60_000:.3g} min"
 
 
 def _time(value: float, step: float) -> str:
