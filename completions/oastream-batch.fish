@@ -111,6 +111,7 @@ complete -c oastream-batch -l answer-key -x -d 'With --format row: field to hold
 complete -c oastream-batch -l order -x -a 'completion input' -d 'Order of the records'
 complete -c oastream-batch -l order-buffer -x -d 'Maximum size of what --order input holds back'
 complete -c oastream-batch -l output-dir -x -a '(__fish_complete_directories)' -d 'Also write the text of each answer to DIR/ID.txt'
+complete -c oastream-batch -l report -r -F -d 'Write a page with charts of the run to FILE, as HTML'
 complete -c oastream-batch -l sync -x -d 'Seconds between syncs of the journal; 0 syncs after each line'
 complete -c oastream-batch -l repair -d 'Move invalid lines of the journal to the errors'
 complete -c oastream-batch -l retry-failed -d 'Also retry what failed permanently'

@@ -158,6 +158,7 @@ OWN: dict[str, list[Option]] = {
             "--order-buffer", type=Size(), default=256 * 1024**2, help="Maximum size of what --order input holds back."
         ),
         _option("--output-dir", metavar="DIR", help="Also write the text of each answer to DIR/ID.txt."),
+        _option("--report", metavar="FILE", help="Write a page with charts of the run to FILE, as HTML."),
     ],
     "Journal": [
         _option(
@@ -217,12 +218,9 @@ OWN: dict[str, list[Option]] = {
 
 
 _CONFIGURED_URL = Configured(
-    ["base_url", "--configured-base-url"],
-    type=BaseUrl(),
-    default=OPENAI_URL,
-    help="Base URL where no --base-url is given.",
+    ["base_url", "--configured-base-url"], type=BaseUrl(), default=OPENAI_URL, help="Base URL without --base-url."
 )
-"""The variable and the file name one server; the option, which may be repeated, is another one to Click. No word sets this."""
+"""The variable and the file name one server. To Click it is not the option, which may be repeated; no word sets it."""
 
 _HELP = [
     Option(
