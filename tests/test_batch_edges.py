@@ -150,6 +150,19 @@ def test_utf_16_is_named(tmp_path: Path) -> None:
     assert "iconv" in result.err
 
 
+@pytest.mark.parametrize("source_is_pipe", [False, True])
+def test_a_prompt_that_no_request_can_hold_is_a_bad_line(tmp_path: Path, source_is_pipe: bool) -> None:
+    rows = [{"id": "a", "prompt": "x"}, {"id": "b", "prompt": "x\ud800y"}, {"id": "c", "prompt": "x"}]
+    source = write_lines(tmp_path / "in", rows)
+    words: tuple[str | Path, ...] = (source,)
+    if source_is_pipe:
+        words = ()
+    words = (*words, "--input-format", "json", "--skip-bad", "--format", "text")
+    result = batch(*words, stdin=source.read_bytes(), env=MOCK)
+    assert result.status == 50, result
+    assert sorted(record["custom_id"] or "" for record in result.records) == ["", "a", "c"]
+
+
 @pytest.mark.parametrize("header", ["id,id,prompt", "id,answer,prompt", 'id,"prompt'])
 def test_a_header_that_cannot_be_used_is_not_skipped(tmp_path: Path, header: str) -> None:
     (tmp_path / "in").write_text(f"{header}\na,b,c\n")
@@ -210,7 +223,7 @@ def test_errors_that_cannot_be_written_end_the_run_with_9(tmp_path: Path) -> Non
 def test_a_place_for_errors_is_looked_at_before_anything_is_sent(tmp_path: Path, name: str) -> None:
     with run_origin() as origin:
         source = numbered(tmp_path / "in", 1)
-        for words in ([], ["-o", tmp_path / "out"]):
+        for words in ([], ["-o", "out"]):
             result = batch(source, *words, "--errors", name, "--base-url", origin.url, cwd=tmp_path)
             assert (result.status, result.out) == (9, b"")
             assert f"oastream-batch: {name} cannot be " in result.err
@@ -236,3 +249,59 @@ def test_a_link_to_the_errors_stays_a_link(tmp_path: Path) -> None:
         assert result.status == 51, result
         assert link.is_symlink()
         assert ids(read_records(target)) == ["bad"]
+
+
+# Ids --------------------------------------------------------------------------------------------------------------
+
+ODD_IDS = [
+    "a\nb",
+    "nul\0",
+    "\u202eevil",
+    "x" * 5000,
+    "../../etc",
+    ".",
+    "..",
+    "a/b",
+    "é" * 120,
+    "%41",
+    "-rf",
+    "a\\",
+]
+
+
+@pytest.mark.parametrize("format", ["batch", "text"])
+def test_any_text_is_an_id(tmp_path: Path, format: str) -> None:
+    source = write_lines(tmp_path / "in", [item(name, "hi") for name in ODD_IDS])
+    words = ("-o", "out", "--output-dir", "texts", "--format", format)
+    result = batch(source, *words, cwd=tmp_path, env=MOCK)
+    assert (result.status, result.err) == (0, "")
+    assert sorted(ids(read_records(tmp_path / "out"))) == sorted(ODD_IDS)
+    texts = list((tmp_path / "texts").iterdir())
+    assert len(texts) == len(ODD_IDS)
+    assert {path.read_text() for path in texts} == {"hi"}
+    assert sorted(os.listdir(tmp_path)) == ["in", "out", "texts"]
+    again = batch(source, *words, cwd=tmp_path, env={"OPENAI_BASE_URL": "mock:?end=bad_request"})
+    assert (again.status, again.err) == (0, "")
+
+
+def test_an_error_of_an_odd_id_is_told_on_one_line_that_is_safe_for_a_terminal(tmp_path: Path) -> None:
+    name = "a\n\x1b[31m\u202eb"
+    result = batch(write_lines(tmp_path / "in", [item(name), item(name)]), env=MOCK)
+    assert result.status == 8
+    assert result.err.startswith("oastream-batch: line 2: duplicate id ")
+    assert not {"\x1b", "\u202e"} & set(result.err)
+    assert len(result.err.splitlines()) == 1
+
+
+def test_an_id_that_no_file_can_hold_is_a_bad_line(tmp_path: Path) -> None:
+    result = batch(write_lines(tmp_path / "in", [item("a\ud800")]), "-o", tmp_path / "out", env=MOCK)
+    assert (result.status, result.out) == (8, b"")
+    assert "line 1: its id has a lone surrogate" in result.err
+
+
+def test_half_characters_elsewhere_in_a_row_lose_nothing(tmp_path: Path) -> None:
+    rows = [{"id": "a", "prompt": "hi", "more": ["\udfff", 2**70]}]
+    source = write_lines(tmp_path / "in", rows)
+    for words in (["--format", "row"], []):
+        result = batch(source, "--input-format", "json", "-m", "m", *words, env=MOCK)
+        assert (result.status, len(result.records), result.err) == (0, 1, "")

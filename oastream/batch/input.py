@@ -135,12 +135,21 @@ def guess_form(first_line: bytes) -> str:
 
 
 def id_text(value: object) -> str | None:
-    """An id as text: a number is one too. None for what is no id; null is none, and so is an empty text."""
+    """An id as text: a number is one too. None for what is no id; null is none, and so is an empty text.
+
+    Raises `ValueError` for half a character, which no file can hold: the next run would not know the id again.
+    """
     if isinstance(value, str):
+        _check_characters("id", value)
         return value or None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     return None
+
+
+def _check_characters(what: str, text: str) -> None:
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"its {what} has a lone surrogate, which is no character")
 
 
 def line_id(number: int) -> str:
@@ -245,6 +254,7 @@ def _prompt(row: Row, form: InputForm) -> str:
         raise ValueError(f"it has no {form.prompt_key!r}; --prompt-key names the field with the prompt")
     if not prompt.strip():
         raise ValueError("its prompt is empty")
+    _check_characters("prompt", prompt)
     return prompt
 
 
