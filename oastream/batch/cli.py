@@ -282,6 +282,8 @@ def _options(context: click.Context) -> BatchOptions:
         input_format = "text"
     if params["template"] is not None and input_format not in ("json", "csv", "tsv", "text"):
         raise click.UsageError("--template needs --input-format json, csv, tsv or text")
+    if params["report"] == "-":
+        raise click.UsageError("--report needs the name of a file: the page is replaced again and again")
     for name in ("profile", "no_config"):
         params.pop(name, None)
     problem = config_error_of(context)
