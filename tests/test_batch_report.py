@@ -129,7 +129,7 @@ def test_text_from_outside_stays_text_and_shows_what_it_hides(tmp_path: Path) ->
         assert batch(*words, cwd=tmp_path).status == 51
     page = read_page(tmp_path / "r.html")
     ids = [element.text for element in page.all("li") if "ids" in element.inside]
-    assert ids == [shown(text) for text in HOSTILE]
+    assert sorted(ids) == sorted(shown(text) for text in HOSTILE)
     assert not {"img", "b ", "i ", "u"} & {element.name for element in page.elements}
     assert len(page.all("script")) == 2
     assert len(page.all("style")) == 1
@@ -246,7 +246,7 @@ def test_an_answer_that_is_not_plain_is_listed(tmp_path: Path) -> None:
         words = ("--base-url", origin.url, "--schema", '{"type":"object"}', "--report", tmp_path / "r.html", source)
         assert batch(*words).status == 50
     page = read_page(tmp_path / "r.html")
-    assert [element.text for element in page.all("li") if "ids" in element.inside] == ["cut-1", "cut-2"]
+    assert {element.text for element in page.all("li") if "ids" in element.inside} == {"cut-1", "cut-2"}
     assert page.rows("failures")[0][0] == "schema"
 
 
