@@ -6,7 +6,9 @@ item goes to which of them is the runner's to decide; nothing is connected here.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from oastream.batch.options import BatchOptions
@@ -41,7 +43,7 @@ def _open_request(origin: Origin, path: str) -> tuple[bytes, Request]:
     return serialize_opening("POST", route.request_target, headers), request
 
 
-def open_server(origin: Origin, options: BatchOptions) -> Server:
+def open_server(origin: Origin, options: BatchOptions, new_gate: Callable[[Settings], Gate] = Gate) -> Server:
     """A server with the limits of the options, each for itself, and a pool without connections yet."""
     settings = Settings(
         options.rpm,
@@ -49,5 +51,23 @@ def open_server(origin: Origin, options: BatchOptions) -> Server:
         1 if options.shard is None else options.shard.total,
         options.concurrency,
         options.outage_max,
+        0 if options.shard is None else options.shard.number,
     )
-    return Server(Gate(settings), Pool(origin.route, options.request.connect_timeout), origin.serialize)
+    return Server(new_gate(settings), Pool(origin.route, options.request.connect_timeout), origin.serialize)
+
+
+@contextlib.contextmanager
+def serve_mocks(options: BatchOptions) -> Iterator[BatchOptions]:
+    """The options with addresses only: each `mock:` is a server of its own, as long as the run lasts."""
+    if not any(url.startswith("mock:") for url in options.base_urls):
+        yield options
+        return
+    from oastream.mock.embedded import serve_embedded  # no other run needs a server
+
+    with contextlib.ExitStack() as servers:
+        urls = []
+        for url in options.base_urls:
+            if url.startswith("mock:"):
+                url = servers.enter_context(serve_embedded(url))
+            urls.append(url)
+        yield options._replace(base_urls=tuple(urls))
