@@ -298,6 +298,8 @@ def _options(context: click.Context) -> BatchOptions:
     if params["errors"] == "-" and params["output"] is None:  # among the answers, as without it
         params["errors"] = None
     _reject_idle(context, {**params, "input_format": input_format})
+    if params["report"] == "-":
+        raise click.UsageError("--report needs the name of a file: the page is replaced again and again")
     for name in ("profile", "no_config"):
         params.pop(name, None)
     problem = config_error_of(context)
