@@ -241,14 +241,7 @@ def server_for(options: Options) -> Iterator[str]:
     if not base_url.startswith("mock:"):
         yield base_url
         return
-    from oastream.mock.script import plan_from_url
-    from oastream.mock.server import serve
+    from oastream.mock.embedded import serve_embedded
 
-    try:
-        server = serve(plan_from_url(base_url))
-    except (ValueError, OSError) as error:
-        raise failure_of(Outcome.USAGE, f"bad --base-url {base_url!r}", error) from error
-    try:
-        yield server.url
-    finally:
-        server.close()
+    with serve_embedded(base_url) as url:
+        yield url

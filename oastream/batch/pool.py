@@ -47,6 +47,18 @@ class Listener(Protocol):
 class Connection(asyncio.Protocol):
     """A connection that carries one request after another. `uses` is how many it has carried."""
 
+    __slots__ = (
+        "_has_passed_head",
+        "_listener",
+        "_pool",
+        "_request",
+        "_response",
+        "_timer",
+        "_transport",
+        "is_closed",
+        "uses",
+    )
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
@@ -102,6 +114,7 @@ class Connection(asyncio.Protocol):
         if response is None:  # a server that speaks unasked, such as to say that it closes an idle connection
             self.close()
             return
+        self._request = b""  # a server has seen it: it is not sent again from here
         try:
             response.feed(data)
         except NotHttp as error:
@@ -132,6 +145,7 @@ class Connection(asyncio.Protocol):
         if response.head_ended and not self._has_passed_head:
             self._has_passed_head = True
             listener.receive_head(response.status, response.headers)
+            response.headers = {}  # 2 kB of them are sent by some, and nobody reads them again
         if not response.head_ended:
             return
         try:
@@ -301,8 +315,12 @@ class Pool:
 
     async def _dial(self) -> asyncio.Transport:
         host = ascii_host(self._route.host.replace("%25", "%", 1))
+        # One address has nothing to be raced against, and what asyncio leaves behind of a race waits for a collection.
+        delay: float | None = ATTEMPT_DELAY
+        if ":" in host or host.replace(".", "").isdecimal():
+            delay = None
         transport, _ = await asyncio.get_running_loop().create_connection(
-            _Opening, host, self._route.port, happy_eyeballs_delay=ATTEMPT_DELAY, interleave=1
+            _Opening, host, self._route.port, happy_eyeballs_delay=delay, interleave=1
         )
         return transport
 

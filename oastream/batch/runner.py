@@ -51,7 +51,7 @@ class Work:
     __slots__ = ("asked", "failed_at", "item", "position", "prepared", "rate_limited", "started")
 
     def __init__(self, item: Item, prepared: Prepared, position: int) -> None:
-        self.item = item
+        self.item = item._replace(body=None, prompt=None)  # they are in the request, and may be long
         self.position = position
         self.prepared = prepared
         self.asked = 0
@@ -241,7 +241,9 @@ class Runner:
         for server in self._servers:
             if server.gate.outage.fatal is not None:
                 return server.gate.outage.fatal
-        return self._last_failure._replace(summary="the server is gone", detail=self._last_failure.message)
+        return self._last_failure._replace(
+            summary="the server is gone", detail=self._last_failure.message, request_id=None
+        )
 
     def abort(self, verdict: Verdict) -> None:
         """Break the run off: start nothing more, let what is in flight end."""

@@ -6,8 +6,9 @@ item goes to which of them is the runner's to decide; nothing is connected here.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from oastream.batch.options import BatchOptions
@@ -53,3 +54,20 @@ def open_server(origin: Origin, options: BatchOptions, new_gate: Callable[[Setti
         0 if options.shard is None else options.shard.number,
     )
     return Server(new_gate(settings), Pool(origin.route, options.request.connect_timeout), origin.serialize)
+
+
+@contextlib.contextmanager
+def serve_mocks(options: BatchOptions) -> Iterator[BatchOptions]:
+    """The options with addresses only: each `mock:` is a server of its own, as long as the run lasts."""
+    if not any(url.startswith("mock:") for url in options.base_urls):
+        yield options
+        return
+    from oastream.mock.embedded import serve_embedded  # no other run needs a server
+
+    with contextlib.ExitStack() as servers:
+        urls = []
+        for url in options.base_urls:
+            if url.startswith("mock:"):
+                url = servers.enter_context(serve_embedded(url))
+            urls.append(url)
+        yield options._replace(base_urls=tuple(urls))

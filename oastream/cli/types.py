@@ -144,6 +144,8 @@ class BaseUrl(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from oastream.http.request import join_url  # not for --help
 
+        if value.startswith("local:"):
+            self.fail(f"{value!r}: no model can be run inside oastream yet; give the URL of its server", param, ctx)
         try:
             if value.startswith("mock:"):
                 self._check_plan(value, param, ctx)

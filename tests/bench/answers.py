@@ -1,7 +1,8 @@
 """A server of whole answers that is never the bottleneck: each is rendered once, and connections are kept, as APIs do.
 
 The path of the base URL chooses the answer: `/whole/N/v1/…` sends one of N deltas at once; `/open/N/COUNT/v1/…` sends
-half of it, and the rest once COUNT requests are that far. `answers.py [CERTIFICATE KEY]`: with them it speaks TLS.
+half of it, event by event, and the rest once COUNT requests are that far. A request that says `"stream": false` has its
+answer as one object. `answers.py [CERTIFICATE KEY]`: with them it speaks TLS.
 The events are those that OpenAI sends, and the terminal event of a Responses stream holds the whole output.
 """
 
@@ -15,6 +16,7 @@ import sys
 from typing import Any, ClassVar
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+OBJECT_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 END = b"0\r\n\r\n"
 PLACE = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
 USAGE = {
@@ -54,6 +56,8 @@ RESPONSE: dict[str, Any] = {
     "user": None,
     "metadata": {},
 }
+PART = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
+ITEM = {"id": "msg_1", "type": "message", "status": "in_progress", "content": [], "role": "assistant"}
 CHUNK: dict[str, Any] = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1764000000, "model": "m"}
 
 
@@ -65,33 +69,40 @@ def chunk(payload: Any, name: str = "") -> bytes:
     return b"%x\r\n%s\r\n" % (len(whole), whole)
 
 
+def words(count: int) -> list[str]:
+    return [f"word{number} " for number in range(count)]
+
+
+def finished_response(count: int) -> dict[str, Any]:
+    part = {**PART, "text": "".join(words(count))}
+    item = {**ITEM, "status": "completed", "content": [part]}
+    return {**RESPONSE, "status": "completed", "output": [item], "usage": USAGE}
+
+
 def responses(count: int) -> list[bytes]:
-    words = [f"word{number} " for number in range(count)]
-    part = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-    item = {"id": "msg_1", "type": "message", "status": "in_progress", "content": [], "role": "assistant"}
-    whole_part = {**part, "text": "".join(words)}
-    whole_item = {**item, "status": "completed", "content": [whole_part]}
-    whole = {**RESPONSE, "status": "completed", "output": [whole_item], "usage": USAGE}
+    response = finished_response(count)
+    item = response["output"][0]
+    part = item["content"][0]
     events: list[dict[str, Any]] = [
         {"type": "response.created", "response": RESPONSE},
         {"type": "response.in_progress", "response": RESPONSE},
-        {"type": "response.output_item.added", "output_index": 0, "item": item},
-        {"type": "response.content_part.added", **PLACE, "part": part},
+        {"type": "response.output_item.added", "output_index": 0, "item": ITEM},
+        {"type": "response.content_part.added", **PLACE, "part": PART},
         *(
             {"type": "response.output_text.delta", **PLACE, "delta": word, "logprobs": [], "obfuscation": "Zk3bXq9aT"}
-            for word in words
+            for word in words(count)
         ),
-        {"type": "response.output_text.done", **PLACE, "text": whole_part["text"], "logprobs": []},
-        {"type": "response.content_part.done", **PLACE, "part": whole_part},
-        {"type": "response.output_item.done", "output_index": 0, "item": whole_item},
-        {"type": "response.completed", "response": whole},
+        {"type": "response.output_text.done", **PLACE, "text": part["text"], "logprobs": []},
+        {"type": "response.content_part.done", **PLACE, "part": part},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": response},
     ]
     numbered = ({"type": event["type"], "sequence_number": at, **event} for at, event in enumerate(events))
     return [chunk(event, event["type"]) for event in numbered]
 
 
 def chat(count: int) -> list[bytes]:
-    deltas = [{"role": "assistant", "content": ""}, *({"content": f"word{number} "} for number in range(count))]
+    deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in words(count))]
     chunks = [{**CHUNK, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
     chunks.append({**CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     chunks.append({**CHUNK, "choices": [], "usage": CHAT_USAGE})
@@ -99,28 +110,38 @@ def chat(count: int) -> list[bytes]:
 
 
 @functools.cache
-def halves(path: str, count: int) -> tuple[bytes, bytes]:
-    """Both halves of an answer."""
+def answer(path: str, count: int) -> list[bytes]:
+    """The pieces of an answer: the head, each event, the end."""
     events = chat(count) if path.endswith("completions") else responses(count)
-    middle = len(events) // 2
-    return HEAD + b"".join(events[:middle]), b"".join(events[middle:]) + END
+    return [HEAD, *events, END]
 
 
 @functools.cache
 def whole(path: str, count: int) -> bytes:
-    return b"".join(halves(path, count))
+    return b"".join(answer(path, count))
+
+
+@functools.cache
+def unstreamed(count: int) -> bytes:
+    """A response as one object, as the terminal event of its stream has it."""
+    data = json.dumps(finished_response(count)).encode()
+    return OBJECT_HEAD % len(data) + data
 
 
 class Connection(asyncio.Protocol):
     """One request after another, and none before the last was answered."""
 
-    waiting: ClassVar[list[asyncio.Transport]] = []
+    waiting: ClassVar[dict[Connection, None]] = {}
     """Those that have half of their answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.received = b""
+        self.rest: list[bytes] = []
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.waiting.pop(self, None)
 
     def data_received(self, data: bytes) -> None:
         self.received += data
@@ -130,19 +151,27 @@ class Connection(asyncio.Protocol):
         size = int(head.lower().partition(b"content-length:")[2].split(None, 1)[0])
         if len(body) >= size:
             self.received = b""
-            self.answer(head.split(b" ", 2)[1].decode())
+            self.answer(head.split(b" ", 2)[1].decode(), b'"stream": false' in body)
 
-    def answer(self, path: str) -> None:
-        _, kind, *words = path.split("/")
-        if kind == "whole":
-            self.transport.write(whole(path, int(words[0])))
-            return
-        first, second = halves(path, int(words[0]))
-        self.transport.write(first)
-        self.waiting.append(self.transport)
-        if len(self.waiting) == int(words[1]):
-            for transport in self.waiting:
-                transport.write(second)
+    def answer(self, path: str, in_one_piece: bool) -> None:
+        _, kind, *numbers = path.split("/")
+        count = int(numbers[0])
+        if in_one_piece:
+            self.transport.write(unstreamed(count))
+        elif kind == "whole":
+            self.transport.write(whole(path, count))
+        else:
+            self.answer_half(answer(path, count), int(numbers[1]))
+
+    def answer_half(self, pieces: list[bytes], together: int) -> None:
+        half = len(pieces) // 2
+        for piece in pieces[:half]:
+            self.transport.write(piece)
+        self.rest = pieces[half:]
+        self.waiting[self] = None
+        if len(self.waiting) == together:
+            for connection in self.waiting:
+                connection.transport.writelines(connection.rest)
             self.waiting.clear()
 
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from oastream.batch.report import units
 from oastream.batch.report.markup import Markup, join, tag
 from oastream.batch.report.snapshot import Snapshot, clock
 from oastream.batch.summary import GO_ON_HINT
+from oastream.display import one_line
 from oastream.exits import Outcome, Verdict, exit_status
 
+_LONGEST_VERDICT = 1000
+"""Characters."""
 _HALF_A_DAY = 43200
 """Seconds after which the time of the beginning needs its date."""
 
@@ -33,7 +36,8 @@ def state_of(snapshot: Snapshot) -> State:
     if verdict.signal is not None:
         return State(f"Stopped by {_signal_name(verdict.signal)}", "bad")
     words = {Outcome.STOP: "Complete", Outcome.SOME_FAILED: "Incomplete", Outcome.ABORTED: "Aborted"}
-    return State(words.get(verdict.outcome, "Failed"), "good" if exit_status(verdict) == 0 else "bad")
+    mood = "bad" if exit_status(verdict) else "good"
+    return State(words.get(verdict.outcome, "Failed"), mood)
 
 
 def _signal_name(number: int) -> str:
@@ -46,7 +50,7 @@ def _signal_name(number: int) -> str:
 def draw_overview(snapshot: Snapshot) -> Markup:
     state = state_of(snapshot)
     words = tag("p", tag("span", state.word, class_=f"state {state.mood}".rstrip()), *_verdict_words(snapshot))
-    return tag("header", tag("h1", snapshot.mask(snapshot.name)), words, _bar(snapshot), _tiles(snapshot))
+    return tag("header", tag("h1", snapshot.name), words, _bar(snapshot), _tiles(snapshot))
 
 
 def _verdict_words(snapshot: Snapshot) -> Iterator[str]:
@@ -59,21 +63,23 @@ def _verdict_words(snapshot: Snapshot) -> Iterator[str]:
     if exit_status(verdict) == 0:
         yield "every item has a plain answer"
         return
-    lines = [verdict.message, *verdict.more_lines, verdict.hint]
     if verdict.signal is not None:
-        lines = [counts.describe(), GO_ON_HINT if counts.not_asked else ""]
-    if verdict.signal is None:
-        yield f"exit status {exit_status(verdict)}: "
-    yield snapshot.mask("; ".join(line for line in lines if line))
+        yield counts.describe()
+        if counts.not_asked:
+            yield f"; {GO_ON_HINT}"
+        return
+    lines = [verdict.message, *verdict.more_lines, verdict.hint]
+    words = one_line("; ".join(line for line in lines if line), _LONGEST_VERDICT)
+    yield f"exit status {exit_status(verdict)}: {snapshot.mask(words)}"
 
 
 def _time_left(snapshot: Snapshot) -> str:
-    """By how fast it has been so far."""
-    seconds = snapshot.written - snapshot.began
+    """By how fast it has been since the first request."""
     done = snapshot.stats["items"] - snapshot.tally.not_asked
-    if done <= 0 or seconds <= 0:
+    if done <= 0 or not snapshot.curves.buckets:
         return ""
-    return f", about {units.seconds(round(seconds / done * snapshot.tally.not_asked))} left"
+    seconds = snapshot.curves.seconds / done * snapshot.tally.not_asked
+    return f", about {units.seconds(round(seconds))} left"
 
 
 def _bar(snapshot: Snapshot) -> Markup:
@@ -91,7 +97,8 @@ def _bar(snapshot: Snapshot) -> Markup:
     if failed:
         words.append(f"{failed:,} failed")
     if counts.not_asked:
-        words.append(f"{counts.not_asked:,} not asked" if snapshot.verdict else f"{counts.not_asked:,} to go")
+        state = "not asked" if snapshot.verdict else "to go"
+        words.append(f"{counts.not_asked:,} {state}")
     sentence = ", ".join(words)
     return join([tag("div", *spans, class_="bar", role="img", aria_label=sentence), tag("p", sentence, class_="soft")])
 
@@ -102,17 +109,14 @@ def _tiles(snapshot: Snapshot) -> Markup:
     first, whole = stats["first_event_ms"], stats["elapsed_ms"]
     answers = sum(stats["answers"].values())
     speed = units.with_unit(answers / max(elapsed, 1e-3), "answers/s")
+    began = clock(snapshot.began, with_date=elapsed > _HALF_A_DAY)
     tiles = [
         _tile("Answers in this run", _figure("answers", answers), speed),
-        _tile(
-            "Time",
-            tag("span", units.seconds(elapsed)),
-            f"since {clock(snapshot.began, with_date=elapsed > _HALF_A_DAY)}",
-        ),
+        _tile("Time", units.seconds(elapsed), f"since {began}"),
         _tile("Tokens", _figure("tokens", stats["tokens"]), _rate("tokens_per_s", stats["tokens_per_s"], "tokens/s")),
         _tile("First event, p50", _time("first_event_ms.p50", first["p50"]), _p99("first_event_ms.p99", first)),
         _tile("Whole answer, p50", _time("elapsed_ms.p50", whole["p50"]), _p99("elapsed_ms.p99", whole)),
-        _tile("Requests", _figure("attempts", stats["attempts"]), _limits(stats)),
+        _tile("Requests", _figure("attempts", stats["attempts"]), _limits(snapshot)),
     ]
     return tag("dl", *tiles, class_="tiles")
 
@@ -131,14 +135,20 @@ def _rate(name: str, value: float, unit: str) -> Markup:
 
 
 def _time(name: str, value: int | None) -> Markup:
-    return tag("data", units.milliseconds(value), value="" if value is None else value, id=f"stats.{name}")
+    if value is None:
+        return tag("span", units.NONE)
+    return tag("data", units.milliseconds(value), value=value, id=f"stats.{name}")
 
 
 def _p99(name: str, quantiles: dict[str, int | None]) -> Markup:
     return join(["p99 ", _time(name, quantiles["p99"])])
 
 
-def _limits(stats: dict[str, Any]) -> Markup:
+def _limits(snapshot: Snapshot) -> Markup:
+    stats = snapshot.stats
     refused = tag("data", units.number(stats["rate_limited"]), value=stats["rate_limited"], id="stats.rate_limited")
     held = tag("data", units.seconds(stats["held_s"]), value=stats["held_s"], id="stats.held_s")
-    return join([refused, " × 429, held back for ", held])
+    parts = [refused, " × 429, held back for ", held]
+    if len(snapshot.servers) > 1:
+        parts.append(", all servers together")
+    return join(parts)

@@ -95,6 +95,9 @@ def _limits(curves: Curves, servers: Sequence[str]) -> list[Chart]:
     title = "Left of the server's limits"
     if not keys:
         return [_few(title, "No server has shown its limits in its headers.")]
+    titles = [f"Left of the limits of {server}" for server in servers]
+    if len(servers) == 1:
+        titles = [title]
     charts, undrawn = [], 0
     room = _MOST_LIMITS
     for number in sorted({key.server for key in keys}):
@@ -103,8 +106,7 @@ def _limits(curves: Curves, servers: Sequence[str]) -> list[Chart]:
             undrawn += 1
             continue
         room -= len(own)
-        name = title if len(servers) == 1 else f"Left of the limits of {servers[number]}"
-        charts.append(_limits_of_one(name, own, curves))
+        charts.append(_limits_of_one(titles[number], own, curves))
     if undrawn:
         words = f"Those of {units.plural(undrawn, 'more server')} are not drawn."
         charts.append(_few(title, words))
@@ -128,7 +130,9 @@ def _lowest_words(series: Sequence[Series]) -> str:
 
 
 def _percent(fill: float | None) -> float | None:
-    return None if fill is None else 100 * min(max(fill, 0.0), 1.0)
+    if fill is None:
+        return None
+    return 100 * min(max(fill, 0.0), 1.0)  # servers may show more than the limit
 
 
 def _few(title: str, words: str) -> Chart:

@@ -103,8 +103,10 @@ class Report:
         return verdict
 
     def _take_unplain(self, custom_id: str, verdict: Verdict) -> None:
-        kind = self._unplain if verdict.has_answer else self._failures
-        kind.add(custom_id, verdict)
+        if verdict.has_answer:
+            self._unplain.add(custom_id, verdict)
+        else:
+            self._failures.add(custom_id, verdict)
 
     def _sample(self) -> None:
         assert self._runner is not None
@@ -130,7 +132,7 @@ class Report:
         """`seconds` is how long the run has lasted, `held` how long limits held it back."""
         plan = backlog.plan
         return Snapshot(
-            name=one_line(self._setup.input.name, _LONGEST_NAME),
+            name=self._secrets.mask(one_line(self._setup.input.name, _LONGEST_NAME)),
             verdict=verdict,
             accepted=self._options.request.ok,
             began=self._began_wall,

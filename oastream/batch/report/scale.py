@@ -16,6 +16,8 @@ _TIMES = (
 """Seconds between ticks of time that people count in; beyond, whole days."""
 
 
+_MINUTE = 60_000
+"""Milliseconds."""
 _HEADROOM = 1.04
 """A curve does not run along the upper edge, where it would be taken for the frame."""
 
@@ -34,7 +36,8 @@ class Axis(NamedTuple):
 
 def value_axis(largest: float, unit: str = "", least_step: float = 1e-9, most_ticks: int = 4) -> Axis:
     """An axis for values of 0 up to the largest, which ends at a tick. `unit` is ms, or none."""
-    step = _round_step(max(largest / most_ticks, least_step))
+    size = _MINUTE if unit == "ms" and largest >= 2 * _MINUTE else 1
+    step = size * _round_step(max(largest / size / most_ticks, least_step))
     count = max(1, math.ceil(largest * _HEADROOM / step))
     values = [number * step for number in range(count + 1)]
     if unit == "ms":
@@ -67,7 +70,7 @@ def _round_step(least: float) -> float:
 def _count(value: float, largest: float) -> str:
     if largest < 10_000:
         return f"{value:.10g}"
-    return "0" if value == 0 else f"{value / 1000:,.10g}k"
+    return f"{value / 1000:,.10g}k" if value else "0"
 
 
 def _milliseconds(value: float, largest: float) -> str:
@@ -76,7 +79,9 @@ def _milliseconds(value: float, largest: float) -> str:
         return "0"
     if largest < 1000:
         return f"{value:.10g} ms"
-    return f"{value / 1000:.10g} s" if largest < 120_000 else f"{value / 60_000:.3g} min"
+    if largest < 2 * _MINUTE:
+        return f"{value / 1000:.10g} s"
+    return f"{value / _MINUTE:.10g} min"
 
 
 def _time(value: float, step: float) -> str:

@@ -58,4 +58,6 @@ class Snapshot(NamedTuple):
 def clock(moment: float, with_date: bool = False) -> str:
     """A moment on this machine's clock, with its offset from UTC where the date is told too."""
     local = datetime.datetime.fromtimestamp(moment).astimezone()
-    return local.isoformat(" ", "seconds") if with_date else local.strftime("%H:%M:%S")
+    if with_date:
+        return local.isoformat(" ", "seconds")
+    return local.strftime("%H:%M:%S")

@@ -6,6 +6,7 @@ In: a `Snapshot`. Out: markup, within the bytes that a page may have.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from oastream.batch.report import units
 from oastream.batch.report.chart import Chart
@@ -13,7 +14,7 @@ from oastream.batch.report.failures import Failures, Reason
 from oastream.batch.report.markup import Markup, tag
 from oastream.batch.report.panels import make_charts
 from oastream.batch.report.snapshot import Snapshot
-from oastream.exits import TABLE, Outcome, Verdict, exit_status
+from oastream.exits import TABLE, Verdict, exit_status
 
 _ROOM_FOR_FAILURES = 70_000
 """Bytes. Of a page of 200 kB, of which all else needs 127 kB at most."""
@@ -22,54 +23,51 @@ _MOST_ROWS = 24
 """Rows of the tables of servers and of curves."""
 
 
+class _Row(NamedTuple):
+    """What became of so many items; `before` is how many of them did in earlier runs."""
+
+    name: str
+    meaning: str
+    status: str
+    items: int
+    before: int = 0
+
+
 def outcomes_table(snapshot: Snapshot) -> Markup:
     """How items ended, in this run and before."""
     counts, before = snapshot.tally, snapshot.before
-    everything = counts.answers + counts.errors
-    rows = [_outcome_row(outcome, count, snapshot) for outcome, count in everything.most_common()]
-    rows += [
-        _count_row(name, meaning, count, snapshot)
-        for name, meaning, count in (
-            (
-                "bad lines",
-                "lines of the input that are no items (--skip-bad), or of the journal (--repair)",
-                counts.bad_lines,
-            ),
-            ("not asked", "no answer yet; the same command goes on with them", counts.not_asked),
-        )
-        if count
-    ]
-    columns = [tag("th", "Outcome", scope="col"), tag("th", "Meaning", scope="col", class_="meaning")]
-    columns.append(tag("th", "Status", scope="col", class_="n"))
+    names = [("Outcome", None), ("Meaning", "meaning"), ("Status", "n")]
     if before:
-        columns += [tag("th", "Before", scope="col", class_="n"), tag("th", "This run", scope="col", class_="n")]
-    columns += [tag("th", "Items", scope="col", class_="n"), tag("th", "Share", scope="col", class_="n share")]
-    total = _count_cells("all", "", "", counts.total, before.total(), snapshot)
-    return tag(
-        "table",
-        tag("thead", tag("tr", *columns)),
-        tag("tbody", *rows),
-        tag("tfoot", tag("tr", *total)),
-        class_="outcomes",
-    )
+        names += [("Before", "n"), ("This run", "n")]
+    names += [("Items", "n"), ("Share", "n share")]
+    head = tag("tr", *(tag("th", name, scope="col", class_=kind) for name, kind in names))
+    rows = [tag("tr", *_cells(row, snapshot)) for row in _outcome_rows(snapshot)]
+    total = tag("tr", *_cells(_Row("all", "", "", counts.total, before.total()), snapshot))
+    return tag("table", tag("thead", head), tag("tbody", *rows), tag("tfoot", total), class_="outcomes")
 
 
-def _outcome_row(outcome: Outcome, count: int, snapshot: Snapshot) -> Markup:
-    status = str(exit_status(Verdict(outcome), snapshot.accepted))
-    cells = _count_cells(outcome.value, TABLE[outcome][1], status, count, snapshot.before[outcome], snapshot)
-    return tag("tr", *cells)
+def _outcome_rows(snapshot: Snapshot) -> Iterator[_Row]:
+    counts = snapshot.tally
+    for outcome, count in (counts.answers + counts.errors).most_common():
+        status = str(exit_status(Verdict(outcome), snapshot.accepted))
+        yield _Row(outcome.value, TABLE[outcome][1], status, count, snapshot.before[outcome])
+    if counts.bad_lines:
+        meaning = "lines of the input that are no items (--skip-bad), or of the journal (--repair)"
+        yield _Row("bad lines", meaning, "", counts.bad_lines)
+    if counts.not_asked:
+        yield _Row("not asked", "no answer yet; the same command goes on with them", "", counts.not_asked)
 
 
-def _count_row(name: str, meaning: str, count: int, snapshot: Snapshot) -> Markup:
-    return tag("tr", *_count_cells(name, meaning, "", count, 0, snapshot))
-
-
-def _count_cells(name: str, meaning: str, status: str, count: int, before: int, snapshot: Snapshot) -> list[Markup]:
-    cells = [tag("th", name, scope="row"), tag("td", meaning, class_="meaning"), tag("td", status, class_="n")]
+def _cells(row: _Row, snapshot: Snapshot) -> list[Markup]:
+    cells = [
+        tag("th", row.name, scope="row"),
+        tag("td", row.meaning, class_="meaning"),
+        tag("td", row.status, class_="n"),
+    ]
     if snapshot.before:
-        cells += [tag("td", f"{before:,}", class_="n"), tag("td", f"{count - before:,}", class_="n")]
-    share = units.percent(count / max(1, snapshot.tally.total))
-    return [*cells, tag("td", f"{count:,}", class_="n"), tag("td", share, class_="n share")]
+        cells += [tag("td", f"{row.before:,}", class_="n"), tag("td", f"{row.items - row.before:,}", class_="n")]
+    share = units.percent(row.items / max(1, snapshot.tally.total))
+    return [*cells, tag("td", f"{row.items:,}", class_="n"), tag("td", share, class_="n share")]
 
 
 def failures_section(snapshot: Snapshot) -> Iterator[Markup]:
@@ -91,7 +89,7 @@ def _describe_listing(count: int, listed: int, place: str | None) -> str:
     """How many there are, how many of them are below, and where all are."""
     words = units.plural(count, "item")
     if listed < count:
-        words += f", of which the first {listed:,} are listed"
+        words += f", of which {listed:,} are listed"
     if place is not None:
         words += f"; all errors are in {place}"
     elif listed < count:
@@ -119,7 +117,7 @@ def _failure_group(
     reason: Reason, custom_ids: Sequence[str], mask: Callable[[str], str], room: int
 ) -> tuple[Markup, int, int]:
     """One reason with as many of its ids as there is room for: the markup, their number, its bytes."""
-    status = units.NONE if reason.status is None else str(reason.status)
+    status = str(reason.status or units.NONE)
     cells = [tag("td", reason.outcome.value), tag("td", status), tag("td", mask(reason.message), class_="message")]
     items: list[Markup] = []
     size = 200 + units.bytes_of(cells[2])

@@ -28,7 +28,9 @@ def number(value: float | None) -> str:
 
 def with_unit(value: float | None, unit: str) -> str:
     """A number and what it counts."""
-    return NONE if value is None else f"{number(value)}{_NO_BREAK}{unit}"
+    if value is None:
+        return NONE
+    return f"{number(value)}{_NO_BREAK}{unit}"
 
 
 def milliseconds(value: float | None) -> str:
@@ -50,8 +52,9 @@ def seconds(value: float) -> str:
         if value >= size:
             whole, rest = divmod(int(value), size)
             words = f"{whole}{_NO_BREAK}{unit}"
-            parts = rest // smaller_size
-            return f"{words}{_NO_BREAK}{parts}{_NO_BREAK}{smaller}" if parts else words
+            if parts := rest // smaller_size:
+                words += f"{_NO_BREAK}{parts}{_NO_BREAK}{smaller}"
+            return words
     steps = 10 if value >= 10 else 100
     return with_unit(math.floor(value * steps) / steps, "s")  # 59.99 s is not 60
 
@@ -73,4 +76,5 @@ def bytes_of(text: str) -> int:
 
 def plural(count: int, noun: str) -> str:
     """`1 item`, `2,000 items`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    ending = "" if count == 1 else "s"
+    return f"{count:,} {noun}{ending}"
