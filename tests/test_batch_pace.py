@@ -367,22 +367,17 @@ def test_a_429_that_names_tokens_slows_down_what_comes_next() -> None:
     assert starts_until(pace, 12.0, now=2.0) <= 1000  # 50 let through a second, the wait included, and growing
 
 
-def test_what_is_scarce_shows_in_what_was_sent_before_the_429s() -> None:
+@pytest.mark.parametrize(("scale", "suspect"), [(1.5, Resource.TOKENS), (0.5, Resource.REQUESTS)])
+def test_what_is_scarce_shows_in_what_was_sent_before_the_429s(scale: float, suspect: Resource) -> None:
     suspicion = Suspicion()
+    suspicion.suspect = Resource.REQUESTS if suspect is Resource.TOKENS else Resource.TOKENS
     for second in range(60):
-        scale = 1.5 if second % 10 == 9 else 1.0
+        is_refused = second % 10 == 9
         for tenth in range(10):
-            suspicion.send(scale * (400 + 40 * tenth), second + tenth / 10)
-        if scale > 1:
+            suspicion.send((scale if is_refused else 1) * (400 + 40 * tenth), second + tenth / 10)
+        if is_refused:
             suspicion.refuse(second + 0.9)
-    assert suspicion.suspect is Resource.TOKENS
-    for second in range(60, 120):
-        scale = 0.5 if second % 10 == 9 else 1.0
-        for tenth in range(10):
-            suspicion.send(scale * (400 + 40 * tenth), second + tenth / 10)
-        if scale < 1:
-            suspicion.refuse(second + 0.9)
-    assert suspicion.suspect is Resource.REQUESTS
+    assert suspicion.suspect is suspect
 
 
 def test_shards_that_wait_for_the_same_moment_start_in_turn() -> None:
