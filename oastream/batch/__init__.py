@@ -5,6 +5,13 @@ what an answer means and whether it is asked again are the single run's parts; h
 
     cli, options   argv                          → BatchOptions
     main, run      the process; the way of one batch, on one page
+    setup          the options                   → how items are read, what is asked about each, the `servers`
+    backlog        journal, errors, input        → what is left to ask
+    sending        items, servers                → lines of answers and errors, figures
+    finish         figures, failures             → the verdict (`summary`: its words)
+
+What these stand on:
+
     input          lines of any form             → items, each with an id (`template`: a prompt with fields)
     plan           items, what is answered       → what is to be asked (`keys`: ids in few bytes)
     source         a file or a pipe              → the next item to ask

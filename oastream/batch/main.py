@@ -15,7 +15,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from oastream.batch.cli import PROGRAM, parse
-from oastream.batch.run import BatchRun
+from oastream.batch.run import run_batch
 from oastream.cli.help import PrintAndExit
 from oastream.exits import Failure, Outcome, Verdict, exit_status, internal_error
 from oastream.output.stderr import Reporter, Stderr
@@ -43,7 +43,7 @@ def main() -> None:
 def _run(words: list[str], stdin_open: bool, watch: Watch, stderr: Stderr, reporter: Reporter) -> Verdict:
     try:
         options = parse(words)
-        return BatchRun(options, os.environ, not stdin_open or os.isatty(0), watch, stderr, reporter).run()
+        return run_batch(options, os.environ, not stdin_open or os.isatty(0), watch, stderr, reporter)
     except PrintAndExit as wanted:
         return _show(str(wanted))
     except Failure as failed:

@@ -1,5 +1,6 @@
 """What the user asked a batch for: one record, made at the edge and trusted inside."""
 
+import os.path
 from typing import NamedTuple
 
 from oastream.batch.plan import Shard
@@ -44,3 +45,11 @@ class BatchOptions(NamedTuple):
     # ending and telling
     drain: float | None
     progress: float | None
+
+    @property
+    def errors_path(self) -> str | None:
+        """Where errors go; None for stdout. FILE with `.errors` before its suffix where --errors names no other."""
+        if self.errors is not None or self.output is None:
+            return self.errors
+        stem, suffix = os.path.splitext(self.output)
+        return f"{stem}.errors{suffix}"

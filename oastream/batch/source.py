@@ -213,6 +213,11 @@ class PipeSource:
         self._on_change()
 
 
+def bad_line_failure(bad: BadLine) -> Failure:
+    """What ends a run at such a line."""
+    return failure_of(Outcome.INPUT, f"line {bad.line}", bad.why, "--skip-bad skips such lines")
+
+
 class BadBody(Failure):
     """No request can be made of a line. `why` is the end of a message that names it."""
 

@@ -23,7 +23,7 @@ FIRST_MINUTE = 60.0
 """Seconds in which limits are found out; the bar of 1 % of 429s is for what comes after."""
 _FIRST_BACKOFF = 0.5
 _BACKOFF_GROWTH = 1.5
-_LONGEST_BACKOFF = 30.0
+_LONGEST_BACKOFF = 10.0
 """Seconds to wait for a 429 that names none: the bucket may be one by the second or by the minute."""
 
 
@@ -52,9 +52,9 @@ class Pace:
 
     def __init__(self, rpm: float | None = None, tpm: float | None = None, shards: int = 1) -> None:
         self._shards = shards
-        self._meters = {resource: Meter(math.inf, Search(math.inf)) for resource in Resource}
-        self._meters[Resource.REQUESTS] = Meter(_per_second(rpm, shards), Search(FIRST_SPEED / shards))
-        self._meters[Resource.TOKENS] = Meter(_per_second(tpm, shards), Search(math.inf))
+        self._meters = {resource: Meter(math.inf, Search(math.inf, shards)) for resource in Resource}
+        self._meters[Resource.REQUESTS] = Meter(_per_second(rpm, shards), Search(FIRST_SPEED / shards, shards))
+        self._meters[Resource.TOKENS] = Meter(_per_second(tpm, shards), Search(math.inf, shards))
         self._limited: list[Meter] = []
         self._find_limited()
         self._first_start: float | None = None
@@ -112,6 +112,7 @@ class Pace:
 
     def accept(self, sent: Sent, now: float) -> None:
         """A request was not refused."""
+        self._meters[Resource.REQUESTS].search.accept(sent.cost.requests)
         if sent.number == self._tried:
             self._tries_one = False
             self._tried = None
@@ -129,7 +130,7 @@ class Pace:
         is_new = False
         if not is_explained:
             blamed = resource or self._emptiest()
-            is_new = self._meters[blamed].search.refuse(sent.cost.of(blamed), now)
+            is_new = self._meters[blamed].search.refuse(sent.cost.of(blamed), sent.started, now)
             self._find_limited()
         if wait is not None:
             self._hold(now + wait)

@@ -1,0 +1,152 @@
+"""Before anything is sent, second: what earlier runs have done, and what is left to ask.
+
+In: `BatchOptions`, a `Setup`, the journal, the errors file of an earlier run. Out: a `Backlog`. The whole of an input
+that is a file is looked at here. Raises `Failure`: journal, input, output. What is rewritten is the journal alone, for
+--repair and --redo; nothing is sent.
+
+The order is: the journal, so that no other run has it from here on; then the errors that still hold; then the input,
+each line against both.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from oastream.batch.input import BadLine, Item
+from oastream.batch.journal import Answers, BrokenLine, Journal
+from oastream.batch.keys import id_key
+from oastream.batch.lines import ErrorsFile
+from oastream.batch.options import BatchOptions
+from oastream.batch.plan import Plan, Standing
+from oastream.batch.records import Layout, bad_line_record, broken_line_record, is_error_line, read_error_line
+from oastream.batch.setup import Setup, empty_failure
+from oastream.batch.source import FileSource, PipeSource, bad_line_failure, prepare
+from oastream.exits import Outcome, failure_of
+from oastream.system_errors import describe_error
+
+
+class Backlog(NamedTuple):
+    """What is left to do, and what is known of the rest.
+
+    `old_errors` are the lines of an earlier errors file that still hold. `bad_lines` are the error records of lines
+    that are no items; those of a pipe join them while requests are sent.
+    """
+
+    journal: Journal | None
+    plan: Plan
+    source: FileSource | PipeSource
+    old_errors: list[bytes]
+    bad_lines: list[bytes]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to send and nothing to tell. Nobody knows what a pipe will bring."""
+        return isinstance(self.source, FileSource) and not self.plan.counts[Standing.TO_ASK] and not self.bad_lines
+
+    def open_errors(self, path: str | None) -> ErrorsFile | None:
+        """The file of errors, with those of earlier runs that still hold and nothing else."""
+        return None if path is None else ErrorsFile(path, self.old_errors)
+
+
+class OpenJournal(NamedTuple):
+    """The journal, read and ours alone, and the error records of lines that --repair has taken out of it."""
+
+    journal: Journal | None
+    bad_lines: list[bytes]
+
+
+@contextlib.contextmanager
+def open_journal(options: BatchOptions, layout: Layout) -> Iterator[OpenJournal]:
+    """Lock the journal and read it; take out of it what is to be asked again. It is synced at the end."""
+    if options.output is None:
+        yield OpenJournal(None, [])
+        return
+    journal = Journal(options.output)
+    try:
+        broken: list[BrokenLine] = []
+        journal.load(layout, broken.append if options.repair else None)
+        if options.redo:
+            journal.drop(layout, lambda answered: answered.outcome in options.redo)
+        yield OpenJournal(journal, [broken_line_record(each.line, each.offset) for each in broken])
+    finally:
+        journal.close()
+
+
+def find_backlog(options: BatchOptions, setup: Setup, opened: OpenJournal) -> Backlog:
+    """What is to be asked. `opened` is the journal of this run."""
+    journal, bad_lines = opened
+
+    def take_bad_line(bad: BadLine) -> None:
+        if not options.skip_bad:
+            raise bad_line_failure(bad)
+        bad_lines.append(bad_line_record(bad.line, bad.why))
+
+    failures = _read_failures(options, setup.layout)
+    plan = _make_plan(options, setup, journal, failures)
+    if not setup.input.is_file:
+        pipe = PipeSource(setup.chunks, setup.form, plan, setup.preparer, take_bad_line)
+        return Backlog(journal, plan, pipe, [each.line for each in failures.values()], bad_lines)
+    source = FileSource(setup.input, setup.form, plan, setup.preparer, take_bad_line)
+    source.check()
+    if not source.has_lines:
+        raise empty_failure(setup.input)
+    if plan.changed and journal is not None:
+        _drop_changed(journal, plan, setup.layout)
+    old_errors = [failure.line for key, failure in failures.items() if key in plan.failed_keys]
+    return Backlog(journal, plan, source, old_errors, bad_lines)
+
+
+class _Failure(NamedTuple):
+    """An error of an earlier run that trying again would not mend, and its line."""
+
+    outcome: Outcome
+    line: bytes
+
+
+def _read_failures(options: BatchOptions, layout: Layout) -> dict[int, _Failure]:
+    """The failures that still hold, by the keys of their ids."""
+    failures: dict[int, _Failure] = {}
+    path = options.errors_path
+    if path is None or options.output is None:
+        return failures
+    for number, line in enumerate(_read_lines(path), 1):
+        if not is_error_line(line):
+            why = f"line {number} is not an error record, and would be overwritten"
+            raise failure_of(Outcome.JOURNAL, f"{path} is not a file of errors", why)
+        found = read_error_line(line, layout)
+        if found is not None and not found.retryable and not options.retry_failed:
+            failures[id_key(found.custom_id)] = _Failure(found.outcome, line)
+    return failures
+
+
+def _read_lines(path: str) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as file:
+            yield from file
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise failure_of(Outcome.OUTPUT, f"{path} cannot be read", describe_error(error)) from error
+
+
+def _make_plan(options: BatchOptions, setup: Setup, journal: Journal | None, failures: dict[int, _Failure]) -> Plan:
+    def request_of(item: Item) -> str:
+        return prepare(setup.preparer, item).request
+
+    answers = Answers() if journal is None else journal.answers
+    outcomes = {key: failure.outcome for key, failure in failures.items()}
+    plan = Plan(answers, request_of, outcomes, options.shard)
+    plan.may_change = options.redo_changed
+    if options.order == "input" and journal is not None:
+        plan.order = array.array("q")
+    return plan
+
+
+def _drop_changed(journal: Journal, plan: Plan, layout: Layout) -> None:
+    """--redo changed: take the answers to other requests out of the journal."""
+    changed = set(plan.changed)
+    journal.drop(layout, lambda answered: answered.custom_id in changed)
+    plan.ask_changed(journal.answers)

@@ -1,0 +1,70 @@
+"""How it ended: what sending came to → the journal in its last order, the figures on stderr, the verdict.
+
+In: `BatchOptions`, the `Backlog`, what was `Sent`. Out: a `Verdict`. Its words are `summary`'s; what became of each
+item is in its line already, and is not looked at again.
+"""
+
+from __future__ import annotations
+
+import array
+
+from oastream.batch.backlog import Backlog
+from oastream.batch.journal import Journal
+from oastream.batch.keys import id_key
+from oastream.batch.options import BatchOptions
+from oastream.batch.plan import Plan, Standing
+from oastream.batch.recorder import Figures
+from oastream.batch.records import Layout
+from oastream.batch.sending import Sent
+from oastream.batch.summary import GO_ON_HINT, judge, judge_aborted, stats_fields, stats_line, tally
+from oastream.exits import Outcome, Verdict
+from oastream.lenient_json import dumps
+from oastream.output.stderr import Reporter, Stderr
+
+
+def finish(
+    options: BatchOptions,
+    layout: Layout,
+    backlog: Backlog,
+    sent: Sent,
+    seconds: float,
+    stderr: Stderr,
+    reporter: Reporter,
+) -> Verdict:
+    """The verdict on a run of so many seconds. What kept it from being another comes first:
+
+    output that cannot be written, then a signal, then any other failure, then why it was broken off.
+    """
+    failure = sent.failure
+    if failure is not None and (failure.verdict.outcome is Outcome.OUTPUT or sent.signal is None):
+        return failure.verdict
+    if sent.signal is not None:
+        return Verdict(Outcome.SIGNAL, signal=sent.signal)
+    if backlog.journal is not None and backlog.plan.order is not None and _is_complete(backlog.plan, sent.figures):
+        _put_into_order(backlog.journal, layout, backlog.plan.order)
+    if options.request.stats is not None:
+        fields = stats_fields(backlog.plan, sent.figures, seconds, sent.held)
+        if options.request.stats == "json":
+            stderr.write_line(dumps(fields).decode())
+        else:
+            reporter.line(stats_line(fields))
+    return _judge(options, backlog, sent)
+
+
+def _is_complete(plan: Plan, figures: Figures) -> bool:
+    return figures.outcomes.total() == plan.counts[Standing.TO_ASK] and not plan.counts[Standing.FAILED_FOR_GOOD]
+
+
+def _put_into_order(journal: Journal, layout: Layout, order: array.array[int]) -> None:
+    """--order input: the answers of a file in the order of its items."""
+    positions = {key: position for position, key in enumerate(order)}
+    journal.reorder(layout, lambda custom_id: positions.get(id_key(custom_id)))
+
+
+def _judge(options: BatchOptions, backlog: Backlog, sent: Sent) -> Verdict:
+    accepted, errors_path = options.request.ok, options.errors_path
+    counts = tally(backlog.plan, sent.figures, len(backlog.bad_lines))
+    if sent.aborted is None:
+        return judge(counts, accepted, errors_path)
+    verdict = judge_aborted(sent.aborted, counts, accepted, errors_path)
+    return verdict if backlog.journal is None else verdict.with_hint(GO_ON_HINT)
