@@ -8,13 +8,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
-from oastream.exits import Outcome, failure_of
 from oastream.watch import Watch
-
-if TYPE_CHECKING:
-    from oastream.mock.server import Server
 
 MOCK, LOCAL = "mock:", "local:"
 
@@ -33,8 +28,10 @@ def server_for(
     Raises `Failure`: usage for a bad `mock:` URL, config where there is no model, or what ended the wait for one.
     """
     if base_url.startswith(MOCK):
-        with contextlib.closing(_start_mock(base_url)) as mock:
-            yield mock.url
+        from oastream.mock.embedded import serve_embedded
+
+        with serve_embedded(base_url) as url:
+            yield url
     elif base_url.startswith(LOCAL):
         from oastream.local.server import LocalServer
 
@@ -42,13 +39,3 @@ def server_for(
             yield local.url
     else:
         yield base_url
-
-
-def _start_mock(base_url: str) -> Server:
-    from oastream.mock.script import plan_from_url
-    from oastream.mock.server import serve
-
-    try:
-        return serve(plan_from_url(base_url))
-    except (ValueError, OSError) as error:
-        raise failure_of(Outcome.USAGE, f"bad --base-url {base_url!r}", error) from error

@@ -15,6 +15,7 @@ import pytest
 
 from oastream.exits import Failure, Outcome
 from oastream.local.models import VARIABLE, find_model
+from tests.support.batches import batch
 from tests.support.program import Result, finish, imported_modules, oastream, run_python, start
 from tests.support.real_servers import package_folder
 from tests.support.waiting import wait_until
@@ -175,3 +176,13 @@ def test_a_closed_pipe_ends_both() -> None:
         process.stdout.close()
         assert process.wait(60) == -signal.SIGPIPE
     assert wait_until(lambda: not is_running(server))
+
+
+@pytest.mark.usefixtures("model")
+def test_a_batch_keeps_it_until_all_is_answered(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts"
+    prompts.write_text("".join(f"{number}?\n" for number in range(9)))
+    words = ["-l", str(prompts), "--format", "text", "--base-url", "local:", "--set", 'grammar=root ::= "yes"']
+    result = batch(*words, env=ELSEWHERE)
+    assert (result.status, result.err) == (0, "")
+    assert [record["text"] for record in result.records] == ["yes"] * 9

@@ -68,7 +68,7 @@ class Preparer:
         in_one_piece = item.body is not None and item.body.get("stream") is False
         if in_one_piece:
             _take_stream_off(body, item.body or {})
-        return self._make_prepared(body, api.path, partial(self._new_reading, api, body, in_one_piece))
+        return self._make_prepared(body, api.path, self._how_to_read(api, body, in_one_piece))
 
     def _prepare_plain(self, item: Item) -> Prepared:
         """A request that is sent as it is, to a path that is neither API's."""
@@ -79,14 +79,27 @@ class Preparer:
         return self._make_prepared(item.body or {}, path, self._new_plain_reading)
 
     def _make_prepared(self, body: Body, path: str, new_reading: Callable[[float], Reading]) -> Prepared:
-        data = encode_body(body)
+        # Copied: orjson's own bytes hold on to 4 kB however short they are, and thousands are in flight.
+        data = bytes(memoryview(encode_body(body)))
         return Prepared(data, request_hash(data), path, _output_limit(body), new_reading)
 
-    def _new_reading(self, api: Api, body: Body, in_one_piece: bool, now: float) -> Reading:
+    def _how_to_read(self, api: Api, body: Body, in_one_piece: bool) -> Callable[[float], Reading]:
+        """What reads the reply to a body, of which only this is kept while it is in flight."""
         choices = choices_asked_for(body)
         limit = _output_limit(body) if choices == 1 else None
-        reply = Reply(limit, prints_deltas=False, keep_text=True, offered=offered_tools(body))
-        if api.ends_with_whole_answer:
+        return partial(self._new_reading, api.ends_with_whole_answer, choices, limit, offered_tools(body), in_one_piece)
+
+    def _new_reading(
+        self,
+        ends_with_whole_answer: bool,
+        choices: int,
+        limit: int | None,
+        offered: frozenset[str] | None,
+        in_one_piece: bool,
+        now: float,
+    ) -> Reading:
+        reply = Reply(limit, prints_deltas=False, keep_text=True, offered=offered)
+        if ends_with_whole_answer:
             return self._reader.responses(now, reply, in_one_piece)
         return self._reader.chat(now, reply, choices, in_one_piece)
 

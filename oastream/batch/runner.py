@@ -51,7 +51,7 @@ class Work:
     __slots__ = ("asked", "failed_at", "item", "position", "prepared", "rate_limited", "started")
 
     def __init__(self, item: Item, prepared: Prepared, position: int) -> None:
-        self.item = item
+        self.item = item._replace(body=None, prompt=None)  # they are in the request, and may be long
         self.position = position
         self.prepared = prepared
         self.asked = 0

@@ -26,6 +26,27 @@ from oastream.http.request import Request
 class ItemStream:
     """Listens to the response of one request. `done` is set once `verdict` is there."""
 
+    __slots__ = (
+        "_connection",
+        "_error_body",
+        "_error_deadline",
+        "_error_headers",
+        "_flight",
+        "_gate",
+        "_has_told_first_event",
+        "_loop",
+        "_request",
+        "_timer",
+        "_timer_at",
+        "_tools_wanted",
+        "answer",
+        "done",
+        "http_status",
+        "reading",
+        "request_id",
+        "verdict",
+    )
+
     def __init__(self, request: Request, reading: Reading, gate: Gate, flight: Flight, tools_wanted: bool) -> None:
         self._request = request
         self._gate = gate
@@ -170,6 +191,7 @@ class ItemStream:
             return
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if self._connection is not None:
             self._connection.leave()
         if not verdict.has_answer:

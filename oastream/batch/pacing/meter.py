@@ -13,9 +13,13 @@ import math
 
 from oastream.batch.pacing.quota import Quota
 from oastream.batch.pacing.search import Search
+from oastream.batch.pacing.tokens import Mean
 
 BURST = 0.5
 """Seconds of the speed that may start at once after a while in which nothing did."""
+
+_MEMORY = 1000
+"""Requests over which the mean of what one takes is made."""
 
 
 class Meter:
@@ -28,6 +32,7 @@ class Meter:
         self._given = given
         self._quotas: dict[str, Quota] = {}
         self._credit = 0.0
+        self._unit = Mean(_MEMORY)
         self._speed = math.inf
         self._strictest: Quota | None = None
         self._at: float | None = None
@@ -37,11 +42,16 @@ class Meter:
         """Whether there is any limit; if not, it is not worth asking."""
         return bool(self._quotas) or self._given < math.inf or self.search.speed() < math.inf
 
-    def quota(self, name: str, shards: int) -> Quota:
+    def quota(self, name: str, shards: int, shard: int) -> Quota:
         """The limit of this name that the server shows."""
         if name not in self._quotas:
-            self._quotas[name] = Quota(shards)
+            self._quotas[name] = Quota(shards, shard, self._unit)
         return self._quotas[name]
+
+    @property
+    def seconds_per_request(self) -> float:
+        """The time from one start to the next."""
+        return self._unit.value / self._speed
 
     def limit_to(self, speed: float) -> None:
         """Go no faster than this."""
@@ -63,6 +73,7 @@ class Meter:
         if self._full_at() <= now:
             self._credit = max(self._credit, 0.0)
         self.sent += units
+        self._unit.add(units)
         self._credit -= units
         self.search.send(units, now)
 
@@ -82,6 +93,10 @@ class Meter:
     def lowest_fill(self) -> float:
         """How full the emptiest bucket is that the last headers show; 1 where they show none."""
         return min((quota.fill for quota in self._quotas.values()), default=1.0)
+
+    def fills(self) -> dict[str, float]:
+        """How full each bucket is that the last headers show, by the name of the limit."""
+        return {name: quota.fill for name, quota in self._quotas.items()}
 
     def _full_at(self) -> float:
         """When the bucket that is strictest is full: one request may start then, however slow the speed seems to be.

@@ -48,10 +48,14 @@ class Counts:
 
 
 class Pace:
-    """One server's. `rpm` and `tpm` are limits that the user gave; all limits are divided by `shards`."""
+    """One server's. `rpm` and `tpm` are limits that the user gave; all limits are divided by `shards`.
 
-    def __init__(self, rpm: float | None = None, tpm: float | None = None, shards: int = 1) -> None:
+    Shards that wait for the same moment start one after the other then: `shard` is the number of this one.
+    """
+
+    def __init__(self, rpm: float | None = None, tpm: float | None = None, shards: int = 1, shard: int = 0) -> None:
         self._shards = shards
+        self._shard = shard
         self._meters = {resource: Meter(math.inf, Search(math.inf, shards)) for resource in Resource}
         self._meters[Resource.REQUESTS] = Meter(_per_second(rpm, shards), Search(FIRST_SPEED / shards, shards))
         self._meters[Resource.TOKENS] = Meter(_per_second(tpm, shards), Search(math.inf, shards))
@@ -105,7 +109,7 @@ class Pace:
     def observe(self, sent: Sent, limits: Sequence[Limit], now: float) -> None:
         """What the headers of the reply to a request show."""
         for limit in limits:
-            quota = self._meters[limit.resource].quota(limit.name, self._shards)
+            quota = self._meters[limit.resource].quota(limit.name, self._shards, self._shard)
             quota.observe(limit, sent.started, sent.totals[limit.resource], now)
         if limits:
             self._find_limited()
@@ -133,7 +137,7 @@ class Pace:
             is_new = self._meters[blamed].search.refuse(sent.cost.of(blamed), sent.started, now)
             self._find_limited()
         if wait is not None:
-            self._hold(now + wait)
+            self._hold(now + wait + self._turn(wait))
         elif is_new or sent.number == self._tried:
             self._back_off(now)
         self.forget(sent)
@@ -147,6 +151,10 @@ class Pace:
         """What an answer has cost in truth."""
         for resource, meter in self._meters.items():
             meter.correct(usage.of(resource) - sent.cost.of(resource))
+
+    def fills(self) -> dict[str, float]:
+        """How full each bucket is that the server shows, by the name of the limit."""
+        return {name: fill for meter in self._meters.values() for name, fill in meter.fills().items()}
 
     def _next_moment(self, now: float) -> float:
         if self._tried is not None:
@@ -168,6 +176,11 @@ class Pace:
     def _hold(self, moment: float) -> None:
         self._held_until = max(self._held_until, moment)
         self._is_held = True
+
+    def _turn(self, wait: float) -> float:
+        """Seconds after the shard with the number 0, when all have waited for so long."""
+        slowest = max((meter.seconds_per_request for meter in self._limited), default=0.0)
+        return min(slowest, wait) * self._shard / self._shards
 
     def _back_off(self, now: float) -> None:
         """Wait for a time that nobody has named, and then try one request."""
