@@ -9,6 +9,7 @@ import ctypes
 import os
 import signal
 import sys
+from typing import Any
 
 SLOT_TOKENS = 8192
 """Tokens of prompt and answer together, in memory for each answer at once: models of today take 128,000, and 16 GB."""
@@ -36,7 +37,7 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _start(path: str, name: str, slots: int):  # type: ignore[no-untyped-def] # xllamacpp has no types
+def _start(path: str, name: str, slots: int) -> Any:
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
