@@ -15,6 +15,7 @@ from oastream.batch.input import INPUT_FORMATS, TEXT_FIELD
 from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Shard
 from oastream.batch.records import LAYOUTS
+from oastream.cli.clashes import in_cli_form
 from oastream.cli.help import GroupedCommand, describe_usage_error, show_all_help
 from oastream.cli.option import Configured, Option, config_error_of
 from oastream.cli.options_table import CONFIGURATION, CONFIGURED, HELP, OPENAI_URL, OPTIONS, leave_out, unset_values
@@ -292,8 +293,13 @@ def _options(context: click.Context) -> BatchOptions:
         if input_format not in (None, "text"):
             raise click.UsageError(f"-l reads prompts, --input-format {input_format} something else")
         input_format = "text"
-    if params["template"] is not None and input_format not in ("json", "csv", "tsv", "text"):
-        raise click.UsageError("--template needs --input-format json, csv, tsv or text")
+    if params["output"] == "-":  # as in curl, and in oastream
+        params["output"] = None
+    if params["errors"] == "-" and params["output"] is None:  # among the answers, as without it
+        params["errors"] = None
+    _reject_idle(context, {**params, "input_format": input_format})
+    if params["report"] == "-":
+        raise click.UsageError("--report needs the name of a file: the page is replaced again and again")
     for name in ("profile", "no_config"):
         params.pop(name, None)
     problem = config_error_of(context)
@@ -314,9 +320,36 @@ def _options(context: click.Context) -> BatchOptions:
         redo=redo,
         redo_changed=redo_changed,
         base_urls=tuple(base_urls),
-        errors=params.pop("errors"),
         **params,
     )
+
+
+# An option → what it needs, in words; the parameter that this is, and the values without which it does nothing, none
+# for any value. `None` is an input whose first line has to tell.
+_NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
+    "prompt_key": ("--input-format json, csv or tsv", "input_format", ("json", "csv", "tsv")),
+    "template": ("--input-format json, csv, tsv or text", "input_format", ("json", "csv", "tsv", "text")),
+    "id_key": ("--input-format body, json, csv or tsv", "input_format", (None, "body", "json", "csv", "tsv")),
+    "answer_key": ("--format row", "batch_format", ("row",)),
+    "repair": ("-o: without it there is no journal", "output", ()),
+    "redo": ("-o: without it there are no answers to redo", "output", ()),
+    "retry_failed": ("-o: without it no failures are known", "output", ()),
+}
+
+
+def _reject_idle(context: click.Context, params: dict[str, Any]) -> None:
+    """Raise for an option that would have no effect: whoever typed it expects one."""
+    if params["input"] == "":
+        raise click.UsageError("the name of INPUT is empty")
+    for name, (needed, other, wanted) in _NEEDS.items():
+        is_typed = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        is_idle = params[other] not in wanted
+        if not wanted:
+            is_idle = params[other] is None
+        if is_typed and is_idle:
+            raise click.UsageError(f"{in_cli_form(name)} needs {needed}")
+    if params["batch_format"] == "row" and params["answer_key"] == "oastream":
+        raise click.UsageError("--answer-key oastream is the field with what is known of the request; choose another")
 
 
 def _as_tuple(value: Any) -> Any:

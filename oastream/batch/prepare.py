@@ -63,7 +63,7 @@ class Preparer:
             return self._prepare_plain(item)
         base = self._base if item.body is None else {**self._base, **item.body}
         if base.get("background"):
-            raise failure_of(Outcome.INPUT, "its body asks for a background response", "which a batch does not poll")
+            raise failure_of(Outcome.INPUT, "its body asks for a background response", "a batch polls none")
         body = build_body(api, self._settings, user_message(item.prompt, ()), base)
         in_one_piece = item.body is not None and item.body.get("stream") is False
         if in_one_piece:

@@ -258,7 +258,9 @@ class Runner:
         for server in self._servers:
             if server.gate.outage.fatal is not None:
                 return server.gate.outage.fatal
-        return self._last_failure._replace(summary="the server is gone", detail=self._last_failure.message)
+        return self._last_failure._replace(
+            summary="the server is gone", detail=self._last_failure.message, request_id=None
+        )
 
     def abort(self, verdict: Verdict) -> None:
         """Break the run off: start nothing more, let what is in flight end."""

@@ -117,6 +117,9 @@ def _read_form(options: BatchOptions, read_text: ReadText) -> InputForm:
 
 
 def _choose_layout(options: BatchOptions, form: InputForm) -> Layout:
+    if options.id_key is not None and form.name == "batch":
+        why = "--id-key has no effect: the input has the form batch, where custom_id is the id"
+        raise failure_of(Outcome.USAGE, "bad usage", why)
     if options.format == "row" and form.name in ("batch", "body"):
         why = f"--format row needs rows, and the input has the form {form.name}"
         raise failure_of(Outcome.USAGE, "bad usage", why)

@@ -15,7 +15,8 @@ font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,
 font-variant-numeric:tabular-nums;-webkit-text-size-adjust:100%;text-size-adjust:100%}
 main,header,footer{max-width:76rem;margin:0 auto;padding:0 1.25rem}
 header{padding-top:1.75rem}
-h1{font-size:1.5rem;line-height:1.25;margin:0 0 .35rem;overflow-wrap:anywhere}
+h1,h3,p{overflow-wrap:anywhere}
+h1{font-size:1.5rem;line-height:1.25;margin:0 0 .35rem}
 h2{font-size:1.15rem;margin:2.25rem 0 .75rem}
 h3{font-size:.95rem;margin:0}
 p{margin:.35rem 0}
@@ -24,20 +25,19 @@ p{margin:.35rem 0}
 .state{display:inline-block;font-weight:600;font-size:.85rem;padding:.1rem .6rem;border-radius:1rem;
 border:1px solid currentColor;margin-right:.4rem;color:var(--soft)}
 .state.good{color:var(--good)}.state.bad{color:var(--bad)}
-.verdict{overflow-wrap:anywhere}
 .bar{display:flex;height:.7rem;border-radius:.35rem;overflow:hidden;background:var(--rule);margin:1rem 0 .4rem;
 print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .bar span{display:block;min-width:2px}
 .bar .now{background:var(--good)}.bar .before{background:var(--good);opacity:.55}.bar .failed{background:var(--bad)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.75rem;margin:1.25rem 0 0}
 .tiles div,.chart,.card{background:var(--card);border:1px solid var(--rule);border-radius:.6rem}
-.tiles div{padding:.7rem .9rem}
+.tiles div{padding:.7rem .9rem;min-width:0;overflow-wrap:anywhere}
 .tiles dt{color:var(--soft);font-size:.85rem}
 .tiles dd{margin:0}
 .tiles dd:first-of-type{font-size:1.3rem;font-weight:600;line-height:1.3}
 .tiles dd+dd{color:var(--soft);font-size:.85rem}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:.9rem}
-.chart{margin:0;padding:.8rem 1rem .5rem;break-inside:avoid;display:flex;flex-direction:column}
+.chart{margin:0;min-width:0;padding:.8rem 1rem .5rem;break-inside:avoid;display:flex;flex-direction:column}
 .chart.few{padding-bottom:.8rem;align-self:start}
 .legend{display:flex;flex-wrap:wrap;gap:0 1rem;margin:.35rem 0 0;padding:0;list-style:none;font-size:.85rem}
 .swatch{display:inline-block;width:.9rem;height:.2rem;border-radius:.1rem;vertical-align:.25rem;margin-right:.4rem;

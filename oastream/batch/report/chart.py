@@ -139,7 +139,7 @@ def _x(moment: float, time: Axis) -> int:
 
 
 def _y(value: float, values: Axis) -> int:
-    return round(_HEIGHT * (1 - min(value / values.end, 1.0)))
+    return round(_HEIGHT * (1 - min(max(value / values.end, 0.0), 1.0)))
 
 
 def _share(part: int, whole: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from oastream.batch.report import units
 from oastream.batch.report.markup import Markup, join, tag
@@ -116,7 +116,7 @@ def _tiles(snapshot: Snapshot) -> Markup:
         _tile("Tokens", _figure("tokens", stats["tokens"]), _rate("tokens_per_s", stats["tokens_per_s"], "tokens/s")),
         _tile("First event, p50", _time("first_event_ms.p50", first["p50"]), _p99("first_event_ms.p99", first)),
         _tile("Whole answer, p50", _time("elapsed_ms.p50", whole["p50"]), _p99("elapsed_ms.p99", whole)),
-        _tile("Requests", _figure("attempts", stats["attempts"]), _limits(stats)),
+        _tile("Requests", _figure("attempts", stats["attempts"]), _limits(snapshot)),
     ]
     return tag("dl", *tiles, class_="tiles")
 
@@ -144,7 +144,11 @@ def _p99(name: str, quantiles: dict[str, int | None]) -> Markup:
     return join(["p99 ", _time(name, quantiles["p99"])])
 
 
-def _limits(stats: dict[str, Any]) -> Markup:
+def _limits(snapshot: Snapshot) -> Markup:
+    stats = snapshot.stats
     refused = tag("data", units.number(stats["rate_limited"]), value=stats["rate_limited"], id="stats.rate_limited")
     held = tag("data", units.seconds(stats["held_s"]), value=stats["held_s"], id="stats.held_s")
-    return join([refused, " × 429, held back for ", held])
+    parts = [refused, " × 429, held back for ", held]
+    if len(snapshot.servers) > 1:
+        parts.append(", all servers together")
+    return join(parts)

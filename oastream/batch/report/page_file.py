@@ -23,12 +23,14 @@ class PageFile:
 
     def __init__(self, path: str) -> None:
         self._name = path
-        self._path = os.path.realpath(path)
+        self._path = path
         self._lock = threading.Lock()
         self._is_final = False
         self.is_there = False
         """Whether a page of this run is."""
-        self._is_regular = os.path.isfile(self._path) or not os.path.exists(self._path)
+        self._is_regular = os.path.isfile(path) or not os.path.exists(path)
+        if self._is_regular:
+            self._path = os.path.realpath(path)  # the file is replaced, and not a link to it
         try:
             self._check()
         except OSError as error:

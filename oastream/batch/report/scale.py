@@ -16,6 +16,8 @@ _TIMES = (
 """Seconds between ticks of time that people count in; beyond, whole days."""
 
 
+_MINUTE = 60_000
+"""Milliseconds."""
 _HEADROOM = 1.04
 """A curve does not run along the upper edge, where it would be taken for the frame."""
 
@@ -34,7 +36,8 @@ class Axis(NamedTuple):
 
 def value_axis(largest: float, unit: str = "", least_step: float = 1e-9, most_ticks: int = 4) -> Axis:
     """An axis for values of 0 up to the largest, which ends at a tick. `unit` is ms, or none."""
-    step = _round_step(max(largest / most_ticks, least_step))
+    size = _MINUTE if unit == "ms" and largest >= 2 * _MINUTE else 1
+    step = size * _round_step(max(largest / size / most_ticks, least_step))
     count = max(1, math.ceil(largest * _HEADROOM / step))
     values = [number * step for number in range(count + 1)]
     if unit == "ms":
@@ -76,9 +79,9 @@ def _milliseconds(value: float, largest: float) -> str:
         return "0"
     if largest < 1000:
         return f"{value:.10g} ms"
-    if largest < 120_000:
+    if largest < 2 * _MINUTE:
         return f"{value / 1000:.10g} s"
-    return f"{value / 60_000:.3g} min"
+    return f"{value / _MINUTE:.10g} min"
 
 
 def _time(value: float, step: float) -> str:
