@@ -54,7 +54,8 @@ function __oastream_batch_redo
         'deadline' '--max-time passed after output began' \
         'some_failed' 'batch: some items have no plain answer' \
         'aborted' 'batch: no item has an answer, or the run was aborted; the same command resumes it' \
-        'journal' 'batch: the answers file is in use, damaged, or belongs to other requests; nothing sent'
+        'journal' 'batch: the answers file is in use, damaged, or belongs to other requests; nothing sent' \
+        'changed' 'the request has changed'
 end
 
 function __oastream_batch_ok
@@ -96,7 +97,6 @@ function __oastream_batch_ok
         'journal' 'batch: the answers file is in use, damaged, or belongs to other requests; nothing sent'
 end
 
-complete -c oastream-batch -f
 complete -c oastream-batch -l input-format -x -a 'batch body json text csv tsv' -d 'Format of the input; batch or body by default'
 complete -c oastream-batch -s l -l lines -d 'Each line is a prompt; same as --input-format text'
 complete -c oastream-batch -s 0 -l null -d 'With -l: prompts end with NUL and may span lines'
@@ -110,7 +110,8 @@ complete -c oastream-batch -l format -x -a 'batch text tools row' -d 'Format of 
 complete -c oastream-batch -l answer-key -x -d 'With --format row: field to hold the answer'
 complete -c oastream-batch -l order -x -a 'completion input' -d 'Order of the records'
 complete -c oastream-batch -l order-buffer -x -d 'Maximum size of what --order input holds back'
-complete -c oastream-batch -l output-dir -x -d 'Also write the text of each answer to DIR/ID.txt'
+complete -c oastream-batch -l output-dir -x -a '(__fish_complete_directories)' -d 'Also write the text of each answer to DIR/ID.txt'
+complete -c oastream-batch -l report -r -F -d 'Write a page with charts of the run to FILE, as HTML'
 complete -c oastream-batch -l sync -x -d 'Seconds between syncs of the journal; 0 syncs after each line'
 complete -c oastream-batch -l repair -d 'Move invalid lines of the journal to the errors'
 complete -c oastream-batch -l retry-failed -d 'Also retry what failed permanently'

@@ -57,6 +57,10 @@ _oastream_mock() {
             compopt -o default 2>/dev/null
             return
             ;;
+        folder)
+            compopt -o dirnames 2>/dev/null
+            return
+            ;;
         at)
             [[ $value == @* ]] || return
             while IFS= read -r word; do

@@ -231,3 +231,16 @@ def test_an_item_is_read_when_its_line_is_there() -> None:
     first = next(read_items(pipe(), InputForm("body")))
     assert isinstance(first, Item)
     assert json.loads(json.dumps(first.body)) == {"input": "x"}
+
+
+def test_lines_of_a_table_are_counted_past_one_that_is_no_utf8() -> None:
+    bad, good = read(b'id,prompt\na,caf\xe9\nb,"x\ny"\n', "csv")
+    assert isinstance(bad, BadLine)
+    assert isinstance(good, Item)
+    assert (bad.line, good.line) == (2, 3)
+
+
+def test_a_quoted_field_without_an_end_is_told_by_the_line_that_begins_it() -> None:
+    good, bad = read(b'id,prompt\na,b\nc,"d\ne,f\n', "csv")
+    assert isinstance(good, Item)
+    assert bad == BadLine(3, "a quoted field begins there, and nothing ends it")

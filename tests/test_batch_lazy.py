@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -106,6 +107,65 @@ def test_every_cut_of_a_stream_is_the_same_lazily(name: str, names: bool) -> Non
         same([stream[:at], stream[at:]] if at else [stream])
         if at % 7 == 0:
             same([stream[:at]] if at else [], is_cut_off=True)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("size", [1, 7, 150, 400])
+def test_pieces_of_any_size_are_the_same_lazily(size: int, newline: str) -> None:
+    for events in HAND_WRITTEN.values():
+        stream = sse(events, newline=newline)
+        same([stream[at : at + size] for at in range(0, len(stream), size)])
+
+
+ODD_BLOCKS = {
+    "comment": b": still here\n\n",
+    "byte order mark": b"\xef\xbb\xbf",
+    "no name": b'data: {"type":"response.vendor.thing"}\n\n',
+    "name alone": b"event: response.output_item.added\n\n",
+    "data of two lines": b'event: response.vendor.thing\ndata: {"type":\ndata: "response.vendor.thing"}\n\n',
+    "name behind the data": b'data: {"type":"response.vendor.thing"}\nevent: response.vendor.thing\n\n',
+    "words of another event": b'event: response.vendor.thing\ndata: {"x":"event: response.output_item.done\\n",'
+    b'"type":"response.vendor.thing"}\n\n',
+    "another name first": b'event: response.vendor.thing\ndata: {"x":"response.vendor.thing","type":"error"}\n\n',
+    "an item within a name": b"event: response.xevent: response.output_item.added\n"
+    b'data: {"type":"response.xevent: response.output_item.added"}\n\n',
+    "an id": b'id: 3\nevent: response.vendor.thing\ndata: {"type":"response.vendor.thing"}\n\n',
+}
+
+
+@pytest.mark.parametrize("name", ODD_BLOCKS)
+def test_a_block_of_another_shape_among_the_events_is_read_the_same_lazily(name: str) -> None:
+    for at in (0, 1, 4, len(TEXT) - 1):
+        stream = sse(TEXT[:at]) + ODD_BLOCKS[name] + sse(TEXT[at:])
+        same([stream])
+        same([stream[at : at + 100] for at in range(0, len(stream), 100)])
+
+
+def test_an_event_over_the_limit_is_the_same_lazily() -> None:
+    events = events_of(message("Hello " * 100))
+    readers = [Reader(Limits(), 400, is_lazy=is_lazy) for is_lazy in (True, False)]
+    for size in (100, 300, 5000):
+        stream = sse(events)
+        pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+        first, second = (outcome(reader, pieces) for reader in readers)
+        assert first == second
+
+
+def test_events_that_arrive_together_are_not_taken_apart() -> None:
+    """The guard of what this is for: fewer calls than the stream has events."""
+    stream = sse(events_of(message("x" * 300), piece=1))
+    calls = 0
+
+    def count(frame: object, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        outcome(LAZY, [stream])
+    finally:
+        sys.setprofile(None)
+    assert 0 < calls < 600, "300 deltas with two calls each"
 
 
 def test_an_event_under_a_wrong_name_is_looked_at() -> None:

@@ -36,7 +36,7 @@ def test_what_is_read_is_what_the_standard_library_reads(
     """The padding moves the digits, of which only some are looked at, to every place."""
     written = " " * padding + json.dumps(value, ensure_ascii=ensure_ascii)
     if "Infinity" in written:
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="not JSON"):
             parse_exactly(written)
         return
     try:
@@ -61,5 +61,5 @@ def test_what_is_not_utf_8_is_told_from_what_is_no_json() -> None:
 
 @pytest.mark.parametrize("text", ["1e400", "-1e400", "[0.1, 1e309]"])
 def test_a_number_that_could_not_be_written_again_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="too large"):
         parse_exactly(text)

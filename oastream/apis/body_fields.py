@@ -11,6 +11,7 @@ from typing import Any
 from oastream.exits import Outcome, failure_of
 
 Body = dict[str, Any]
+_NO_TOOLS: frozenset[str] = frozenset()
 
 
 def object_in(body: Body, name: str) -> Body:
@@ -47,7 +48,7 @@ def offered_tools(body: Body) -> frozenset[str] | None:
         return None
     tools = body.get("tools")
     if not isinstance(tools, list):
-        return frozenset()
+        return _NO_TOOLS
     return frozenset(tool_name(tool) for tool in tools if isinstance(tool, dict))
 
 

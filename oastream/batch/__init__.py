@@ -22,5 +22,6 @@ What these stand on:
     recorder       an answer or a failure        → its line (`records`: the layouts; `lines`: where lines go)
     journal        lines                         → a file that holds whole lines only, and what it answers
     progress       figures                       → what is on stderr meanwhile
+    report/        the run, with --report only   → one HTML page with its curves, figures and failures
     pacing/        headers, outcomes, usages      → when the next request may start, without I/O
 """

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from oastream.batch.input import BadLine
 from oastream.batch.journal import Answers, BrokenLine, Journal
 from oastream.batch.keys import id_key
-from oastream.batch.lines import ErrorsFile
+from oastream.batch.lines import ErrorsFile, is_stream
 from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Plan, Standing
 from oastream.batch.records import Layout, bad_line_record, broken_line_record, is_error_line, read_error_line
@@ -81,7 +81,7 @@ def find_backlog(options: BatchOptions, setup: Setup, opened: OpenJournal) -> Ba
     journal, bad_lines = opened
 
     def take_bad_line(bad: BadLine) -> None:
-        if not options.skip_bad:
+        if not options.skip_bad or bad.is_fatal:
             raise bad_line_failure(bad)
         bad_lines.append(bad_line_record(bad.line, bad.why))
 
@@ -111,7 +111,7 @@ def _read_failures(options: BatchOptions, layout: Layout) -> dict[int, _Failure]
     """The failures that still hold, by the keys of their ids."""
     failures: dict[int, _Failure] = {}
     path = options.errors_path
-    if path is None or options.output is None:
+    if path is None or options.output is None or is_stream(path):
         return failures
     for number, line in enumerate(_read_lines(path), 1):
         if not is_error_line(line):

@@ -7,7 +7,6 @@ Never prints or exits by itself.
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import click
@@ -16,16 +15,18 @@ from oastream.batch.input import INPUT_FORMATS, TEXT_FIELD
 from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Shard
 from oastream.batch.records import LAYOUTS
+from oastream.cli.clashes import in_cli_form
 from oastream.cli.help import GroupedCommand, describe_usage_error, show_all_help
-from oastream.cli.option import Option, config_error_of
-from oastream.cli.options_table import CONFIGURATION, HELP, OPENAI_URL, OPTIONS, leave_out, unset_values
-from oastream.cli.parse import expand_bare_options
-from oastream.cli.types import FiniteNumber, Outcomes, Seconds, WholeNumber
+from oastream.cli.option import Configured, Option, config_error_of
+from oastream.cli.options_table import CONFIGURATION, CONFIGURED, HELP, OPENAI_URL, OPTIONS, leave_out, unset_values
+from oastream.cli.parse import expand_bare_options, settle_key_source
+from oastream.cli.types import BaseUrl, FiniteNumber, Outcomes, Seconds, WholeNumber
 from oastream.exits import Outcome, failure_of
 from oastream.options import Options
 
 PROGRAM = "oastream-batch"
 RETRIES = 5
+_MOST_DIGITS = 18
 _SHARED = (
     *("model", "system", "max_output_tokens", "temperature", "top_p", "reasoning_effort", "tools", "tool_choice"),
     *("schema", "set", "body", "header", "api", "api_key_file", "insecure_http", "ok", "keep_partial"),
@@ -49,6 +50,11 @@ Exit status: 0 every item has a plain answer; 50 some do not; 51 none does, or t
 was aborted; 52 the answers file cannot be continued. All others are as in oastream."""
 
 
+def _is_number(text: str) -> bool:
+    """Whether these are digits of a number that a size or a count may be: `int` takes other scripts', and 4,300."""
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+
+
 class Size(click.ParamType[int]):
     """Bytes, with K, M or G for powers of 1024."""
 
@@ -60,7 +66,7 @@ class Size(click.ParamType[int]):
         digits, factor = str(value).upper().removesuffix("IB").removesuffix("B"), 1
         if digits[-1:] in ("K", "M", "G"):
             factor, digits = 1024 ** ("KMG".index(digits[-1]) + 1), digits[:-1]
-        if not digits.isascii() or not digits.isdigit():
+        if not _is_number(digits):
             self.fail(f"{value!r} is not a size such as 256M", param, ctx)
         return int(digits) * factor
 
@@ -99,7 +105,7 @@ class ShardType(click.ParamType[Shard]):
         if isinstance(value, Shard):
             return value
         number, _, total = str(value).partition("/")
-        if not (number.isdigit() and total.isdigit() and int(number) < int(total)):
+        if not (_is_number(number) and _is_number(total) and int(number) < int(total)):
             self.fail(f"{value!r} is not of the form I/N, with I from 0 to N-1", param, ctx)
         return Shard(int(number), int(total))
 
@@ -153,6 +159,7 @@ OWN: dict[str, list[Option]] = {
             "--order-buffer", type=Size(), default=256 * 1024**2, help="Maximum size of what --order input holds back."
         ),
         _option("--output-dir", metavar="DIR", help="Also write the text of each answer to DIR/ID.txt."),
+        _option("--report", metavar="FILE", help="Write a page with charts of the run to FILE, as HTML."),
     ],
     "Journal": [
         _option(
@@ -200,6 +207,7 @@ OWN: dict[str, list[Option]] = {
             "--base-url",
             "base_urls",
             metavar="URL",
+            type=BaseUrl(),
             multiple=True,
             help="Base URL of a server; several servers share the work.",
         ),
@@ -209,6 +217,11 @@ OWN: dict[str, list[Option]] = {
     ],
 }
 
+
+_CONFIGURED_URL = Configured(
+    ["base_url", "--configured-base-url"], type=BaseUrl(), default=OPENAI_URL, help="Base URL without --base-url."
+)
+"""The variable and the file name one server. To Click it is not the option, which may be repeated; no word sets it."""
 
 _HELP = [
     Option(
@@ -239,7 +252,8 @@ def _shared_options() -> list[Option]:
 def command() -> GroupedCommand:
     """The Click command: it parses, and does nothing else."""
     words = click.Argument(["input"], required=False)
-    return GroupedCommand(PROGRAM, USAGE, words, option_groups(), end_of_all=END)
+    hidden = (*CONFIGURED, _CONFIGURED_URL)
+    return GroupedCommand(PROGRAM, USAGE, words, option_groups(), hidden, end_of_all=END)
 
 
 def parse(words: list[str]) -> BatchOptions:
@@ -279,13 +293,20 @@ def _options(context: click.Context) -> BatchOptions:
         if input_format not in (None, "text"):
             raise click.UsageError(f"-l reads prompts, --input-format {input_format} something else")
         input_format = "text"
-    if params["template"] is not None and input_format not in ("json", "csv", "tsv", "text"):
-        raise click.UsageError("--template needs --input-format json, csv, tsv or text")
+    if params["output"] == "-":  # as in curl, and in oastream
+        params["output"] = None
+    if params["errors"] == "-" and params["output"] is None:  # among the answers, as without it
+        params["errors"] = None
+    _reject_idle(context, {**params, "input_format": input_format})
+    if params["report"] == "-":
+        raise click.UsageError("--report needs the name of a file: the page is replaced again and again")
     for name in ("profile", "no_config"):
         params.pop(name, None)
     problem = config_error_of(context)
-    base_urls = params.pop("base_urls") or _configured_base_urls(context)
-    shared = {name: params.pop(name) for name in _SHARED}
+    configured_url = params.pop("base_url")
+    base_urls = params.pop("base_urls") or (configured_url,)
+    settle_key_source(context, params)
+    shared = {name: params.pop(name) for name in (*_SHARED, "api_key_cmd")}
     retry, batch_format = params.pop("batch_retry"), params.pop("batch_format")
     request = Options(**{**_NEUTRAL, **{name: _as_tuple(value) for name, value in shared.items()}})
     request = request._replace(
@@ -299,15 +320,36 @@ def _options(context: click.Context) -> BatchOptions:
         redo=redo,
         redo_changed=redo_changed,
         base_urls=tuple(base_urls),
-        errors=params.pop("errors"),
         **params,
     )
 
 
-def _configured_base_urls(context: click.Context) -> tuple[str, ...]:
-    """The base URL of a variable or of the configuration file, else OpenAI's."""
-    configured = (context.default_map or {}).get("base_url")
-    return (os.environ.get("OASTREAM_BASE_URL") or configured or OPENAI_URL,)
+# An option → what it needs, in words; the parameter that this is, and the values without which it does nothing, none
+# for any value. `None` is an input whose first line has to tell.
+_NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
+    "prompt_key": ("--input-format json, csv or tsv", "input_format", ("json", "csv", "tsv")),
+    "template": ("--input-format json, csv, tsv or text", "input_format", ("json", "csv", "tsv", "text")),
+    "id_key": ("--input-format body, json, csv or tsv", "input_format", (None, "body", "json", "csv", "tsv")),
+    "answer_key": ("--format row", "batch_format", ("row",)),
+    "repair": ("-o: without it there is no journal", "output", ()),
+    "redo": ("-o: without it there are no answers to redo", "output", ()),
+    "retry_failed": ("-o: without it no failures are known", "output", ()),
+}
+
+
+def _reject_idle(context: click.Context, params: dict[str, Any]) -> None:
+    """Raise for an option that would have no effect: whoever typed it expects one."""
+    if params["input"] == "":
+        raise click.UsageError("the name of INPUT is empty")
+    for name, (needed, other, wanted) in _NEEDS.items():
+        is_typed = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        is_idle = params[other] not in wanted
+        if not wanted:
+            is_idle = params[other] is None
+        if is_typed and is_idle:
+            raise click.UsageError(f"{in_cli_form(name)} needs {needed}")
+    if params["batch_format"] == "row" and params["answer_key"] == "oastream":
+        raise click.UsageError("--answer-key oastream is the field with what is known of the request; choose another")
 
 
 def _as_tuple(value: Any) -> Any:

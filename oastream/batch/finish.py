@@ -17,7 +17,7 @@ from oastream.batch.recorder import Figures
 from oastream.batch.records import Layout
 from oastream.batch.sending import Sent
 from oastream.batch.summary import GO_ON_HINT, judge, judge_aborted, stats_fields, stats_line, tally
-from oastream.exits import Outcome, Verdict
+from oastream.exits import Failure, Outcome, Verdict
 from oastream.lenient_json import dumps
 from oastream.output.stderr import Reporter, Stderr
 
@@ -41,7 +41,10 @@ def finish(
     if sent.signal is not None:
         return Verdict(Outcome.SIGNAL, signal=sent.signal)
     if backlog.journal is not None and backlog.plan.order is not None and _is_complete(backlog.plan, sent.figures):
-        _put_into_order(backlog.journal, layout, backlog.plan.order)
+        try:
+            _put_into_order(backlog.journal, layout, backlog.plan.order)
+        except Failure as failed:
+            return failed.verdict
     if options.request.stats is not None:
         fields = stats_fields(backlog.plan, sent.figures, seconds, sent.held)
         if options.request.stats == "json":

@@ -43,10 +43,23 @@ class Item(NamedTuple):
 
 
 class BadLine(NamedTuple):
-    """A line that is no item, and why, as the end of a message."""
+    """A line that is no item, and why, as the end of a message. `hint` is what may help.
+
+    Nothing can be read behind one that `is_fatal`: the header of a table.
+    """
 
     line: int
     why: str
+    hint: str = ""
+    is_fatal: bool = False
+
+
+class NotJson(ValueError):
+    """A line that is no JSON."""
+
+
+class NotUtf8(ValueError):
+    """A line in another encoding."""
 
 
 class InputForm(NamedTuple):
@@ -59,6 +72,8 @@ class InputForm(NamedTuple):
     ends_in_nul: bool = False
     added_fields: tuple[str, ...] = ()
     """What the output adds to a row, which therefore may not have it already."""
+    is_guessed: bool = False
+    """Whether nobody has named it."""
 
 
 def read_items(chunks: Iterable[bytes], form: InputForm) -> Iterator[Item | BadLine]:
@@ -68,13 +83,23 @@ def read_items(chunks: Iterable[bytes], form: InputForm) -> Iterator[Item | BadL
         return
     read_line = _LINE_READERS[form.name]
     terminator = b"\0" if form.ends_in_nul else b"\n"
+    is_first = True
     for number, line in enumerate(split_lines(chunks, terminator), 1):
         if not line.strip():
             continue
         try:
             yield read_line(line, number, form)
         except ValueError as error:
-            yield BadLine(number, str(error))
+            yield BadLine(number, str(error), _hint_for(error, form.is_guessed and is_first))
+        is_first = False
+
+
+def _hint_for(error: ValueError, may_be_text: bool) -> str:
+    if isinstance(error, NotUtf8):
+        return "iconv -t utf-8 converts it"
+    if isinstance(error, NotJson) and may_be_text:
+        return "-l reads each line as a prompt, --input-format csv a table"
+    return ""
 
 
 def split_lines(chunks: Iterable[bytes], terminator: bytes = b"\n") -> Iterator[bytes]:
@@ -110,12 +135,21 @@ def guess_form(first_line: bytes) -> str:
 
 
 def id_text(value: object) -> str | None:
-    """An id as text: a number is one too. None for what is no id; null is none, and so is an empty text."""
+    """An id as text: a number is one too. None for what is no id; null is none, and so is an empty text.
+
+    Raises `ValueError` for half a character, which no file can hold: the next run would not know the id again.
+    """
     if isinstance(value, str):
+        _check_characters("id", value)
         return value or None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     return None
+
+
+def _check_characters(what: str, text: str) -> None:
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"its {what} has a lone surrogate, which is no character")
 
 
 def line_id(number: int) -> str:
@@ -220,6 +254,7 @@ def _prompt(row: Row, form: InputForm) -> str:
         raise ValueError(f"it has no {form.prompt_key!r}; --prompt-key names the field with the prompt")
     if not prompt.strip():
         raise ValueError("its prompt is empty")
+    _check_characters("prompt", prompt)
     return prompt
 
 
@@ -229,7 +264,7 @@ def _object(line: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ValueError("it is not UTF-8") from error
     except ValueError as error:
-        raise ValueError("it is not JSON") from error
+        raise NotJson("it is not JSON") from error
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
     return value
@@ -239,40 +274,56 @@ def _decode(line: bytes) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        raise ValueError("it is not UTF-8") from error
+        name = "UTF-16, not UTF-8" if line.startswith((b"\xff\xfe", b"\xfe\xff")) else "not UTF-8"
+        raise NotUtf8(f"it is {name}") from error
 
 
 # A table ----------------------------------------------------------------------------------------------------------
 
 
 class _CountedLines:
-    """Lines for `csv.reader`, decoded, their newlines kept, since a quoted field may hold them."""
+    """Lines for `csv.reader`, decoded, their newlines kept, since a quoted field may hold them.
+
+    `number` is that of the last one. The reader's own count leaves out a line that could not be decoded.
+    """
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
+        self.number = 0
+        self.have_ended = False
 
     def __iter__(self) -> _CountedLines:
         return self
 
     def __next__(self) -> str:
-        return _decode(next(self._lines)) + "\n"
+        line = next(self._lines, None)
+        if line is None:
+            self.have_ended = True
+            raise StopIteration
+        self.number += 1
+        return _decode(line) + "\n"
 
 
 def _read_table(lines: Iterable[bytes], form: InputForm) -> Iterator[Item | BadLine]:
     csv.field_size_limit(sys.maxsize)  # a prompt of 131,073 characters is no mistake
     delimiter = "\t" if form.name == "tsv" else ","
-    reader = csv.reader(_CountedLines(lines), delimiter=delimiter, strict=True)
+    counted = _CountedLines(lines)
+    reader = csv.reader(counted, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
-        number = reader.line_num + 1
+        number = counted.number + 1
         try:
             cells = next(reader)
         except StopIteration:
             return
-        except (csv.Error, ValueError) as error:
-            yield BadLine(max(number, reader.line_num), str(error))
-            if header is None:
-                return  # without its header nothing of a table can be read
+        except csv.Error as error:
+            bad = BadLine(counted.number, f"it is no row: {error}")
+            if counted.have_ended:
+                bad = BadLine(number, "a quoted field begins there, and nothing ends it")
+            yield bad._replace(is_fatal=header is None)
+            continue
+        except NotUtf8 as error:
+            yield BadLine(counted.number, str(error), _hint_for(error, False), is_fatal=header is None)
             continue
         if not any(cells):
             continue
@@ -280,8 +331,7 @@ def _read_table(lines: Iterable[bytes], form: InputForm) -> Iterator[Item | BadL
             header = cells
             problem = _header_problem(header, form)
             if problem:
-                yield BadLine(number, problem)
-                return
+                yield BadLine(number, problem, is_fatal=True)
             continue
         yield _table_item(header, cells, number, form)
 
@@ -297,7 +347,8 @@ def _header_problem(header: list[str], form: InputForm) -> str:
 
 def _table_item(header: list[str], cells: list[str], number: int, form: InputForm) -> Item | BadLine:
     if len(cells) != len(header):
-        return BadLine(number, f"it has {len(cells)} fields where the header has {len(header)}")
+        fields = "1 field" if len(cells) == 1 else f"{len(cells)} fields"
+        return BadLine(number, f"it has {fields} where the header has {len(header)}")
     try:
         return _row_item(dict(zip(header, cells, strict=True)), number, form)
     except ValueError as error:

@@ -216,7 +216,7 @@ class Journal:
     def _replace(self, lines: Iterator[bytes]) -> None:
         """Give the file these lines, in one step. The new one is locked before it has the name."""
         try:
-            replacement = Replacement(self.path, 0o600)
+            replacement = Replacement(os.path.realpath(self.path), 0o600)  # a link stays one
             try:
                 for line in lines:
                     replacement.write(line)

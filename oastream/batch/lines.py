@@ -17,6 +17,7 @@ from collections.abc import Callable
 from oastream.batch.journal import Journal
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.files import Replacement
+from oastream.output.destination import STDOUT, find_descriptor, is_special
 from oastream.system_errors import describe_error
 
 _MOST_WAITING = 1 << 20
@@ -175,8 +176,8 @@ class JournalLines:
 class ErrorsFile:
     """The errors of a run. `carried` are the lines of an older one that still hold; the file is replaced by them.
 
-    It is there only while it has lines. What is no regular file, such as /dev/null, is only written to. `on_line` is
-    told the position of each item whose error is here.
+    It is there only while it has lines. What cannot be replaced (`is_stream`) is only written to. `on_line` is told the
+    position of each item whose error is here.
     """
 
     is_full = False
@@ -185,11 +186,13 @@ class ErrorsFile:
         self._path = path
         self._fd: int | None = None
         self.on_line: Callable[[int], None] = lambda position: None
-        if os.path.exists(path) and not os.path.isfile(path):
-            return
         try:
+            if is_stream(path):
+                self._fd = _open_stream(path)
+                return
+            _check_writable(path)
             if carried:
-                _replace(path, carried)
+                _replace(os.path.realpath(path), carried)
             elif os.path.exists(path):
                 os.unlink(os.path.realpath(path))
         except OSError as error:
@@ -217,7 +220,32 @@ class ErrorsFile:
             self._fd = None
 
     def _failure(self, error: OSError) -> Failure:
+        if error.errno == errno.EPIPE:
+            return Failure(Verdict(Outcome.SIGNAL, signal=signal.SIGPIPE))
         return failure_of(Outcome.OUTPUT, f"{self._path} cannot be written", describe_error(error))
+
+
+def is_stream(path: str) -> bool:
+    """Whether lines can only be added: `-`, a file that is open already, a FIFO or device."""
+    return path == "-" or find_descriptor(path) is not None or is_special(path)
+
+
+def _open_stream(path: str) -> int:
+    """For what is open already a copy: opened anew, a file would be written from its first byte again."""
+    number = STDOUT if path == "-" else find_descriptor(path)
+    if number is not None:
+        return os.dup(number)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+
+def _check_writable(path: str) -> None:
+    """Raise `OSError` now, not at the first error, for a file that cannot be written or made."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    os.stat(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _replace(path: str, lines: list[bytes]) -> None:

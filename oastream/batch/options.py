@@ -45,6 +45,7 @@ class BatchOptions(NamedTuple):
     # ending and telling
     drain: float | None
     progress: float | None
+    report: str | None
 
     @property
     def errors_path(self) -> str | None:

@@ -47,6 +47,18 @@ class Listener(Protocol):
 class Connection(asyncio.Protocol):
     """A connection that carries one request after another. `uses` is how many it has carried."""
 
+    __slots__ = (
+        "_has_passed_head",
+        "_listener",
+        "_pool",
+        "_request",
+        "_response",
+        "_timer",
+        "_transport",
+        "is_closed",
+        "uses",
+    )
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
@@ -63,7 +75,6 @@ class Connection(asyncio.Protocol):
     def send(self, request: bytes, listener: Listener) -> None:
         """Send a request; its response goes to the listener."""
         assert self._transport is not None
-        self._cancel_timer()
         self.uses += 1
         self._request, self._listener = request, listener
         self._response = Http1Response()
@@ -79,7 +90,7 @@ class Connection(asyncio.Protocol):
         if response is not None and response.is_reusable and self._has_sent_all:
             self._become_idle()
         else:
-            self._set_timer(DRAIN_TIME)
+            self._timer = asyncio.get_running_loop().call_later(DRAIN_TIME, self.close)
 
     @property
     def _has_sent_all(self) -> bool:
@@ -103,6 +114,7 @@ class Connection(asyncio.Protocol):
         if response is None:  # a server that speaks unasked, such as to say that it closes an idle connection
             self.close()
             return
+        self._request = b""  # a server has seen it: it is not sent again from here
         try:
             response.feed(data)
         except NotHttp as error:
@@ -133,6 +145,7 @@ class Connection(asyncio.Protocol):
         if response.head_ended and not self._has_passed_head:
             self._has_passed_head = True
             listener.receive_head(response.status, response.headers)
+            response.headers = {}  # 2 kB of them are sent by some, and nobody reads them again
         if not response.head_ended:
             return
         try:
@@ -197,13 +210,9 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def _become_idle(self) -> None:
-        self._response, self._request = None, b""
-        self._set_timer(IDLE_TIME)
-        self._pool.put_back(self)
-
-    def _set_timer(self, seconds: float) -> None:
         self._cancel_timer()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.close)
+        self._response, self._request = None, b""
+        self._pool.put_back(self)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -217,29 +226,39 @@ class Pool:
     def __init__(self, route: Route, connect_timeout: float) -> None:
         self._route = route
         self._connect_timeout = connect_timeout or None
-        self._idle: list[Connection] = []
+        self._idle: dict[Connection, float] = {}
+        """Those that carry nothing, and since when; the one that was used last is the last."""
+        self._sweep_timer: asyncio.TimerHandle | None = None
         self._all: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.label = route.server
 
-    async def acquire(self) -> Connection:
-        """A connection that carries nothing: the one that was used last, or a new one.
-
-        Raises `Failure`, or `OSError` where this machine has no more file descriptors.
-        """
+    def take_idle(self) -> Connection | None:
+        """The connection that was used last, of those that carry nothing."""
         while self._idle:
-            connection = self._idle.pop()
+            connection, _ = self._idle.popitem()
             if not connection.is_closed:
                 return connection
-        return await self._open()
+        return None
 
     def put_back(self, connection: Connection) -> None:
-        self._idle.append(connection)
+        loop = asyncio.get_running_loop()
+        self._idle[connection] = loop.time()
+        if self._sweep_timer is None:  # one for all, and not one a request
+            self._sweep_timer = loop.call_later(IDLE_TIME, self._close_long_idle)
 
     def forget(self, connection: Connection) -> None:
         self._all.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
+        self._idle.pop(connection, None)
+
+    def _close_long_idle(self) -> None:
+        """Close what nobody has used for a while; come again when the next one has not been."""
+        loop, self._sweep_timer = asyncio.get_running_loop(), None
+        for connection, since in list(self._idle.items()):
+            if since + IDLE_TIME > loop.time():
+                self._sweep_timer = loop.call_at(since + IDLE_TIME, self._close_long_idle)
+                return
+            connection.close()
 
     def send_again(self, request: bytes, listener: Listener) -> None:
         """Send a request that no server saw, on a new connection."""
@@ -248,12 +267,14 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
         for connection in list(self._all):
             connection.close()
 
     async def _send_on_new(self, request: bytes, listener: Listener) -> None:
         try:
-            connection = await self._open()
+            connection = await self.open()
         except Failure as failed:
             listener.receive_failure(failed)
         except OSError as error:
@@ -263,7 +284,8 @@ class Pool:
             if not connection.is_closed:
                 connection.send(request, listener)
 
-    async def _open(self) -> Connection:
+    async def open(self) -> Connection:
+        """A new connection. Raises `Failure`, or `OSError` where this machine has no more file descriptors."""
         connection = Connection(self)
         label = self._route.label
         try:
@@ -287,8 +309,12 @@ class Pool:
 
     async def _dial(self) -> asyncio.Transport:
         host = ascii_host(self._route.host.replace("%25", "%", 1))
+        # One address has nothing to be raced against, and what asyncio leaves behind of a race waits for a collection.
+        delay: float | None = ATTEMPT_DELAY
+        if ":" in host or host.replace(".", "").isdecimal():
+            delay = None
         transport, _ = await asyncio.get_running_loop().create_connection(
-            _Opening, host, self._route.port, happy_eyeballs_delay=ATTEMPT_DELAY, interleave=1
+            _Opening, host, self._route.port, happy_eyeballs_delay=delay, interleave=1
         )
         return transport
 

@@ -58,12 +58,13 @@ class Preparer:
         """The request. Raises `Failure` with outcome input or usage for a body that the options do not fit on."""
         api = self._api_of(item)
         body = self._build_body(item, api)
-        data = encode_body(body)
+        # Copied: orjson's own bytes hold on to 4 kB however short they are, and thousands are in flight.
+        data = bytes(memoryview(encode_body(body)))
+        request, limit = request_hash(data), _output_limit(body)
         if api is None:
-            path, new_reading = item.url.removeprefix(VERSION), self._new_plain_reading
-        else:
-            path, new_reading = api.path, partial(self._new_reading, api, body, _is_in_one_piece(item))
-        return Prepared(data, request_hash(data), path, _output_limit(body), new_reading)
+            return Prepared(data, request, item.url.removeprefix(VERSION), limit, self._new_plain_reading)
+        new_reading = self._how_to_read(api, body, _is_in_one_piece(item))
+        return Prepared(data, request, api.path, limit, new_reading)
 
     def request_of(self, item: Item) -> str:
         """HASH of the request alone, and raises as `prepare` does: all that is needed of an item with an answer."""
@@ -82,7 +83,7 @@ class Preparer:
             return given or {}
         base = self._base if given is None else self._base | given
         if base.get("background"):
-            raise failure_of(Outcome.INPUT, "its body asks for a background response", "which a batch does not poll")
+            raise failure_of(Outcome.INPUT, "its body asks for a background response", "a batch polls none")
         body = build_body(api, self._settings, user_message(item.prompt, ()), base)
         if given is not None and _is_in_one_piece(item):
             _take_stream_off(body, given)
@@ -93,11 +94,23 @@ class Preparer:
             why = f"--format {self._needs_text} needs answers that are text"
             raise Unsuitable(Verdict(Outcome.USAGE, f"an item for {item.url}", why))
 
-    def _new_reading(self, api: Api, body: Body, in_one_piece: bool, now: float) -> Reading:
+    def _how_to_read(self, api: Api, body: Body, in_one_piece: bool) -> Callable[[float], Reading]:
+        """What reads the reply to a body, of which only this is kept while it is in flight."""
         choices = choices_asked_for(body)
         limit = _output_limit(body) if choices == 1 else None
-        reply = Reply(limit, prints_deltas=False, keep_text=True, offered=offered_tools(body))
-        if api.ends_with_whole_answer:
+        return partial(self._new_reading, api.ends_with_whole_answer, choices, limit, offered_tools(body), in_one_piece)
+
+    def _new_reading(
+        self,
+        ends_with_whole_answer: bool,
+        choices: int,
+        limit: int | None,
+        offered: frozenset[str] | None,
+        in_one_piece: bool,
+        now: float,
+    ) -> Reading:
+        reply = Reply(limit, prints_deltas=False, keep_text=True, offered=offered)
+        if ends_with_whole_answer:
             return self._reader.responses(now, reply, in_one_piece)
         return self._reader.chat(now, reply, choices, in_one_piece)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from oastream.batch.completion import CompletionBuilder
-from oastream.batch.lazy import KeptBytes, LazyResponsesDialect
+from oastream.batch.lazy import KeptBytes, LazyDecoder, LazyResponsesDialect
 from oastream.events.answer import Answer, Limits
 from oastream.events.api_error import error_verdict, event_error, read_error
 from oastream.events.chat_dialect import ChatDialect
@@ -68,7 +68,7 @@ class CompletionDialect(ChatDialect):
     __slots__ = ("completion",)
 
     def __init__(self, choices: int) -> None:
-        super().__init__(choices)
+        super().__init__(choices, keep_text=False)  # the reply keeps it
         self.completion = CompletionBuilder()
 
     def read_chunk(self, data: bytes, name: str) -> Event:
@@ -126,9 +126,9 @@ class Reader:
     def responses(self, now: float, reply: Reply, in_one_piece: bool) -> Reading:
         if self._kept_bytes is None:
             return self._reading(Decoder(ResponsesDialect(), self._max_event_bytes), now, reply, None, in_one_piece)
-        dialect = LazyResponsesDialect(self._kept_bytes)
-        answer = Answer(Decoder(dialect, self._max_event_bytes), reply, self._limits, now)
-        return Reading(answer, None, in_one_piece, dialect)
+        decoder = LazyDecoder(self._kept_bytes, self._max_event_bytes)
+        answer = Answer(decoder, reply, self._limits, now)
+        return Reading(answer, None, in_one_piece, decoder.dialect)
 
     def chat(self, now: float, reply: Reply, choices: int, in_one_piece: bool) -> Reading:
         dialect = CompletionDialect(choices)

@@ -122,6 +122,8 @@ class BatchRecorder:
         self._mask = mask
         self.figures = Figures()
         self.on_failure: Callable[[], None] = lambda: None
+        self.on_unplain: Callable[[str, Verdict], None] = lambda custom_id, verdict: None
+        """Told of each item that has no plain answer, and why."""
         self.failure: Failure | None = None
         """What keeps lines from being written: the run ends with it."""
 
@@ -146,6 +148,8 @@ class BatchRecorder:
         if self._needs_body:
             result = result._replace(body=stream.reading.body())
         self.figures.outcomes[result.verdict.outcome] += 1
+        if result.exit:
+            self.on_unplain(work.item.custom_id, result.verdict)
         self._count(work, result, stream)
         self._write(lambda: self._put_answer(work, result))
 
@@ -155,6 +159,7 @@ class BatchRecorder:
         result = self._result(work, stream, verdict, now)
         self._count(work, result, stream)
         result = result._replace(verdict=_mask_verdict(verdict, self._mask))
+        self.on_unplain(work.item.custom_id, result.verdict)
         partial = None
         if self._keeps_partial and stream is not None:
             partial = stream.answer.reply.text or None

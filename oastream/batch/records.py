@@ -6,6 +6,7 @@ Writes nothing itself.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,6 +38,8 @@ class Result(NamedTuple):
     http_status: int | None = None
     request_id: str | None = None
     body: bytes | None = None
+    parsed_body: Any = None
+    """The same as a value, where bytes cannot be put into the line."""
     text: str = ""
     calls: tuple[Record, ...] = ()
 
@@ -66,13 +69,19 @@ class Layout:
 
     def answer(self, item: Item, result: Result) -> bytes:
         """The line of an answer, with its newline."""
-        return _line({**self._head(item, result), **self._answer(item, result), "oastream": _about(item, result)})
+        return _write_line(self._answer_line, item, result)
 
     def error(self, item: Item, result: Result, partial: str | None = None) -> bytes:
         """The line of an item without an answer. `partial` is what there was of one."""
+        return _write_line(functools.partial(self._error_line, partial_text=partial), item, result)
+
+    def _answer_line(self, item: Item, result: Result) -> bytes:
+        return _line({**self._head(item, result), **self._answer(item, result), "oastream": _about(item, result)})
+
+    def _error_line(self, item: Item, result: Result, partial_text: str | None) -> bytes:
         record = {**self._head(item, result), **self._no_answer(item, result), "error": error_object(result.verdict)}
-        if partial is not None:
-            record["partial"] = partial
+        if partial_text is not None:
+            record["partial"] = partial_text
         return _line({**record, "oastream": _about(item, result)})
 
     def read(self, record: Any) -> Answered:
@@ -223,8 +232,23 @@ def error_object(verdict: Verdict) -> Record:
     }
 
 
+def _write_line(make_line: Callable[[Item, Result], bytes], item: Item, result: Result) -> bytes:
+    """The line, with the body as it came: to read and write it again would take longer than all the rest.
+
+    A lone surrogate, say in the id, goes the slow way of `dumps`, which knows no `Fragment`: then it is read.
+    """
+    try:
+        return make_line(item, result)
+    except TypeError:
+        if result.body is None:
+            raise
+        return make_line(item, result._replace(body=None, parsed_body=parse_json(result.body)))
+
+
 def _response(result: Result) -> Record:
-    body = None if result.body is None else orjson.Fragment(result.body)
+    body = result.parsed_body
+    if result.body is not None:
+        body = orjson.Fragment(result.body)
     return {"status_code": result.http_status, "request_id": result.request_id, "body": body}
 
 

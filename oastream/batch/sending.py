@@ -12,12 +12,13 @@ import math
 import resource
 import signal
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oastream.batch.backlog import Backlog
 from oastream.batch.journal import Journal
 from oastream.batch.lines import ErrorsFile, JournalLines, OrderedStdout, Stdout
 from oastream.batch.options import BatchOptions
+from oastream.batch.pacing.gate import Gate
 from oastream.batch.pacing.tokens import TokenBudget
 from oastream.batch.progress import Progress
 from oastream.batch.recorder import BatchRecorder, Figures, Folder, Lines
@@ -28,6 +29,9 @@ from oastream.batch.source import PipeSource
 from oastream.exits import Failure, Outcome, Verdict, internal_error
 from oastream.output.stderr import Reporter, Stderr, Trace
 from oastream.watch import die_of_signal
+
+if TYPE_CHECKING:
+    from oastream.batch.report.report import Report
 
 DRAIN = 20.0
 """Seconds that what is in flight may take after SIGTERM, SIGHUP or a run that is broken off."""
@@ -49,7 +53,14 @@ class Sent(NamedTuple):
     failure: Failure | None = None
 
 
-def send_all(options: BatchOptions, setup: Setup, backlog: Backlog, stderr: Stderr, reporter: Reporter) -> Sent:
+def send_all(
+    options: BatchOptions,
+    setup: Setup,
+    backlog: Backlog,
+    stderr: Stderr,
+    reporter: Reporter,
+    report: Report | None,
+) -> Sent:
     """Ask everything that the backlog has.
 
     Not `asyncio.run`: that ends by waiting for threads, and one may be in a write or a look-up that never ends. The
@@ -57,7 +68,7 @@ def send_all(options: BatchOptions, setup: Setup, backlog: Backlog, stderr: Stde
     """
     loop = asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(_Sending(options, setup, backlog, stderr, reporter).run())
+        return loop.run_until_complete(_Sending(options, setup, backlog, stderr, reporter, report).run())
     finally:
         for number in _ENDING_SIGNALS:
             if loop.remove_signal_handler(number):
@@ -68,13 +79,20 @@ class _Sending:
     """The parts of a run that work while its loop runs."""
 
     def __init__(
-        self, options: BatchOptions, setup: Setup, backlog: Backlog, stderr: Stderr, reporter: Reporter
+        self,
+        options: BatchOptions,
+        setup: Setup,
+        backlog: Backlog,
+        stderr: Stderr,
+        reporter: Reporter,
+        report: Report | None,
     ) -> None:
         self._options = options
         self._setup = setup
         self._backlog = backlog
         self._stderr = stderr
         self._reporter = reporter
+        self._report = report
         self._has_told_few_descriptors = False
         self._signals: list[int] = []
         """Those that came, in their order."""
@@ -100,6 +118,8 @@ class _Sending:
         upkeep = [loop.create_task(progress.run())]
         if backlog.journal is not None and options.sync:
             upkeep.append(loop.create_task(_sync_regularly(backlog.journal, options.sync, recorder)))
+        if self._report is not None:
+            upkeep.append(loop.create_task(self._report.watch(backlog, recorder, runner)))
         try:
             await runner.run()
             for line in backlog.bad_lines:
@@ -141,7 +161,8 @@ class _Sending:
     def _make_runner(self, recorder: BatchRecorder) -> Runner:
         """The runner of the loop that runs: what fails where nobody waits for it, or cannot be recorded, stops it."""
         options, loop = self._options, asyncio.get_running_loop()
-        servers = [open_server(origin, options) for origin in self._setup.origins]
+        new_gate = Gate if self._report is None else self._report.new_gate
+        servers = [open_server(origin, options, new_gate) for origin in self._setup.origins]
         settings = Settings(
             options.request.retry,
             options.request.retry_delay,

@@ -87,7 +87,7 @@ def empty_failure(input: Input) -> Failure:
 
 def _check_paths(options: BatchOptions) -> None:
     """No file of this run may be another one of it: it would be replaced, or read as what it is not."""
-    paths = {"INPUT": options.input, "-o": options.output, "--errors": options.errors_path}
+    paths = {"INPUT": options.input, "-o": options.output, "--errors": options.errors_path, "--report": options.report}
     named = [(name, path) for name, path in paths.items() if path not in (None, "-")]
     for (name, path), (other_name, other) in itertools.combinations(named, 2):
         if path is not None and other is not None and is_same_file(path, other):
@@ -117,6 +117,9 @@ def _read_form(options: BatchOptions, read_text: ReadText) -> InputForm:
 
 
 def _choose_layout(options: BatchOptions, form: InputForm) -> Layout:
+    if options.id_key is not None and form.name == "batch":
+        why = "--id-key has no effect: the input has the form batch, where custom_id is the id"
+        raise failure_of(Outcome.USAGE, "bad usage", why)
     if options.format == "row" and form.name in ("batch", "body"):
         why = f"--format row needs rows, and the input has the form {form.name}"
         raise failure_of(Outcome.USAGE, "bad usage", why)

@@ -80,7 +80,7 @@ def choose_form(form: InputForm, chunks: Iterator[bytes]) -> tuple[InputForm, It
         if len(lines) > 1:
             break
     first = b"".join(opening).removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)[0]
-    return form._replace(name=guess_form(first)), chain(opening, chunks)
+    return form._replace(name=guess_form(first), is_guessed=True), chain(opening, chunks)
 
 
 class FileSource:
@@ -215,7 +215,10 @@ class PipeSource:
 
 def bad_line_failure(bad: BadLine) -> Failure:
     """What ends a run at such a line."""
-    return failure_of(Outcome.INPUT, f"line {bad.line}", bad.why, "--skip-bad skips such lines")
+    failure = failure_of(Outcome.INPUT, f"line {bad.line}", bad.why, bad.hint)
+    if bad.is_fatal:
+        return failure
+    return Failure(failure.verdict.with_hint("--skip-bad skips such lines"))
 
 
 class BadBody(Failure):

@@ -73,7 +73,7 @@ def _share(plain: int, counts: Tally) -> str:
 
 
 def _place(counts: Tally, errors_path: str | None) -> str:
-    if errors_path is None or not counts.errors.total() + counts.bad_lines:
+    if errors_path in (None, "-") or not counts.errors.total() + counts.bad_lines:
         return ""
     return f"the errors are in {errors_path}"
 

@@ -142,8 +142,12 @@ def _describe_unknown_option(error: click.NoSuchOption) -> str:
 
 
 def _long_names(context: click.Context | None) -> list[str]:
-    params = () if context is None else context.command.params
-    return [name for param in params for name in param.opts if name.startswith("--")]
+    if context is None:
+        return []
+    options: Iterable[click.Parameter] = context.command.params
+    if isinstance(context.command, GroupedCommand):  # whose params have settings that no word sets
+        options = [option for group in context.command.groups.values() for option in group]
+    return [name for option in options for name in option.opts if name.startswith("--")]
 
 
 def _similar_options(typed: str, known: Sequence[str]) -> list[str]:

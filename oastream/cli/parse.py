@@ -88,8 +88,7 @@ def _read_options(context: click.Context) -> Options:
     values = {name: _as_tuple(value) for name, value in context.params.items()}
     config_error = config_error_of(context)
     del values["no_config"]
-    if values["api_key_file"] is not None and values["api_key_cmd"] is not None:
-        values[_farther_option(context, "api_key_file", "api_key_cmd")] = None
+    settle_key_source(context, values)
     if values.pop("show_config"):
         _show_config(context, values, config_error)
     del values["profile"]
@@ -132,6 +131,12 @@ def _given_options(context: click.Context, values: Mapping[str, Any]) -> dict[st
     asking = [name for name, value in values.items() if value is not None and value is not False and value != ()]
     places = {name: origin_of(context, name)[0] for name in asking}
     return {name: place for name, place in places.items() if place != "default"}
+
+
+def settle_key_source(context: click.Context, values: dict[str, Any]) -> None:
+    """Let one place say where the key is: the nearer of a file and a command."""
+    if values["api_key_file"] is not None and values["api_key_cmd"] is not None:
+        values[_farther_option(context, "api_key_file", "api_key_cmd")] = None
 
 
 def _farther_option(context: click.Context, first: str, second: str) -> str:

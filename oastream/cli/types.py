@@ -137,7 +137,7 @@ class ResponseId(click.ParamType[str]):
 
 
 class BaseUrl(click.ParamType[str]):
-    """An http URL with a host and without credentials, or the embedded server's."""
+    """An http URL with a host and without credentials, or mock: or local: for a server of the run's own."""
 
     name = "url"
 
@@ -147,7 +147,7 @@ class BaseUrl(click.ParamType[str]):
         try:
             if value.startswith("mock:"):
                 self._check_plan(value, param, ctx)
-            else:
+            elif not value.startswith("local:"):
                 join_url(value, "")
         except Failure as error:
             from oastream.redaction import mask_text

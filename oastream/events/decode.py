@@ -113,6 +113,8 @@ class Decoder:
                 self.payloads += 1
                 for decoded in decode(kind, data):  # noqa: UP028 - `yield from` takes 130 instructions more an event
                     yield decoded
+        if self.payloads:
+            self._opening = b""
         if self._parser.has_overflowed:
             if not self.is_complete:
                 raise self._too_large()

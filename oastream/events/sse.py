@@ -60,6 +60,12 @@ class Parser:
         self.comments = 0
         """How many comment lines have come: each is a sign of life."""
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether an event has ended, and nothing has come of another one."""
+        is_within_event = self._open_line or self._data or self._type or self._ended_in_cr
+        return self._is_past_bom and not is_within_event and not self.has_overflowed
+
     def feed(self, chunk: bytes) -> list[RawEvent]:
         """The events that `chunk` completes."""
         if not self._is_past_bom:

@@ -77,11 +77,22 @@ class UnreadableBody(Exception):
 
 def serialize_request(method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
     """The request as it goes over the wire. Its length is told here, whatever the headers are."""
+    opening = serialize_opening(method, target, headers)
+    if body or method == "POST":  # a POST without a body says so (RFC 9110 8.6)
+        return with_body(opening, body)
+    return opening + b"\r\n"
+
+
+def serialize_opening(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """The head without its length and its end: what requests that differ in their bodies have in common."""
     lines = [f"{method} {target} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in headers]
-    if body or method == "POST":  # a POST without a body says so (RFC 9110 8.6)
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    return "\r\n".join([*lines, ""]).encode("latin-1")
+
+
+def with_body(opening: bytes, body: bytes) -> bytes:
+    """The request that begins so."""
+    return b"%bContent-Length: %d\r\n\r\n%b" % (opening, len(body), body)
 
 
 # The head of a response ------------------------------------------------------------------------------------------
@@ -92,6 +103,8 @@ class HeadReader:
 
     httptools calls back its `on_…` methods. `error` is what the parser could not read.
     """
+
+    __slots__ = ("_max_bytes", "_opening", "_parser", "_size", "error", "headers", "is_complete", "reason", "status")
 
     def __init__(self, max_bytes: int) -> None:
         self.status = 0
@@ -170,6 +183,8 @@ class HeadReader:
 class _MessageReader(HeadReader):
     """Reads the first final message to its end."""
 
+    __slots__ = ("_body", "is_followed", "keeps_alive", "message_ended", "on_body", "pieces")
+
     def __init__(self, body: list[bytes]) -> None:
         self.message_ended = False
         self.pieces = 0
@@ -185,6 +200,10 @@ class _MessageReader(HeadReader):
         super().on_message_begin()
         if self.message_ended:
             self.is_followed = True
+
+    def let_go(self) -> None:
+        """Nothing is read any more. The parser knows us and we know it: only a collection would free the two."""
+        self._parser = None
 
     def on_message_complete(self) -> None:
         if self.is_complete and not self.message_ended:
@@ -224,15 +243,32 @@ class Http1Response:
     Only the first final response counts: a server has no business to send another one, and it is not looked at.
     """
 
+    __slots__ = (
+        "_body",
+        "_break_reason",
+        "_ends_with_connection",
+        "_has_excess",
+        "_inflater",
+        "_is_ambiguous",
+        "_reader",
+        "_state",
+        "headers",
+        "status",
+    )
+
     def __init__(self) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
-        """Names in lower case; of a repeated header the last one counts."""
+        """Names in lower case; of a repeated header the last one counts. Whoever has read them may drop them."""
         self._state = _HEAD
         self._break_reason = ""
         self._body: list[bytes] = []
         self._inflater: Inflater | None = None
         self._has_excess = False
+        self._is_ambiguous = False
+        """Two framings at once are how a response is smuggled in behind another (RFC 9112 6.3, 11.2)."""
+        self._ends_with_connection = False
+        """Whether the end of the connection is the end of the body (RFC 9112 6.3)."""
         self._reader = _MessageReader(self._body)
 
     @property
@@ -248,10 +284,8 @@ class Http1Response:
     def is_reusable(self) -> bool:
         """Whether the connection may carry another request, if this one was sent to its end (RFC 9112 9.3)."""
         reader = self._reader
-        # Two framings at once are how a response is smuggled in behind another (RFC 9112 6.3, 11.2).
-        is_ambiguous = "transfer-encoding" in self.headers and "content-length" in self.headers
         is_followed = self._has_excess or reader.is_followed or reader.error is not None
-        return self._state is _COMPLETE and reader.keeps_alive and not is_followed and not is_ambiguous
+        return self._state is _COMPLETE and reader.keeps_alive and not is_followed and not self._is_ambiguous
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take in bytes. Raises `NotHttp`, as long as the head has not ended."""
@@ -269,6 +303,7 @@ class Http1Response:
         if reader.message_ended:
             self._state = _COMPLETE
             del self._body[reader.pieces :]
+            reader.let_go()
         elif reader.error is not None:
             self.break_off("malformed chunked encoding")
 
@@ -323,16 +358,15 @@ class Http1Response:
         except ValueError as error:
             raise UnreadableBody(str(error)) from error
 
-    @property
-    def _ends_with_connection(self) -> bool:
-        """Whether the end of the connection is the end of the body (RFC 9112 6.3)."""
-        is_chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
-        return not is_chunked and "content-length" not in self.headers
-
     def _begin_body(self) -> None:
         self._state = _BODY
         self.status = self._reader.status
         self.headers = dict(self._reader.headers)
+        self._reader.headers.clear()
+        is_chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
+        has_length = "content-length" in self.headers
+        self._ends_with_connection = not is_chunked and not has_length
+        self._is_ambiguous = "transfer-encoding" in self.headers and has_length
         if coding := ", ".join(_codings(self.headers.get("content-encoding", ""))):
             from oastream.http.inflate import Inflater  # we ask for none: few servers send one all the same
 

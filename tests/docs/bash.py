@@ -28,7 +28,7 @@ _@FUNCTION@() {
     done
     COMPREPLY=()
     for ((i = 1; i < n - 1; i++)); do
-        [[ ${words[i]} == -- ]] && return
+        [[ ${words[i]} == -- ]] && @AFTER_DASHES@
     done
 
     local cur=${words[n - 1]} option=${words[n - 2]} value=${words[n - 1]} kind= candidates=() earlier=
@@ -37,8 +37,7 @@ _@FUNCTION@() {
 @OPTIONAL@@CLUSTERS@    fi
     case $option in
 @CASES@        *)
-            [[ $cur == -* ]] || return
-            value=$cur
+@WORDS@            value=$cur
             candidates=(@OPTIONS@)
             ;;
     esac
@@ -47,6 +46,10 @@ _@FUNCTION@() {
         text) return ;;
         file)
             compopt -o default 2>/dev/null
+            return
+            ;;
+        folder)
+            compopt -o dirnames 2>/dev/null
             return
             ;;
         at)
@@ -93,10 +96,27 @@ complete $(type compopt >/dev/null 2>&1 || echo -o default) -F _@FUNCTION@ @NAME
 KINDS = {
     Takes.TEXT: "text",
     Takes.FILE: "file",
+    Takes.FOLDER: "folder",
     Takes.TEXT_OR_AT_FILE: "at",
     Takes.MODEL: "found",
     Takes.PROFILE: "found",
     Takes.LIST: "list",
+}
+
+_WORDS = {
+    Takes.NOTHING: "            [[ $cur == -* ]] || return\n",
+    Takes.TEXT: "            [[ $cur == -* ]] || return\n",
+    Takes.FILE: (
+        "            if [[ $cur != -* ]]; then\n"
+        "                compopt -o default 2>/dev/null\n"
+        "                return\n"
+        "            fi\n"
+    ),
+}
+_AFTER_DASHES = {
+    Takes.NOTHING: "return",
+    Takes.TEXT: "return",
+    Takes.FILE: "compopt -o default 2>/dev/null && return",
 }
 
 
@@ -107,6 +127,8 @@ def script(program: Program) -> str:
         "@NAME@": program.name,
         "@COMMAND@": COMMAND,
         "@FUNCTION@": program.name.replace("-", "_"),
+        "@WORDS@": _WORDS[program.words],
+        "@AFTER_DASHES@": _AFTER_DASHES[program.words],
         "@OPTIONAL@": _optional(valued),
         "@CASES@": "".join(_case(option) for option in valued),
         "@CLUSTERS@": _clusters(program.options),

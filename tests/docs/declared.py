@@ -1,6 +1,7 @@
 """What the programs declare to Click, as plain records that know neither Click nor a shell.
 
-What a value is follows from the option's type and metavar: FILE or PATH in it is a file, `@FILE` one after an @.
+What a value is follows from the option's type and metavar: FILE or PATH in it is a file, `@FILE` one after an @,
+DIR a folder.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Takes(enum.Enum):
     NOTHING = enum.auto()
     TEXT = enum.auto()
     FILE = enum.auto()
+    FOLDER = enum.auto()
     TEXT_OR_AT_FILE = enum.auto()
     CHOICE = enum.auto()
     LIST = enum.auto()
@@ -67,11 +69,11 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program and its options under their headings."""
+    """A program and its options under their headings. `words` is what stands on its command line besides them."""
 
     name: str
     groups: dict[str, list[Option]]
-    takes_words: bool
+    words: Takes
 
     @property
     def opposites(self) -> dict[str, Option]:
@@ -97,29 +99,29 @@ LISTED: dict[str, tuple[Takes, tuple[Value, ...]]] = {
 
 
 def oastream() -> Program:
-    return _program("oastream", options_table.build_command(), options_table.OPTIONS)
+    return _program("oastream", options_table.build_command(), options_table.OPTIONS, Takes.TEXT)
 
 
 def mock() -> Program:
     context = click.Context(mock_cli.command)
     options = [option for option in mock_cli.command.get_params(context) if isinstance(option, click.Option)]
-    return _program("oastream-mock", mock_cli.command, {"Options": options})
+    return _program("oastream-mock", mock_cli.command, {"Options": options}, Takes.NOTHING)
 
 
 def batch() -> Program:
-    return _program("oastream-batch", batch_cli.command(), batch_cli.option_groups())
+    return _program("oastream-batch", batch_cli.command(), batch_cli.option_groups(), Takes.FILE)
 
 
 PROGRAMS: dict[str, Callable[[], Program]] = {"oastream": oastream, "oastream-batch": batch, "oastream-mock": mock}
 
 
-def _program(name: str, command: click.Command, groups: Mapping[str, Sequence[click.Option]]) -> Program:
+def _program(name: str, command: click.Command, groups: Mapping[str, Sequence[click.Option]], words: Takes) -> Program:
     context = click.Context(command)
     shown = {
         heading: [_option(option, context) for option in options if not option.hidden]
         for heading, options in groups.items()
     }
-    return Program(name, shown, any(isinstance(param, click.Argument) for param in command.params))
+    return Program(name, shown, words)
 
 
 def _option(option: click.Option, context: click.Context) -> Option:
@@ -146,6 +148,8 @@ def _takes(option: click.Option, context: click.Context) -> tuple[Takes, tuple[V
         return FOUND[option.name], ()
     if option.name in LISTED:
         return LISTED[option.name]
+    if isinstance(option.type, batch_cli.Redo):
+        return Takes.LIST, (*STATUSES, Value("changed", "the request has changed"))
     if isinstance(option.type, types.Outcomes):
         return Takes.LIST, STATUSES
     if isinstance(option.type, click.Choice):
@@ -159,6 +163,8 @@ def _by_metavar(metavar: str) -> Takes:
     words = metavar.split("|")
     if "FILE" in words or "PATH" in words:
         return Takes.FILE
+    if "DIR" in words:
+        return Takes.FOLDER
     return Takes.TEXT_OR_AT_FILE if metavar == "TEXT|@FILE" else Takes.TEXT
 
 

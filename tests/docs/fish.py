@@ -26,8 +26,7 @@ function __{function}_text_or_file
     and complete -C "'' $path" | string replace -r '^' @
 end
 
-{lists}complete -c {name} -f
-{completions}"""
+{lists}{words}{completions}"""
 
 LIST = """function {function}
     printf '%s\\t%s\\n' \\
@@ -46,6 +45,7 @@ def script(program: Program) -> str:
         function=function,
         models=_quoted(MODELS_SED),
         profiles=_quoted(PROFILES_SED),
+        words="" if program.words is Takes.FILE else f"complete -c {program.name} -f\n",
         lists="".join(_list(option, function) for option in program.options if option.takes is Takes.LIST),
         completions="".join(
             [
@@ -75,6 +75,7 @@ def _value(option: Option, function: str) -> list[str]:
     if option.takes is Takes.TEXT:
         return ["-x"]
     texts = {
+        Takes.FOLDER: "(__fish_complete_directories)",
         Takes.TEXT_OR_AT_FILE: f"(__{function}_text_or_file)",
         Takes.CHOICE: " ".join(value.text for value in option.values),
         Takes.LIST: f"(__fish_complete_list , {_list_function(option, function)})",

@@ -54,8 +54,10 @@ def script(program: Program) -> str:
     arguments = [spec for option in program.options for spec in _specs(option, function)]
     for name, option in program.opposites.items():
         arguments.append(_quoted(f"({' '.join(option.names)}){name}[{_escaped(takes_back(option), '[]')}]"))
-    if program.takes_words:
+    if program.words is Takes.TEXT:
         arguments.append("'*:prompt:{ : }'")
+    elif program.words is Takes.FILE:
+        arguments.append("'1:input:_files'")
     return SCRIPT.format(
         name=program.name,
         command=COMMAND,
@@ -93,6 +95,7 @@ def _action(option: Option, function: str) -> str:
     actions = {
         Takes.TEXT: " ",
         Takes.FILE: "_files",
+        Takes.FOLDER: "_path_files -/",
         Takes.TEXT_OR_AT_FILE: f"_{function}_text_or_file",
         Takes.CHOICE: f"({' '.join(value.text for value in option.values)})",
         Takes.LIST: _list_function(option, function),

@@ -401,7 +401,7 @@ def simulate(
     clock = Clock()
     luck = random.Random(seed)
     server = Server(clock, server_settings, luck)
-    senders = [Client(server, gate(settings), items(luck)) for _ in range(clients)]
+    senders = [Client(server, gate(settings._replace(shard=number)), items(luck)) for number in range(clients)]
     for sender in senders:
         clock.at(luck.uniform(0, 1), sender.wake)
     clock.run(seconds)

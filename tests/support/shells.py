@@ -22,15 +22,16 @@ _END = b"<END>"
 # Each ends with a prompt, and a key that inserts all that is offered: M-* in bash, a widget of compsys in zsh.
 _BASH = r"""
 PS1='READY> '; bind 'set bell-style none' 'set enable-bracketed-paste off'; bind '"\C-t": insert-completions'
-for name in oastream oastream-mock; do eval "$name() { printf '<%s>\n' \"\$@\"; echo '<'END'>'; }"; done
-. {root}/completions/oastream.bash; . {root}/completions/oastream-mock.bash
+for name in oastream oastream-batch oastream-mock; do
+    eval "$name() { printf '<%s>\n' \"\$@\"; echo '<'END'>'; }"; . {root}/completions/$name.bash
+done
 """
 _ZSH = r"""
 PS1='READY> '; unsetopt zle_bracketed_paste beep prompt_sp; unset zle_bracketed_paste; fpath=({root}/completions $fpath)
 autoload -Uz compinit; compinit -D -u
 zstyle ':completion:*' completer _all_matches _complete; zstyle ':completion:*' insert true
 zle -C everything complete-word _generic; bindkey '^T' everything
-for name in oastream oastream-mock; do eval "$name() { printf '<%s>\n' \"\$@\"; echo '<'END'>'; }"; done
+for name in oastream oastream-batch oastream-mock; do eval "$name() { printf '<%s>\n' \"\$@\"; echo '<'END'>'; }"; done
 """
 
 

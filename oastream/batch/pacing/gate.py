@@ -21,13 +21,17 @@ from oastream.exits import Outcome, Verdict
 
 
 class Settings(NamedTuple):
-    """What the user says of each server. `concurrency` is None for auto, `shards` the number of clients on the key."""
+    """What the user says of each server. `concurrency` is None for auto.
+
+    `shards` is the number of clients on the key, `shard` the number of this one.
+    """
 
     rpm: float | None = None
     tpm: float | None = None
     shards: int = 1
     concurrency: int | None = None
     longest_outage: float = 600.0
+    shard: int = 0
 
 
 class Flight:
@@ -50,7 +54,7 @@ class Gate:
 
     def __init__(self, settings: Settings) -> None:
         fixed = settings.concurrency
-        self.pace = Pace(settings.rpm, settings.tpm, settings.shards)
+        self.pace = Pace(settings.rpm, settings.tpm, settings.shards, settings.shard)
         self.concurrency = AutoConcurrency() if fixed is None else FixedConcurrency(fixed)
         self.outage = Outage(settings.longest_outage)
         self.in_flight = 0

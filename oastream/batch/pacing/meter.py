@@ -13,9 +13,13 @@ import math
 
 from oastream.batch.pacing.quota import Quota
 from oastream.batch.pacing.search import Search
+from oastream.batch.pacing.tokens import Mean
 
 BURST = 0.5
 """Seconds of the speed that may start at once after a while in which nothing did."""
+
+_MEMORY = 1000
+"""Requests over which the mean of what one takes is made."""
 
 
 class Meter:
@@ -28,8 +32,11 @@ class Meter:
         self._given = given
         self._quotas: dict[str, Quota] = {}
         self._credit = 0.0
+        self._unit = Mean(_MEMORY)
+        self._used = Mean(_MEMORY)
         self._speed = math.inf
         self._strictest: Quota | None = None
+        self._is_by_charges = False
         self._at: float | None = None
 
     @property
@@ -37,11 +44,16 @@ class Meter:
         """Whether there is any limit; if not, it is not worth asking."""
         return bool(self._quotas) or self._given < math.inf or self.search.speed() < math.inf
 
-    def quota(self, name: str, shards: int) -> Quota:
+    def quota(self, name: str, shards: int, shard: int) -> Quota:
         """The limit of this name that the server shows."""
         if name not in self._quotas:
-            self._quotas[name] = Quota(shards)
+            self._quotas[name] = Quota(shards, shard, self._unit)
         return self._quotas[name]
+
+    @property
+    def seconds_per_request(self) -> float:
+        """The time from one start to the next."""
+        return self._unit.value / self._speed
 
     def limit_to(self, speed: float) -> None:
         """Go no faster than this."""
@@ -63,13 +75,25 @@ class Meter:
         if self._full_at() <= now:
             self._credit = max(self._credit, 0.0)
         self.sent += units
+        self._unit.add(units)
         self._credit -= units
         self.search.send(units, now)
 
-    def correct(self, units: float) -> None:
-        """What was sent turned out to be so much more."""
-        self.sent += units
-        self._credit -= units
+    def take_back(self, units: float) -> None:
+        """So much was refused."""
+        self.sent -= units
+        self._credit += units
+
+    def settle(self, units: float, used: float) -> None:
+        """What was charged as so many units has used so many.
+
+        What was searched out is a speed of charges, and what fits into a second has no room for what answers give back
+        all at once: there it is the mean that counts.
+        """
+        self.sent += used - units
+        self._used.add(used)
+        if not self._is_by_charges:
+            self._credit -= used - units
 
     def drop_credit(self) -> None:
         """Begin again without a burst."""
@@ -82,6 +106,10 @@ class Meter:
     def lowest_fill(self) -> float:
         """How full the emptiest bucket is that the last headers show; 1 where they show none."""
         return min((quota.fill for quota in self._quotas.values()), default=1.0)
+
+    def fills(self) -> dict[str, float]:
+        """How full each bucket is that the last headers show, by the name of the limit."""
+        return {name: quota.fill for name, quota in self._quotas.items()}
 
     def _full_at(self) -> float:
         """When the bucket that is strictest is full: one request may start then, however slow the speed seems to be.
@@ -106,13 +134,21 @@ class Meter:
 
     def _lowest_speed(self, now: float) -> float:
         """That of the strictest limit, in units a second."""
-        lowest = min(self._given, self.search.speed())
+        searched = self.search.speed()
+        lowest = min(self._given, searched)
         self._strictest = None
+        self._is_by_charges = searched <= lowest
         for quota in self._quotas.values():
             quota.is_binding = False
             speed = quota.speed(now, self.sent)
+            if quota.is_short:
+                speed *= self._charged_for_used()
             if speed < lowest:
-                lowest, self._strictest = speed, quota
+                lowest, self._strictest, self._is_by_charges = speed, quota, quota.is_short
         if self._strictest is not None:
             self._strictest.is_binding = True
         return lowest
+
+    def _charged_for_used(self) -> float:
+        """Units charged for each that is used."""
+        return self._unit.value / self._used.value if self._used.value > 0 else 1.0

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 
 from oastream.batch.pacing.limits import Limit
+from oastream.batch.pacing.tokens import Mean
 
 SLOWEST = 0.4
 GAIN = 1.2
@@ -36,11 +37,17 @@ _SPAN = 3.0
 """Seconds between two headers that are compared: resets may be whole seconds."""
 _COUNTS_DOWN = 0.35
 """Seconds by which the moment of the reset moves on in each second, at most, where the bucket is filled in one go."""
+_RESERVE = 0.02
+"""Of a bucket that is filled in one go: what is left in it."""
+_FEW_REQUESTS = 50.0
+"""In a window: of so few each client sends the same at each moment, since what remains is less than one for each."""
 _STALE = 10.0
 """Seconds after which a level is no longer known: some servers show it with their 429s only."""
 _FULL = 0.97
 _SHARE_MEMORY = 8.0
 """Seconds over which the share is averaged."""
+_ENOUGH_REQUESTS = 8.0
+"""Of ours between two headers, for the share to be learnt from them: single ones are all or nothing."""
 _SHARE_GROWTH = 1.25
 _SMALLEST_SHARE = 1 / 64
 _LARGEST_SHARE = 16.0
@@ -59,19 +66,24 @@ class _Seen:
 
 
 class Quota:
-    """A limit, divided by `shards`: the number of clients among which it is shared out.
+    """A limit, divided by `shards`: the number of clients among which it is shared out; `shard` is our number of them.
+
+    `unit` is what a request takes.
 
     `share` is how much of what the bucket loses is explained by what was sent: less than 1 where other programs use the
     key or a request costs more than was thought, more than 1 where it costs less.
     """
 
-    def __init__(self, shards: int = 1) -> None:
+    def __init__(self, shards: int, shard: int, unit: Mean) -> None:
         self._shards = shards
+        self._shard = shard
+        self._unit = unit
         self._limit = math.inf
         self._window: float | None = None
         self._inferred = _WindowGuess()
         self._latest: _Seen | None = None
         self._anchor: _Seen | None = None
+        self._share_anchor: _Seen | None = None
         self._seen_at = -math.inf
         self.counts_down: bool | None = None
         """Whether the bucket is filled in one go; None until two headers were compared."""
@@ -88,8 +100,8 @@ class Quota:
         self._seen_at = now
         resets_at = None if limit.resets_in is None else started + limit.resets_in
         self._latest = _Seen(started, sent, limit.remaining / self._shards, resets_at)
-        if self._anchor is None:
-            self._anchor = self._latest
+        if self._anchor is None or self._share_anchor is None:
+            self._anchor = self._share_anchor = self._latest
         elif started - self._anchor.started >= _SPAN:
             self._compare(self._anchor, self._latest)
             self._anchor = self._latest
@@ -104,22 +116,26 @@ class Quota:
             return rate * _BELOW_LIMIT
         if not self.counts_down and now - self._seen_at > _STALE:
             return rate * self.share
+        if self.counts_down and self._limit < _FEW_REQUESTS * self._unit.value:
+            return rate * _BELOW_LIMIT * self.share
         remaining = self._remaining(now, sent)
         level = rate * (SLOWEST + GAIN * min(1.0, remaining / self._limit))
         if self._latest is not None and self._latest.resets_at is not None:
             left = max(self._latest.resets_at - now, 0.001)
-            level = max(level, min(remaining / left, FASTEST * rate))
+            usable = max(0.0, remaining - self._reserve())
+            level = max(level, min(usable / left, FASTEST * rate))
         return level * self.share
 
     def blocked_until(self, now: float, sent: float) -> float:
         """The moment before which there is nothing left of it."""
         window = self._window or DEFAULT_WINDOW
         refills_at_once = self.counts_down or window > LONGEST_PACED
-        if not refills_at_once or window < SHORTEST_SEEN or self._remaining(now, sent) > 0:
+        if not refills_at_once or window < SHORTEST_SEEN or self._remaining(now, sent) >= self._reserve():
             return now
         if self._latest is None or self._latest.resets_at is None:
             return now
-        return self._latest.resets_at
+        turn = self._unit.value * window / (self._limit * self._shards)  # all wait for the same moment
+        return self._latest.resets_at + self._shard * turn
 
     def is_full_at(self, sent: float) -> float:
         """The moment from which it is full again; inf where that is not known, or more was sent since it was shown.
@@ -130,6 +146,15 @@ class Quota:
         if seen is None or seen.resets_at is None or sent > seen.sent or self._limit < 1:
             return math.inf
         return seen.resets_at
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is a limit by the second."""
+        return (self._window or DEFAULT_WINDOW) < SHORTEST_SEEN
+
+    def _reserve(self) -> float:
+        """What is left in a bucket that is filled in one go, lest several clients all send its last request."""
+        return max(_RESERVE * self._limit, self._unit.value / self._shards)
 
     @property
     def fill(self) -> float:
@@ -157,7 +182,7 @@ class Quota:
         seen.resets_at += window * (1 + (now - seen.resets_at) // window)
         seen.remaining = self._limit
         seen.sent = sent
-        self._anchor = None
+        self._anchor = self._share_anchor = None
 
     def _compare(self, earlier: _Seen, later: _Seen) -> None:
         """Learn from two headers some seconds apart."""
@@ -166,13 +191,19 @@ class Quota:
             return
         moved = later.resets_at - earlier.resets_at
         if moved > elapsed + _SPAN:
-            return  # another window
+            self._share_anchor = later  # another window
+            return
         self.counts_down = moved < _COUNTS_DOWN * elapsed
-        self._learn_share(earlier, later, elapsed)
+        if self._share_anchor is not None:
+            self._learn_share(self._share_anchor, later)
 
-    def _learn_share(self, earlier: _Seen, later: _Seen, elapsed: float) -> None:
+    def _learn_share(self, earlier: _Seen, later: _Seen) -> None:
+        elapsed = later.started - earlier.started
         ours = later.sent - earlier.sent
         lost = earlier.remaining - later.remaining
+        if ours < _ENOUGH_REQUESTS * self._unit.value:
+            return
+        self._share_anchor = later
         if not self.counts_down:
             refilled = self._limit / (self._window or DEFAULT_WINDOW) * elapsed
             if earlier.remaining + refilled - ours >= _FULL * self._limit:
