@@ -8,6 +8,7 @@ import random
 import re
 import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ def answer(custom_id: str, text: str = "yes", outcome: str = "stop", line: int =
 def failure(custom_id: str | None, kind: str = "timeout") -> dict[str, Any]:
     error = {"code": kind, "message": "late", "kind": kind, "retryable": True}
     return {"custom_id": custom_id, "outcome": kind, "text": None, "error": error, "oastream": {"line": 1}}
+
+
+def has_lines(path: Path, count: int) -> bool:
+    return path.exists() and path.read_bytes().count(b"\n") >= count
 
 
 def ids(path: Path) -> list[str]:
@@ -260,8 +265,7 @@ def test_shards_that_are_killed_and_run_again_merge_into_the_input(seed: int, tm
         words = ["in", "--shard", f"{number}/{total}", "-o", "p{shard}", "--base-url", "mock:?pace=0.002", "-j", "4"]
         part = tmp_path / f"p{number}"
         with start(*words, program=BATCH_COMMAND, cwd=tmp_path) as process:
-            enough = chance.randrange(1, 8)
-            wait_until(lambda part=part, enough=enough: part.exists() and part.read_bytes().count(b"\n") >= enough)
+            wait_until(partial(has_lines, part, chance.randrange(1, 8)))
             process.send_signal(signal.SIGKILL)
         chance.shuffle(items)
         write_lines(source, items)
