@@ -81,7 +81,7 @@ complete -c oastream -l set -x -d 'Set any field of the body; the value is JSON,
 complete -c oastream -l body -r -F -d 'Base request body; options override its fields'
 complete -c oastream -l header -x -d 'Add a request header'
 complete -c oastream -l dry-run -d 'Print the request as JSON, secrets redacted, and send nothing'
-complete -c oastream -l base-url -x -d 'Base URL of the API; mock: uses the built-in server'
+complete -c oastream -l base-url -x -d 'Base URL of the API; local: answers from a model on this machine, mock: without one'
 complete -c oastream -l api-key-file -r -F -d 'Read the key from a file'
 complete -c oastream -l provider -x -a 'azure bedrock vertex' -d 'Sign in through a cloud provider'
 complete -c oastream -l insecure-http -d 'Allow sending the API key over plain HTTP to a remote host'

@@ -6,9 +6,8 @@ In: options, and what main found of the process. Out: the verdict on the run. So
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from oastream.apis import api_named
@@ -32,6 +31,7 @@ from oastream.output.destination import Output, is_special, open_output, open_st
 from oastream.output.formats import FORMATS, EagerToolsFormat, Format, ResponseIdFormat, SseEventsFormat
 from oastream.output.status_line import TICK, StatusLine, is_wanted
 from oastream.output.stderr import STDERR, Reasoning, Reporter, Stderr, Trace
+from oastream.own_server import is_own_server, server_for
 from oastream.watch import Watch
 
 
@@ -89,7 +89,7 @@ class Run:
         body = self._question.body(self._stdin, self._deadlines.run)
         choices = choices_asked_for(body)
         with (
-            server_for(options) as base_url,
+            server_for(options.base_url, self._environ, watch, self._deadlines.run) as base_url,
             sources_for(options, self._client, choices, watch, secrets, self._deadlines.run) as sources,
         ):
             request = self._client.make_request(base_url, encode_body(body))
@@ -141,8 +141,7 @@ class Run:
             return Attempts(request, context, answer, retry, background, delivery, format_anew)
         from oastream.list_models import FetchModels, cache_file
 
-        is_mock = options.base_url.startswith("mock:")  # its models end with the run
-        cache = None if is_mock else cache_file(self._environ)
+        cache = None if is_own_server(options.base_url) else cache_file(self._environ)
         return FetchModels(request, context, answer, retry, delivery, format_anew, cache)
 
     def _new_context(self, sources: Sources) -> AttemptContext:
@@ -232,16 +231,3 @@ def check_files(options: Options) -> None:
 
         if is_same_file(first, second) and not is_special(first):
             raise failure_of(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
-
-
-@contextlib.contextmanager
-def server_for(options: Options) -> Iterator[str]:
-    """The base URL to use: `mock:` starts the embedded server for as long as the run lasts."""
-    base_url = options.base_url
-    if not base_url.startswith("mock:"):
-        yield base_url
-        return
-    from oastream.mock.embedded import serve_embedded
-
-    with serve_embedded(base_url) as url:
-        yield url

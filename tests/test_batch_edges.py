@@ -51,8 +51,6 @@ def test_dry_run_shows_a_request_to_mock(tmp_path: Path) -> None:
     [
         ("mock:x", "a mock URL is"),
         ("mock:?end=no", "--end: 'no'"),
-        ("local:", "no model"),
-        ("local:m.gguf", "no model"),
     ],
 )
 def test_a_base_url_that_names_no_server_is_bad_usage(tmp_path: Path, url: str, why: str) -> None:

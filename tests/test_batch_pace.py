@@ -13,6 +13,7 @@ from oastream.batch.pacing.gate import Gate, Settings
 from oastream.batch.pacing.limits import Limit, Resource, read_limits, read_named_limit, read_named_resource
 from oastream.batch.pacing.outage import Outage
 from oastream.batch.pacing.pace import Pace
+from oastream.batch.pacing.suspicion import Suspicion
 from oastream.batch.pacing.tokens import Cost, TokenBudget, TokenEstimates
 from oastream.exits import Outcome, Verdict
 from tests.support.batch_simulator import AtOnce, Continuous, Items, Run, ServerSettings, simulate
@@ -357,6 +358,45 @@ def test_a_429_that_names_a_limit_sets_it() -> None:
     body = "on requests per min (RPM): Limit 60, Used 60, Requested 1. Please try again in 1s."
     gate.fail(flight, Verdict(Outcome.RATE_LIMITED, http_status=429), 0.0, body)
     assert starts_until(gate.pace, 11.0, now=1.0) <= 11
+
+
+def test_a_429_that_names_tokens_slows_down_what_comes_next() -> None:
+    pace = Pace()
+    sent = [pace.start(COST, moment / 100) for moment in range(100)]
+    pace.refuse(sent[-1], 1.0, 1.0, Resource.TOKENS)
+    assert starts_until(pace, 12.0, now=2.0) <= 1000  # 50 let through a second, the wait included, and growing
+
+
+@pytest.mark.parametrize(("scale", "suspect"), [(1.5, Resource.TOKENS), (0.5, Resource.REQUESTS)])
+def test_what_is_scarce_shows_in_what_was_sent_before_the_429s(scale: float, suspect: Resource) -> None:
+    suspicion = Suspicion()
+    suspicion.suspect = Resource.REQUESTS if suspect is Resource.TOKENS else Resource.TOKENS
+    for second in range(60):
+        is_refused = second % 10 == 9
+        for tenth in range(10):
+            suspicion.send((scale if is_refused else 1) * (400 + 40 * tenth), second + tenth / 10)
+        if is_refused:
+            suspicion.refuse(second + 0.9)
+    assert suspicion.suspect is suspect
+
+
+def test_shards_that_wait_for_the_same_moment_start_in_turn() -> None:
+    paces = [Pace(rpm=600, shards=4, shard=number) for number in range(4)]
+    for pace in paces:
+        pace.refuse(pace.start(COST, 0.0), 0.1, 10.0)
+    starts = [pace.next_start(0.1) for pace in paces]
+    assert starts == pytest.approx([10.1, 10.2, 10.3, 10.4])
+
+
+def test_a_server_that_answers_at_once_is_soon_sent_all_it_takes() -> None:
+    pace = Pace()
+    now, count = 0.0, 0
+    while count < 2000:
+        now = max(now, pace.next_start(now))
+        pace.accept(pace.start(COST, now), now)
+        count += 1
+    assert now < 1.5
+    assert starts_until(Pace(), 0.3) < 40  # while nothing has been answered
 
 
 def test_what_limits_held_back_and_refused_is_counted() -> None:

@@ -233,13 +233,6 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self.label = route.server
 
-    async def acquire(self) -> Connection:
-        """A connection that carries nothing: the one that was used last, or a new one.
-
-        Raises `Failure`, or `OSError` where this machine has no more file descriptors.
-        """
-        return self.take_idle() or await self._open()
-
     def take_idle(self) -> Connection | None:
         """The connection that was used last, of those that carry nothing."""
         while self._idle:
@@ -281,7 +274,7 @@ class Pool:
 
     async def _send_on_new(self, request: bytes, listener: Listener) -> None:
         try:
-            connection = await self._open()
+            connection = await self.open()
         except Failure as failed:
             listener.receive_failure(failed)
         except OSError as error:
@@ -291,7 +284,8 @@ class Pool:
             if not connection.is_closed:
                 connection.send(request, listener)
 
-    async def _open(self) -> Connection:
+    async def open(self) -> Connection:
+        """A new connection. Raises `Failure`, or `OSError` where this machine has no more file descriptors."""
         connection = Connection(self)
         label = self._route.label
         try:

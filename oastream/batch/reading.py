@@ -68,7 +68,7 @@ class CompletionDialect(ChatDialect):
     __slots__ = ("completion",)
 
     def __init__(self, choices: int) -> None:
-        super().__init__(choices)
+        super().__init__(choices, keep_text=False)  # the reply keeps it
         self.completion = CompletionBuilder()
 
     def read_chunk(self, data: bytes, name: str) -> Event:

@@ -23,7 +23,7 @@ from oastream.batch.lines import write_stdout
 from oastream.batch.options import BatchOptions
 from oastream.batch.recorder import Figures
 from oastream.batch.sending import Sent, send_all
-from oastream.batch.servers import serve_mocks
+from oastream.batch.servers import serve_own
 from oastream.batch.setup import Setup, describe_first_request, read_setup
 from oastream.exits import Verdict
 from oastream.output.stderr import Reporter, Stderr
@@ -42,7 +42,7 @@ def run_batch(
     reporter: Reporter,
 ) -> Verdict:
     """From the first line of the input to the last of the answers."""
-    with serve_mocks(options) as options:
+    with serve_own(options, environ, watch) as options:
         return _run_batch(options, environ, stdin_is_terminal, watch, stderr, reporter)
 
 

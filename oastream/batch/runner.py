@@ -14,6 +14,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from oastream.attempts.retry import Decision, Situation, Step, next_step
@@ -21,7 +22,7 @@ from oastream.batch.input import Item
 from oastream.batch.pacing.gate import Flight, Gate
 from oastream.batch.pacing.outage import FATAL, PASSING
 from oastream.batch.pacing.tokens import Cost, TokenBudget, TokenEstimates
-from oastream.batch.pool import Pool, is_out_of_descriptors
+from oastream.batch.pool import Connection, Pool, is_out_of_descriptors
 from oastream.batch.prepare import Prepared
 from oastream.batch.stream import ItemStream, usage_of
 from oastream.exits import Failure, Outcome, Verdict, internal_error
@@ -58,6 +59,23 @@ class Work:
         self.failed_at: list[tuple[Gate, float]] = []
         self.rate_limited = 0
         self.started: float | None = None
+
+
+class _Exchange:
+    """A request that is in flight: whose it is, where it went, and what listens to the reply.
+
+    `opening` is there while it waits for a connection.
+    """
+
+    __slots__ = ("cost", "flight", "opening", "server", "stream", "work")
+
+    def __init__(self, work: Work, server: Server, flight: Flight, cost: Cost, stream: ItemStream) -> None:
+        self.work = work
+        self.server = server
+        self.flight = flight
+        self.cost = cost
+        self.stream = stream
+        self.opening: asyncio.Task[None] | None = None
 
 
 class Source(Protocol):
@@ -127,8 +145,7 @@ class Runner:
         self._later: list[tuple[float, int, Work]] = []
         self._count = itertools.count()
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._streams: set[ItemStream] = set()
+        self._exchanges: set[_Exchange] = set()
         self._loop = asyncio.get_running_loop()
         self._suspects: dict[Gate, list[_Suspect]] = {}
         self._is_stopping = False
@@ -146,7 +163,7 @@ class Runner:
 
     @property
     def in_flight(self) -> int:
-        return len(self._tasks)
+        return len(self._exchanges)
 
     @property
     def held(self) -> float:
@@ -187,7 +204,7 @@ class Runner:
             server.pool.close()
 
     def _is_over(self) -> bool:
-        if self._tasks:
+        if self._exchanges:
             return False
         return self._is_stopping or (self._source.is_over and not self._ready and not self._later)
 
@@ -197,8 +214,8 @@ class Runner:
             self._check_servers(now)
         if self._is_stopping:
             return self.drain_deadline
-        if len(self._tasks) >= self._most_in_flight:
-            self.on_few_descriptors(len(self._tasks))
+        if self.in_flight >= self._most_in_flight:
+            self.on_few_descriptors(self.in_flight)
             return math.inf
         work = self._next_work(now)
         if work is None:
@@ -231,7 +248,7 @@ class Runner:
 
     def _check_servers(self, now: float) -> None:
         """Whether all servers are given up, or the budget is spent: then the run is broken off."""
-        if self._budget.is_spent() and not self._tasks:
+        if self._budget.is_spent() and not self._exchanges:
             self.abort(Verdict(Outcome.ABORTED, "the budget is spent", "--max-tokens-total"))
         elif all(server.gate.outage.is_over(now) for server in self._servers):
             self.abort(self._outage_verdict())
@@ -261,52 +278,69 @@ class Runner:
         work.asked += 1
         if work.started is None:
             work.started = now
-        task = self._loop.create_task(self._send(work, server, flight, cost))
-        self._tasks.add(task)
-        task.add_done_callback(self._end_task)
+        data, request = server.serialize(prepared)
+        stream = ItemStream(request, prepared.new_reading(now), server.gate, flight, self._settings.tools_wanted)
+        exchange = _Exchange(work, server, flight, cost, stream)
+        stream.on_done = partial(self._end, exchange)
+        self._exchanges.add(exchange)
+        connection = server.pool.take_idle()
+        if connection is not None:
+            self._send(exchange, connection, data)
+        else:  # only then is a task worth its kilobyte
+            exchange.opening = self._loop.create_task(self._open(exchange, data))
 
-    def _end_task(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self.wake()
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            self.bug = internal_error(error)
-            self.stop(self._loop.time())
-
-    async def _send(self, work: Work, server: Server, flight: Flight, cost: Cost) -> None:
-        data, request = server.serialize(work.prepared)
-        reading = work.prepared.new_reading(self._loop.time())
-        stream = ItemStream(request, reading, server.gate, flight, self._settings.tools_wanted)
+    async def _open(self, exchange: _Exchange, data: bytes) -> None:
+        stream, pool = exchange.stream, exchange.server.pool
         try:
-            connection = await server.pool.acquire()
+            connection = await pool.open()
         except Failure as failed:
-            stream.verdict = failed.verdict
+            stream.stop(failed.verdict)
         except OSError as error:
-            if is_out_of_descriptors(error) and len(self._tasks) > 1:
-                self._withdraw(work, server, flight, cost)
-                return
-            stream.verdict = connection_failure(error, server.pool.label).verdict
+            if is_out_of_descriptors(error) and self.in_flight > 1:
+                self._withdraw(exchange)
+            else:
+                stream.stop(connection_failure(error, pool.label).verdict)
+        except Exception as error:
+            self._take_bug(error)
         else:
-            if self._trace.is_on:
-                self._trace.sent(f"{request.method} {request.masked_url} for {work.item.custom_id!r}")
-            self._streams.add(stream)
-            stream.begin(connection, data)
-            await stream.done
-            self._streams.discard(stream)
-        self._end(work, server, flight, cost, stream)
+            exchange.opening = None
+            self._send(exchange, connection, data)
 
-    def _withdraw(self, work: Work, server: Server, flight: Flight, cost: Cost) -> None:
+    def _send(self, exchange: _Exchange, connection: Connection, data: bytes) -> None:
+        if self._trace.is_on:
+            request, custom_id = exchange.stream.request, exchange.work.item.custom_id
+            self._trace.sent(f"{request.method} {request.masked_url} for {custom_id!r}")
+        exchange.stream.begin(connection, data)
+
+    def _withdraw(self, exchange: _Exchange) -> None:
         """This machine cannot open one more connection: the item waits, and fewer are in flight from now on."""
-        self._budget.end(cost, None)
-        self._most_in_flight = min(self._most_in_flight, len(self._tasks) - 1)
-        server.gate.withdraw(flight, self._loop.time())
-        work.asked -= 1
-        self._ready.append(work)
+        self._exchanges.discard(exchange)
+        self._budget.end(exchange.cost, None)
+        self._most_in_flight = min(self._most_in_flight, self.in_flight)
+        exchange.server.gate.withdraw(exchange.flight, self._loop.time())
+        exchange.work.asked -= 1
+        self._ready.append(exchange.work)
+        self.wake()
 
-    def _end(self, work: Work, server: Server, flight: Flight, cost: Cost, stream: ItemStream) -> None:
+    def _end(self, exchange: _Exchange) -> None:
+        """The verdict is there. Called from within whatever brought it, where nobody would see an exception."""
+        self._exchanges.discard(exchange)
+        try:
+            self._take_verdict(exchange)
+        except Exception as error:
+            self._take_bug(error)
+        self.wake()
+
+    def _take_bug(self, error: Exception) -> None:
+        self.bug = internal_error(error)
+        self.stop(self._loop.time())
+
+    def _take_verdict(self, exchange: _Exchange) -> None:
+        work, server, flight, stream = exchange.work, exchange.server, exchange.flight, exchange.stream
         now, verdict = self._loop.time(), stream.verdict
         tokens = usage_of(stream.answer.reply.usage)
         usage = None if tokens is None else Cost(*tokens)
-        self._budget.end(cost, usage)
+        self._budget.end(exchange.cost, usage)
         if self._trace.is_on:
             self._trace.received(_describe_end(work, stream))
         if verdict.has_answer:
@@ -409,11 +443,12 @@ class Runner:
 
     def _cut_off(self) -> None:
         """What is still in flight is given up: the next run asks it."""
-        for stream in list(self._streams):
-            stream.stop(_GIVEN_UP)
-        for task in list(self._tasks):
-            if not task.done():
-                task.cancel()
+        given_up, self._exchanges = self._exchanges, set()
+        for exchange in given_up:
+            exchange.stream.on_done = None
+            if exchange.opening is not None:
+                exchange.opening.cancel()
+            exchange.stream.stop(_GIVEN_UP)
 
 
 def _describe_end(work: Work, stream: ItemStream) -> str:

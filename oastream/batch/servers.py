@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from oastream.batch.options import BatchOptions
@@ -19,6 +19,11 @@ from oastream.batch.runner import Server
 from oastream.http.http1 import serialize_opening, with_body
 from oastream.http.request import Request, join_url
 from oastream.http.route import Route
+from oastream.own_server import is_own_server, server_for
+from oastream.watch import Watch
+
+LOCAL_SLOTS = 4
+"""Answers at once of a model on this machine: more of them share the same cores, and take memory each."""
 
 
 class Origin(NamedTuple):
@@ -57,17 +62,12 @@ def open_server(origin: Origin, options: BatchOptions, new_gate: Callable[[Setti
 
 
 @contextlib.contextmanager
-def serve_mocks(options: BatchOptions) -> Iterator[BatchOptions]:
-    """The options with addresses only: each `mock:` is a server of its own, as long as the run lasts."""
-    if not any(url.startswith("mock:") for url in options.base_urls):
+def serve_own(options: BatchOptions, environ: Mapping[str, str], watch: Watch) -> Iterator[BatchOptions]:
+    """The options with addresses only: each `mock:` or `local:` is a server of its own, as long as the run lasts."""
+    if not any(map(is_own_server, options.base_urls)):
         yield options
         return
-    from oastream.mock.embedded import serve_embedded  # no other run needs a server
-
+    slots = min(options.concurrency or LOCAL_SLOTS, LOCAL_SLOTS)
     with contextlib.ExitStack() as servers:
-        urls = []
-        for url in options.base_urls:
-            if url.startswith("mock:"):
-                url = servers.enter_context(serve_embedded(url))
-            urls.append(url)
+        urls = [servers.enter_context(server_for(url, environ, watch, slots=slots)) for url in options.base_urls]
         yield options._replace(base_urls=tuple(urls))

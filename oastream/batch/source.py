@@ -247,8 +247,20 @@ def prepare(preparer: Preparer, item: Item) -> Prepared:
     """The item's request. Raises `BadBody`; `Failure` with outcome usage for one that the options exclude."""
     try:
         return preparer.prepare(item)
-    except Unsuitable as failed:
-        verdict = failed.verdict
-        raise Failure(verdict._replace(summary=f"line {item.line}: {verdict.summary}")) from failed
     except Failure as failed:
-        raise BadBody(item.line, failed.verdict) from failed
+        raise _name_line(item.line, failed) from failed
+
+
+def request_of(preparer: Preparer, item: Item) -> str:
+    """HASH of the item's request. Raises as `prepare` does."""
+    try:
+        return preparer.request_of(item)
+    except Failure as failed:
+        raise _name_line(item.line, failed) from failed
+
+
+def _name_line(line: int, failed: Failure) -> Failure:
+    verdict = failed.verdict
+    if isinstance(failed, Unsuitable):
+        return Failure(verdict._replace(summary=f"line {line}: {verdict.summary}"))
+    return BadBody(line, verdict)

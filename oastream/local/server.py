@@ -1,0 +1,79 @@
+"""A llama.cpp for one run: started on loopback, and gone with the run.
+
+In: a `local:` URL, how many answers at once. Out: the base URL of its API. Its noise goes nowhere: what a user must
+know of it is said here. How a model is loaded is `process`'s to know, which model it is `models`'.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from oastream.display import one_line
+from oastream.exits import Outcome, failure_of
+from oastream.local.models import find_model
+from oastream.packages import install_command, is_installed
+from oastream.reading import read_all
+from oastream.system_errors import describe_error
+from oastream.watch import Watch
+
+SCHEME = "local:"
+PACKAGE = "xllamacpp"
+_NOT_STARTED = "!"
+"""What the process writes before the reason."""
+
+
+class LocalServer:
+    """A process that answers from a model. `url` is the base URL of its API; `close` ends it."""
+
+    def __init__(self, base_url: str, slots: int, environ: Mapping[str, str], watch: Watch, deadline: float = math.inf):
+        """Wait until the model is loaded.
+
+        Raises `Failure`: config without the package, without a model, or for one that llama.cpp cannot load; what
+        ended the wait otherwise. `deadline` is a moment of the run's clock, in seconds.
+        """
+        path = find_model(base_url.removeprefix(SCHEME), environ)
+        if not is_installed(PACKAGE):
+            hint = f"{install_command()} {PACKAGE}"
+            raise failure_of(Outcome.CONFIG, "local: needs a package that is not installed", PACKAGE, hint)
+        self._process = _start_process(path, slots)
+        try:
+            self.url = f"{self._read_address(path, watch, deadline)}/v1"
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+
+    def _read_address(self, path: str, watch: Watch, deadline: float) -> str:
+        assert self._process.stdout is not None
+        said = read_all(self._process.stdout.fileno(), f"{path} to be loaded", watch, deadline).decode().strip()
+        if said.startswith("http"):
+            return said
+        what = f"llama.cpp cannot load {path}"
+        if said.startswith(_NOT_STARTED):
+            why = "it is no model that this version knows, or too large for the memory"
+            raise failure_of(Outcome.CONFIG, what, f"{why} ({one_line(said.removeprefix(_NOT_STARTED))})")
+        raise failure_of(Outcome.CONFIG, what, "the process that loads it has ended; is there enough memory?")
+
+
+def _start_process(path: str, slots: int) -> subprocess.Popen[bytes]:
+    program = os.path.join(os.path.dirname(__file__), "process.py")
+    name = os.path.splitext(os.path.basename(path))[0]
+    words = [sys.executable, "-P", program, str(os.getpid()), os.path.abspath(path), name, str(slots)]
+    try:
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the run, which may let what is in flight end
+        )
+    except OSError as error:
+        raise failure_of(Outcome.CONFIG, "cannot start llama.cpp", describe_error(error)) from error
