@@ -11,7 +11,6 @@ import os
 import random
 import socket
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import pytest
 from oastream.lenient_json import parse_json
 from tests.support.batches import Record, batch, write_lines
 from tests.support.origin import Asked, run_origin, say
-from tests.support.wire import Step
+from tests.support.wire import Reply, send
 from tests.test_wrong_types import RAW, STRANGE, places, spoilt
 
 SEEDS = int(os.environ.get("WRONG_TYPES_SEEDS", "150"))
@@ -96,14 +95,13 @@ class Spoiling:
     def __init__(self) -> None:
         self.times: Counter[str] = Counter()
 
-    def __call__(self, asked: Asked) -> Iterator[bytes | Step]:
+    def __call__(self, asked: Asked) -> Reply:
         self.times[asked.prompt] += 1
         if self.times[asked.prompt] > 2:
-            yield say("again", asked)
-            return
+            return say("again", asked)
         reply = spoilt(int(asked.prompt)).reply
-        yield from (reply,) if isinstance(reply, bytes) else reply
-        yield lambda connection: connection.shutdown(socket.SHUT_RDWR)
+        steps = [send(reply)] if isinstance(reply, bytes) else [*reply]
+        return [*steps, lambda connection: connection.shutdown(socket.SHUT_RDWR)]
 
 
 @pytest.mark.parametrize(
@@ -119,11 +117,11 @@ def test_no_reply_is_a_bug_of_ours(tmp_path: Path, options: list[str]) -> None:
         items.append({"custom_id": str(seed), "body": body})
     source, answers = write_lines(tmp_path / "in", items), tmp_path / "out"
     with run_origin(Spoiling()) as origin:
-        words = (source, "-o", answers, "-j", "20", "--retry", "0", *options)
-        result = batch(*words, "--base-url", origin.url)
+        words = ("-o", str(answers), "-j", "20", "--retry", "0", *options)
+        result = batch(source, *words, "--base-url", origin.url)
     assert result.status == 50, result
     lines = [line for path in (answers, tmp_path / "out.errors") for line in path.read_bytes().split(b"\n")[:-1]]
     assert sorted(parse_json(line)["custom_id"] for line in lines) == sorted(map(str, seeds))
     assert not [line for line in lines if b'"internal"' in line]
-    again = batch(*words, "--base-url", "mock:")  # what is recorded can be read again
+    again = batch(source, *words, "--base-url", "mock:")  # what is recorded can be read again
     assert again.status == 50, again
