@@ -23,6 +23,7 @@ from oastream.batch.input import BadLine, read_items
 from oastream.batch.keys import id_key
 from oastream.batch.lines import replace_lines
 from oastream.batch.options import BatchOptions, errors_beside
+from oastream.batch.plan import DuplicateId
 from oastream.batch.records import LAYOUTS, Answered, Layout, read_error_line
 from oastream.batch.setup import read_form
 from oastream.batch.source import Input, bad_line_failure, choose_form
@@ -262,8 +263,10 @@ def _read_input(options: BatchOptions, read_text: Callable[[str], str]) -> Wante
                 raise bad_line_failure(item)
             continue
         key = id_key(item.custom_id)
+        if key in seen and options.skip_bad:
+            continue
         if key in seen:
-            raise failure_of(Outcome.INPUT, f"line {item.line}", f"duplicate id {item.custom_id!r}")
+            raise DuplicateId(item)
         seen.add(key)
         order.append(key)
     return Wanted(order)
