@@ -265,7 +265,7 @@ def test_an_answer_to_another_request_stops_the_run_unless_it_may_change(may_cha
     plan = plan_over(answers)
     plan.may_change = may_change
     if may_change:
-        plan.sort(Item("a", 2))
+        assert plan.sort(Item("a", 2)) is Standing.TO_ASK
         assert plan.changed == ["a"]
         return
     with pytest.raises(Failure) as caught:

@@ -88,6 +88,9 @@ def find_backlog(options: BatchOptions, setup: Setup, opened: OpenJournal) -> Ba
     failures = _read_failures(options, setup.layout)
     plan = _make_plan(options, setup, journal, failures)
     if not setup.input.is_file:
+        if options.redo_changed:
+            why = "--redo changed needs an input that is a file, since the answers are dropped before anything is sent"
+            raise failure_of(Outcome.USAGE, "bad usage", why)
         pipe = PipeSource(setup.chunks, setup.form, plan, setup.preparer, take_bad_line)
         return Backlog(journal, plan, pipe, [each.line for each in failures.values()], bad_lines)
     source = FileSource(setup.input, setup.form, plan, setup.preparer, take_bad_line)
