@@ -22,7 +22,6 @@ from oastream.events.answer import NewEvent
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.http.request import Request
 
-
 _HELD_UP = 0.1
 """Seconds that a timer may be late before it is the loop that was not there."""
 
