@@ -126,7 +126,7 @@ def test_repair_takes_out_broken_lines_and_nothing_else(tmp_path: Path) -> None:
     path.write_bytes(answer("a") + b"{oops\n" + answer("b") + b"\xff\n" + answer("c")[:20])
     journal = Journal(str(path))
     broken: list[BrokenLine] = []
-    journal.load(BATCH, broken.append)
+    journal.load(BATCH, broken.extend)
     assert [(each.line, each.offset) for each in broken] == [
         (b"{oops\n", len(answer("a"))),
         (b"\xff\n", 2 * len(answer("a")) + 6),
