@@ -16,7 +16,7 @@ from typing import NamedTuple
 from oastream.batch.input import Item
 from oastream.batch.journal import Answers
 from oastream.batch.keys import id_key, shard_number
-from oastream.exits import Outcome, failure_of
+from oastream.exits import Failure, Outcome, Verdict, failure_of
 
 
 class Shard(NamedTuple):
@@ -29,8 +29,18 @@ class Shard(NamedTuple):
         return shard_number(custom_id) % self.total == self.number
 
 
+class DuplicateId(Failure):
+    """An id that came before. `why` is the end of a message that names the line."""
+
+    def __init__(self, item: Item) -> None:
+        self.why = f"duplicate id {item.custom_id!r}"
+        super().__init__(Verdict(Outcome.INPUT, f"line {item.line}", self.why))
+
+
 class Standing(enum.Enum):
     """How an item stands before it is asked."""
+
+    __hash__ = object.__hash__  # as of `Outcome`
 
     TO_ASK = "to ask"
     ANSWERED = "answered"
@@ -75,7 +85,7 @@ class Plan:
         """How the item stands. The first pass over the input asks this of each, once."""
         standing = self.standing(item)
         if not self._is_new(item.custom_id, standing):
-            raise failure_of(Outcome.INPUT, f"line {item.line}", f"duplicate id {item.custom_id!r}")
+            raise DuplicateId(item)
         if standing is Standing.ANSWERED:
             self._check_request(item)
         elif standing is Standing.FAILED_FOR_GOOD:

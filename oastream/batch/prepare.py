@@ -21,6 +21,7 @@ from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.input.body import BodySettings, build_body, encode_body, user_message
 
 Body = dict[str, Any]
+_TOO_MANY_TOKENS = 2**40
 _OUTPUT_LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 
@@ -130,8 +131,9 @@ def _take_stream_off(body: Body, given: Body) -> None:
 
 
 def _output_limit(body: Body) -> int | None:
+    """The most tokens that a body asks for; what no server can mean is for the server to refuse."""
     for name in _OUTPUT_LIMITS:
         limit = body.get(name)
-        if isinstance(limit, int) and not isinstance(limit, bool):
+        if isinstance(limit, int) and not isinstance(limit, bool) and 0 < limit < _TOO_MANY_TOKENS:
             return limit
     return None
