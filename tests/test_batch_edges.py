@@ -288,7 +288,7 @@ def test_an_error_of_an_odd_id_is_told_on_one_line_that_is_safe_for_a_terminal(t
     assert result.status == 8
     assert result.err.startswith("oastream-batch: line 2: duplicate id ")
     assert not {"\x1b", "\u202e"} & set(result.err)
-    assert len(result.err.splitlines()) == 1
+    assert len(result.err.splitlines()) == 2  # the hint
 
 
 def test_an_id_that_no_file_can_hold_is_a_bad_line(tmp_path: Path) -> None:
@@ -303,3 +303,25 @@ def test_half_characters_elsewhere_in_a_row_lose_nothing(tmp_path: Path) -> None
     for words in (["--format", "row"], []):
         result = batch(source, "--input-format", "json", "-m", "m", *words, env=MOCK)
         assert (result.status, len(result.records), result.err) == (0, 1, "")
+
+
+@pytest.mark.parametrize("source_is_pipe", [False, True])
+def test_skip_bad_passes_over_an_id_that_came_before(tmp_path: Path, source_is_pipe: bool) -> None:
+    source = write_lines(tmp_path / "in", [item("a", "one"), item("a", "two"), item("b")])
+    words: tuple[str | Path, ...] = (source,)
+    if source_is_pipe:
+        words = ()
+    result = batch(*words, "--skip-bad", "--format", "text", stdin=source.read_bytes(), env=MOCK)
+    assert result.status == 50, result
+    by_text = {record["text"]: record for record in result.records if "text" in record}
+    assert sorted(by_text) == ["b", "one"]
+    (error,) = [record for record in result.records if record.get("error")]
+    assert (error["custom_id"], error["error"]["message"], error["oastream"]["line"]) == (None, "duplicate id 'a'", 2)
+
+
+@pytest.mark.parametrize("limit", [10**400, -5, 0])
+def test_an_absurd_output_limit_is_for_the_server_to_refuse(tmp_path: Path, limit: int) -> None:
+    with run_origin() as origin:
+        result = batch(write_lines(tmp_path / "in", [item("a", max_output_tokens=limit)]), "--base-url", origin.url)
+        assert origin.asked[0].json["max_output_tokens"] == limit
+    assert result.status == 0, result

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from oastream.batch.input import InputForm, Item
-from oastream.batch.journal import Answers, BrokenLine, Journal, Match
+from oastream.batch.journal import Answers, BrokenLine, Journal
 from oastream.batch.keys import request_hash
 from oastream.batch.plan import Plan, Shard, Standing
 from oastream.batch.records import LAYOUTS, Answered, Layout, Result
@@ -67,10 +67,10 @@ def test_what_is_appended_is_answered_in_the_next_run(tmp_path: Path, name: str)
     journal.append(answer("b", Outcome.LENGTH, layout))
     journal.close()
     again = loaded(path, layout)
-    assert again.answers.match("a", request_hash(b"a")) is Match.ANSWERED
-    assert again.answers.match("a", request_hash(b"other")) is Match.OTHER_REQUEST
-    assert again.answers.match("c", request_hash(b"c")) is Match.NOT_ANSWERED
-    assert again.answers.outcome("b") is Outcome.LENGTH
+    assert again.answers.outcome("a", request_hash(b"a")) is Outcome.STOP
+    assert again.answers.outcome("a", request_hash(b"other")) is None
+    assert again.answers.outcome("b", request_hash(b"b")) is Outcome.LENGTH
+    assert "c" not in again.answers
     again.close()
 
 

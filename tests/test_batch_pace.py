@@ -581,6 +581,27 @@ def test_auto_begins_with_eight_and_a_number_is_kept() -> None:
     assert Gate(Settings(concurrency=3)).limit(10.0) == 3
 
 
+def test_a_server_that_streams_eight_at_once_is_sent_sixteen_before_the_first_is_complete() -> None:
+    concurrency = AutoConcurrency()
+    for number in range(8):
+        concurrency.start(number, 0.0)
+    for number in range(7):
+        concurrency.first_event(number, 0.5)
+    assert concurrency.limit == 8
+    concurrency.first_event(7, 0.5)
+    assert concurrency.limit == 16
+
+
+def test_one_late_first_event_of_many_is_no_queue_while_little_is_known() -> None:
+    concurrency = AutoConcurrency(first=32)
+    for number in range(32):
+        concurrency.start(number, 0.0)
+    for number in range(31):
+        concurrency.first_event(number, 0.3)
+    concurrency.review(2.0, 32)
+    assert concurrency.limit == 32
+
+
 @pytest.mark.parametrize("concurrency", [AutoConcurrency(), FixedConcurrency(100)], ids=["auto", "fixed"])
 def test_a_shortage_of_descriptors_is_a_cap_and_said_once(concurrency: AutoConcurrency | FixedConcurrency) -> None:
     assert concurrency.lower_cap(5)

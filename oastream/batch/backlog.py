@@ -13,9 +13,10 @@ from __future__ import annotations
 import array
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
-from oastream.batch.input import BadLine, Item
+from oastream.batch.input import BadLine
 from oastream.batch.journal import Answers, BrokenLine, Journal
 from oastream.batch.keys import id_key
 from oastream.batch.lines import ErrorsFile, is_stream
@@ -23,7 +24,7 @@ from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Plan, Standing
 from oastream.batch.records import Layout, bad_line_record, broken_line_record, is_error_line, read_error_line
 from oastream.batch.setup import Setup, empty_failure
-from oastream.batch.source import FileSource, PipeSource, bad_line_failure, prepare
+from oastream.batch.source import FileSource, PipeSource, bad_line_failure, request_of
 from oastream.exits import Outcome, failure_of
 from oastream.system_errors import describe_error
 
@@ -133,12 +134,9 @@ def _read_lines(path: str) -> Iterator[bytes]:
 
 
 def _make_plan(options: BatchOptions, setup: Setup, journal: Journal | None, failures: dict[int, _Failure]) -> Plan:
-    def request_of(item: Item) -> str:
-        return prepare(setup.preparer, item).request
-
     answers = Answers() if journal is None else journal.answers
     outcomes = {key: failure.outcome for key, failure in failures.items()}
-    plan = Plan(answers, request_of, outcomes, options.shard)
+    plan = Plan(answers, partial(request_of, setup.preparer), outcomes, options.shard)
     plan.may_change = options.redo_changed
     if options.order == "input" and journal is not None:
         plan.order = array.array("q")

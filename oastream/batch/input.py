@@ -112,12 +112,12 @@ def split_lines(chunks: Iterable[bytes], terminator: bytes = b"\n") -> Iterator[
     for chunk in chunks:
         if at_start and chunk:
             chunk, at_start = chunk.removeprefix(BYTE_ORDER_MARK), False
-        *whole_lines, rest = chunk.split(terminator)
-        for line in whole_lines:
-            pieces.append(line)
+        first, *others = chunk.split(terminator)
+        pieces.append(first)
+        if others:
             yield b"".join(pieces)
-            pieces.clear()
-        pieces.append(rest)
+            pieces = [others.pop()]
+            yield from others
     last = b"".join(pieces)
     if last:
         yield last
@@ -126,7 +126,7 @@ def split_lines(chunks: Iterable[bytes], terminator: bytes = b"\n") -> Iterator[
 def guess_form(first_line: bytes) -> str:
     """`body` where the line has `input` or `messages` and no `body`, else `batch`: the only thing that is guessed."""
     try:
-        value = parse_exactly(first_line.decode())
+        value = parse_exactly(first_line)
     except ValueError:
         return "batch"
     if not isinstance(value, dict) or "body" in value:
@@ -259,9 +259,10 @@ def _prompt(row: Row, form: InputForm) -> str:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    text = _decode(line)
     try:
-        value = parse_exactly(text)
+        value = parse_exactly(line)
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8") from error
     except ValueError as error:
         raise NotJson("it is not JSON") from error
     if not isinstance(value, dict):

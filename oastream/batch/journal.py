@@ -12,7 +12,6 @@ SIGKILL within the write, which Linux ends at a page (1 of 328 kills at random m
 from __future__ import annotations
 
 import contextlib
-import enum
 import fcntl
 import os
 import stat
@@ -32,16 +31,8 @@ _HASH_BITS = 48
 _OUTCOMES = tuple(Outcome)
 _OUTCOME_BITS = 6
 _SEEN = 1 << _HASH_BITS + _OUTCOME_BITS
-_OUTCOME_NUMBERS = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
-
-
-class Match(enum.Enum):
-    """What the journal says of a request."""
-
-    NOT_ANSWERED = "not answered"
-    ANSWERED = "answered"
-    OTHER_REQUEST = "other request"
-    """The id has an answer, to another request."""
+# By name: the hash of an enum's member is computed in Python, at each look-up.
+_OUTCOME_NUMBERS = {outcome.value: number for number, outcome in enumerate(_OUTCOMES)}
 
 
 class BrokenLine(NamedTuple):
@@ -70,20 +61,21 @@ class Answers:
         key = id_key(answer.custom_id)
         if key in self._values:
             return False
-        self._values[key] = _packed_hash(answer.request) << _OUTCOME_BITS | _OUTCOME_NUMBERS[answer.outcome]
+        self._values[key] = _packed_hash(answer.request) << _OUTCOME_BITS | _OUTCOME_NUMBERS[answer.outcome.value]
         return True
 
     def __contains__(self, custom_id: str) -> bool:
         return id_key(custom_id) in self._values
 
-    def match(self, custom_id: str, request: str) -> Match:
-        """Whether this request is answered. `request` is its HASH."""
+    def outcome(self, custom_id: str, request: str) -> Outcome | None:
+        """How the answer to this request ended; None where the id has no answer, or one to another request.
+
+        `request` is its HASH.
+        """
         value = self._values.get(id_key(custom_id))
-        if value is None:
-            return Match.NOT_ANSWERED
-        if (value & ~_SEEN) >> _OUTCOME_BITS != _packed_hash(request):
-            return Match.OTHER_REQUEST
-        return Match.ANSWERED
+        if value is None or (value & ~_SEEN) >> _OUTCOME_BITS != _packed_hash(request):
+            return None
+        return _OUTCOMES[value & (1 << _OUTCOME_BITS) - 1]
 
     def see(self, custom_id: str) -> bool:
         """Note that the input has brought the id, which is answered. False when it had done so before."""
@@ -91,11 +83,6 @@ class Answers:
         value = self._values[key]
         self._values[key] = value | _SEEN
         return not value & _SEEN
-
-    def outcome(self, custom_id: str) -> Outcome | None:
-        """How the answer to the id ended; None without one."""
-        value = self._values.get(id_key(custom_id))
-        return None if value is None else _OUTCOMES[value & (1 << _OUTCOME_BITS) - 1]
 
 
 def _packed_hash(request: str) -> int:

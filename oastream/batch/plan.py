@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from oastream.batch.input import Item
-from oastream.batch.journal import Answers, Match
+from oastream.batch.journal import Answers
 from oastream.batch.keys import id_key, shard_number
-from oastream.exits import Outcome, failure_of
+from oastream.exits import Failure, Outcome, Verdict, failure_of
 
 
 class Shard(NamedTuple):
@@ -27,6 +27,14 @@ class Shard(NamedTuple):
 
     def has(self, custom_id: str) -> bool:
         return shard_number(custom_id) % self.total == self.number
+
+
+class DuplicateId(Failure):
+    """An id that came before. `why` is the end of a message that names the line."""
+
+    def __init__(self, item: Item) -> None:
+        self.why = f"duplicate id {item.custom_id!r}"
+        super().__init__(Verdict(Outcome.INPUT, f"line {item.line}", self.why))
 
 
 class Standing(enum.Enum):
@@ -74,8 +82,8 @@ class Plan:
     def sort(self, item: Item) -> Standing:
         """How the item stands. The first pass over the input asks this of each, once."""
         standing = self.standing(item)
-        if standing is not Standing.ELSEWHERE and not self._is_new(item.custom_id):
-            raise failure_of(Outcome.INPUT, f"line {item.line}", f"duplicate id {item.custom_id!r}")
+        if not self._is_new(item.custom_id, standing):
+            raise DuplicateId(item)
         if standing is Standing.ANSWERED:
             self._check_request(item)
         elif standing is Standing.FAILED_FOR_GOOD:
@@ -111,8 +119,11 @@ class Plan:
         """The first pass is over: what it needed to find an id that came twice is not needed any more."""
         self._seen = set()
 
-    def _is_new(self, custom_id: str) -> bool:
-        if custom_id in self._answers:
+    def _is_new(self, custom_id: str, standing: Standing) -> bool:
+        """Whether the input has not brought the id before. Those of other shards are other runs' to look at."""
+        if standing is Standing.ELSEWHERE:
+            return True
+        if standing is Standing.ANSWERED:
             return self._answers.see(custom_id)
         key = id_key(custom_id)
         if key in self._seen:
@@ -121,10 +132,8 @@ class Plan:
         return True
 
     def _check_request(self, item: Item) -> None:
-        request = self._request_of(item)
-        if self._answers.match(item.custom_id, request) is Match.ANSWERED:
-            outcome = self._answers.outcome(item.custom_id)
-            assert outcome is not None
+        outcome = self._answers.outcome(item.custom_id, self._request_of(item))
+        if outcome is not None:
             self.outcomes[outcome] += 1
         elif self.may_change:
             self.changed.append(item.custom_id)

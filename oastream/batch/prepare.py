@@ -22,6 +22,7 @@ from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.input.body import BodySettings, build_body, encode_body, user_message
 
 Body = dict[str, Any]
+_TOO_MANY_TOKENS = 2**40
 _OUTPUT_LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 
@@ -59,32 +60,43 @@ class Preparer:
 
     def prepare(self, item: Item) -> Prepared:
         """The request. Raises `Failure` with outcome input or usage for a body that the options do not fit on."""
-        api: Api | None = api_named(self._own_api)
-        if item.url:
-            api = api_at(item.url.removeprefix(VERSION))
+        api = self._api_of(item)
+        body = self._build_body(item, api)
+        # Copied: orjson's own bytes hold on to 4 kB however short they are, and thousands are in flight.
+        data = bytes(memoryview(encode_body(body)))
+        request, limit = request_hash(data), _output_limit(body)
         if api is None:
-            return self._prepare_plain(item)
-        base = self._base if item.body is None else {**self._base, **item.body}
+            return Prepared(data, request, item.url.removeprefix(VERSION), limit, self._new_plain_reading)
+        new_reading = self._how_to_read(api, body, _is_in_one_piece(item))
+        return Prepared(data, request, api.path, limit, new_reading)
+
+    def request_of(self, item: Item) -> str:
+        """HASH of the request alone, and raises as `prepare` does: all that is needed of an item with an answer."""
+        return request_hash(encode_body(self._build_body(item, self._api_of(item))))
+
+    def _api_of(self, item: Item) -> Api | None:
+        """None for an item that is sent as it is, to a path that is neither API's."""
+        if item.url:
+            return api_at(item.url.removeprefix(VERSION))
+        return api_named(self._own_api)
+
+    def _build_body(self, item: Item, api: Api | None) -> Body:
+        given = item.body
+        if api is None:
+            self._check_plain(item)
+            return given or {}
+        base = self._base if given is None else self._base | given
         if base.get("background"):
             raise failure_of(Outcome.INPUT, "its body asks for a background response", "a batch polls none")
         body = build_body(api, self._settings, user_message(item.prompt, ()), base)
-        in_one_piece = item.body is not None and item.body.get("stream") is False
-        if in_one_piece:
-            _take_stream_off(body, item.body or {})
-        return self._make_prepared(body, api.path, self._how_to_read(api, body, in_one_piece))
+        if given is not None and _is_in_one_piece(item):
+            _take_stream_off(body, given)
+        return body
 
-    def _prepare_plain(self, item: Item) -> Prepared:
-        """A request that is sent as it is, to a path that is neither API's."""
+    def _check_plain(self, item: Item) -> None:
         if self._needs_text is not None:
             why = f"--format {self._needs_text} needs answers that are text"
             raise Unsuitable(Verdict(Outcome.USAGE, f"an item for {item.url}", why))
-        path = item.url.removeprefix(VERSION)
-        return self._make_prepared(item.body or {}, path, self._new_plain_reading)
-
-    def _make_prepared(self, body: Body, path: str, new_reading: Callable[[float], Reading]) -> Prepared:
-        # Copied: orjson's own bytes hold on to 4 kB however short they are, and thousands are in flight.
-        data = bytes(memoryview(encode_body(body)))
-        return Prepared(data, request_hash(data), path, _output_limit(body), new_reading)
 
     def _how_to_read(self, api: Api, body: Body, in_one_piece: bool) -> Callable[[float], Reading]:
         """What reads the reply to a body, of which only this is kept while it is in flight."""
@@ -113,6 +125,11 @@ class Preparer:
         return self._reader.plain(now, Reply(prints_deltas=False))
 
 
+def _is_in_one_piece(item: Item) -> bool:
+    """Whether the body that the line brings asks not to stream: only it can, for this item."""
+    return item.body is not None and item.body.get("stream") is False
+
+
 def _take_stream_off(body: Body, given: Body) -> None:
     body["stream"] = False
     if "stream_options" not in given:
@@ -120,8 +137,9 @@ def _take_stream_off(body: Body, given: Body) -> None:
 
 
 def _output_limit(body: Body) -> int | None:
+    """The most tokens that a body asks for; what no server can mean is for the server to refuse."""
     for name in _OUTPUT_LIMITS:
         limit = body.get(name)
-        if isinstance(limit, int) and not isinstance(limit, bool):
+        if isinstance(limit, int) and not isinstance(limit, bool) and 0 < limit < _TOO_MANY_TOKENS:
             return limit
     return None

@@ -18,6 +18,7 @@ from oastream.exits import Outcome, Verdict
 from oastream.lenient_json import dumps, parse_json
 
 Record = dict[str, Any]
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
 class Result(NamedTuple):
@@ -63,7 +64,7 @@ class Layout:
     """How a line looks. `name` is what --format calls it."""
 
     name = ""
-    marks: tuple[str, ...] = ()
+    marks: frozenset[str] = frozenset()
     """The fields that tell a record of this layout from one of another."""
 
     def answer(self, item: Item, result: Result) -> bytes:
@@ -85,7 +86,7 @@ class Layout:
 
     def read(self, record: Any) -> Answered:
         """Whose answer a line is. Raises `ValueError` for what is no answer in this layout."""
-        if not isinstance(record, dict) or not all(mark in record for mark in self.marks) or record.get("error"):
+        if not isinstance(record, dict) or not record.keys() >= self.marks or record.get("error"):
             raise ValueError(f"it is no answer in --format {self.name}")
         about = record.get("oastream")
         if not isinstance(about, dict) or not isinstance(about.get("request"), str):
@@ -119,7 +120,7 @@ class BatchLayout(Layout):
     """A line of the Batch API's output file: https://platform.openai.com/docs/api-reference/batch/request-output."""
 
     name = "batch"
-    marks = ("custom_id", "response")
+    marks = frozenset({"custom_id", "response"})
 
     def _head(self, item: Item, result: Result) -> Record:
         return {"id": f"batch_req_{id_key(item.custom_id):015x}", "custom_id": item.custom_id}
@@ -135,7 +136,7 @@ class TextLayout(Layout):
     """The text of the answer."""
 
     name = "text"
-    marks = ("custom_id", "outcome", "text")
+    marks = frozenset({"custom_id", "outcome", "text"})
 
     def _answer(self, item: Item, result: Result) -> Record:
         return {"text": result.text}
@@ -148,7 +149,7 @@ class ToolsLayout(Layout):
     """The tool calls of the answer, all whole."""
 
     name = "tools"
-    marks = ("custom_id", "outcome", "calls")
+    marks = frozenset({"custom_id", "outcome", "calls"})
 
     def _answer(self, item: Item, result: Result) -> Record:
         return {"calls": list(result.calls)}
@@ -165,7 +166,7 @@ class RowLayout(Layout):
     def __init__(self, form: InputForm, answer_key: str) -> None:
         self._form = form
         self._answer_key = answer_key
-        self.marks = (answer_key,)
+        self.marks = frozenset({answer_key})
 
     def _head(self, item: Item, result: Result) -> Record:
         return item.row or {}
@@ -264,10 +265,10 @@ def _about(item: Item, result: Result) -> Record:
 
 
 def _outcome(name: object) -> Outcome:
-    try:
-        return Outcome(name)
-    except ValueError as error:
-        raise ValueError("it does not say how its answer ended") from error
+    outcome = _OUTCOMES.get(name) if isinstance(name, str) else None
+    if outcome is None:
+        raise ValueError("it does not say how its answer ended")
+    return outcome
 
 
 def _line(record: Record) -> bytes:

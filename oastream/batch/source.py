@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from oastream.batch.input import BadLine, InputForm, Item, guess_form, read_items
-from oastream.batch.plan import Plan, Standing
+from oastream.batch.plan import DuplicateId, Plan, Standing
 from oastream.batch.prepare import Prepared, Preparer, Unsuitable
 from oastream.batch.runner import Work
-from oastream.exits import Failure, Outcome, Verdict, failure_of
+from oastream.exits import Failure, Outcome, Verdict, failure_of, internal_error
 from oastream.system_errors import describe_error
 
 _CHUNK = 1 << 20
@@ -110,7 +110,12 @@ class FileSource:
             if isinstance(item, BadLine):
                 self._on_bad_line(item)
                 continue
-            if self._plan.sort(item) is Standing.TO_ASK and is_body_given:
+            try:
+                standing = self._plan.sort(item)
+            except (DuplicateId, BadBody) as bad:
+                self._pass_over(item, bad.why)
+                continue
+            if standing is Standing.TO_ASK and is_body_given:
                 self._check_body(item)
         self._plan.forget_ids()
         self._input.end_here()
@@ -121,9 +126,12 @@ class FileSource:
         try:
             prepare(self._preparer, item)
         except BadBody as bad:
-            self._bad.add(item.line)
             self._plan.take_back(item)
-            self._on_bad_line(BadLine(item.line, bad.why))
+            self._pass_over(item, bad.why)
+
+    def _pass_over(self, item: Item, why: str) -> None:
+        self._bad.add(item.line)
+        self._on_bad_line(BadLine(item.line, why))
 
     def next(self) -> Work | None:
         for item in self._items:
@@ -189,7 +197,11 @@ class PipeSource:
         if isinstance(item, BadLine):
             self._on_bad_line(item)
             return None
-        if self._plan.sort(item) is not Standing.TO_ASK:
+        try:
+            if self._plan.sort(item) is not Standing.TO_ASK:
+                return None
+        except (DuplicateId, BadBody) as bad:
+            self._on_bad_line(BadLine(item.line, bad.why))
             return None
         try:
             prepared = prepare(self._preparer, item)
@@ -207,6 +219,8 @@ class PipeSource:
             self._put(None)
         except Failure as failed:
             self._put(failed)
+        except Exception as error:  # else the run would wait forever for a thread that is no more
+            self._put(internal_error(error))
 
     def _put(self, item: Item | BadLine | Failure | None) -> None:
         self._queue.put(item)
@@ -233,8 +247,20 @@ def prepare(preparer: Preparer, item: Item) -> Prepared:
     """The item's request. Raises `BadBody`; `Failure` with outcome usage for one that the options exclude."""
     try:
         return preparer.prepare(item)
-    except Unsuitable as failed:
-        verdict = failed.verdict
-        raise Failure(verdict._replace(summary=f"line {item.line}: {verdict.summary}")) from failed
     except Failure as failed:
-        raise BadBody(item.line, failed.verdict) from failed
+        raise _name_line(item.line, failed) from failed
+
+
+def request_of(preparer: Preparer, item: Item) -> str:
+    """HASH of the item's request. Raises as `prepare` does."""
+    try:
+        return preparer.request_of(item)
+    except Failure as failed:
+        raise _name_line(item.line, failed) from failed
+
+
+def _name_line(line: int, failed: Failure) -> Failure:
+    verdict = failed.verdict
+    if isinstance(failed, Unsuitable):
+        return Failure(verdict._replace(summary=f"line {line}: {verdict.summary}"))
+    return BadBody(line, verdict)

@@ -25,11 +25,14 @@ _LATE = 3.0
 _USUAL = 0.9
 """The quantile of the first events that is called usual: where they spread more, suspicion comes later."""
 _TOLERATED = 0.03
-"""Of those in flight: so many may be late without a queue."""
+_TOLERATED_IN_DOUBT = 0.15
+"""Of those in flight: so many may be late without a queue; and before there is a whole sample."""
 _SLOW = 1.5
 """Times the median of first events, at which all of them wait in a queue, if only for a while."""
 _DOUBT = 1.5
 """Times more, until there is a whole sample: the first to come are the quickest of those that were sent together."""
+_LEAPS_TO = 16
+"""In flight: so many may be there before it is known what the tokens a second say of that."""
 _FEW = 16
 """In flight: how many of so few have had their first event at one moment says little of how many are worked on."""
 _DRAIN = 32
@@ -46,8 +49,10 @@ _RECENT = 16
 _GROWTH = 1.1
 """Times the tokens a second of the round before, that twice as many in flight must bring at least."""
 _PATIENCE = 2.0
+_PATIENCE_OF_FEW = 6.0
 _LONGEST_PATIENCE = 512.0
-"""Rounds until more are tried again; times 4 where that brought nothing. A round is as many answers as the limit."""
+"""Rounds until more are tried again; times 4 where that brought nothing. A round is as many answers as the limit. With
+few in flight each trial makes several of the next ones wait, and 10 of 1,000 answers make the p99."""
 
 
 class _Phase(enum.Enum):
@@ -128,6 +133,7 @@ class AutoConcurrency:
             self._streaming[number] = started
             if started >= self._judged_at:  # others waited in the queue that was too long then
                 self._first_events.add(now - started)
+            self._leap()
 
     def end(self, number: int, now: float, tokens: float, in_flight: int) -> None:
         """It has ended, with so many tokens, when `in_flight` were in flight with it."""
@@ -152,7 +158,8 @@ class AutoConcurrency:
         if in_flight > self._limit:
             return  # there are fewer from now on, but not yet
         late = self._count_late(now)
-        if late >= max(1.0, _TOLERATED * in_flight) or self._first_events.are_slow():
+        tolerated = _TOLERATED if self._first_events.are_known or in_flight <= _FEW else _TOLERATED_IN_DOUBT
+        if late >= max(1.0, tolerated * in_flight) or self._first_events.are_slow():
             self._shrink(self._estimate_served(in_flight, late), now)
 
     def lower_cap(self, most: int) -> bool:
@@ -161,6 +168,11 @@ class AutoConcurrency:
         is_first = not self._is_capped
         self._is_capped = True
         return is_first
+
+    def _leap(self) -> None:
+        """Twice as many, before the first answer is complete: as long as none waits and there are few."""
+        if self._held is None and self._limit < _LEAPS_TO and len(self._streaming) >= self._limit:
+            self._limit = self._step = 2 * self._limit
 
     def _new_round(self, now: float) -> _Round:
         """The limit doubles in as many answers as it is; a smaller step is judged by enough of them."""
@@ -214,6 +226,8 @@ class AutoConcurrency:
         self._compared = None
 
     def _hold(self) -> None:
+        if self._held is None and self._limit <= _FEW:
+            self._patience = _PATIENCE_OF_FEW
         self._phase = _Phase.HOLD
         self._held = self._limit
         self._threshold = math.inf
@@ -278,6 +292,11 @@ class _FirstEvents:
         """How much of the time that they take now is more than usual."""
         recent = self._recent_median()
         return max(0.0, 1 - self.median / recent) if recent > 0 else 0.0
+
+    @property
+    def are_known(self) -> bool:
+        """Whether there was a whole sample of them."""
+        return self._samples > 0
 
     def are_slow(self) -> bool:
         """Whether they wait for something, all of them."""
