@@ -12,6 +12,8 @@ from typing import NamedTuple
 class Outcome(enum.Enum):
     """How a run ended. The value is the name that users see; it never changes once shipped."""
 
+    __hash__ = object.__hash__  # Enum's own is Python code; each look-up in a table by outcome would run it
+
     STOP = "stop"
     INTERNAL = "internal"
     USAGE = "usage"

@@ -85,7 +85,7 @@ def read_items(chunks: Iterable[bytes], form: InputForm) -> Iterator[Item | BadL
     terminator = b"\0" if form.ends_in_nul else b"\n"
     is_first = True
     for number, line in enumerate(split_lines(chunks, terminator), 1):
-        if not line.strip():
+        if not line or line.isspace():
             continue
         try:
             yield read_line(line, number, form)
@@ -262,7 +262,7 @@ def _object(line: bytes) -> dict[str, Any]:
     try:
         value = parse_exactly(line)
     except UnicodeDecodeError as error:
-        raise ValueError("it is not UTF-8") from error
+        raise _not_utf8(line) from error
     except ValueError as error:
         raise NotJson("it is not JSON") from error
     if not isinstance(value, dict):
@@ -274,8 +274,12 @@ def _decode(line: bytes) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        name = "UTF-16, not UTF-8" if line.startswith((b"\xff\xfe", b"\xfe\xff")) else "not UTF-8"
-        raise NotUtf8(f"it is {name}") from error
+        raise _not_utf8(line) from error
+
+
+def _not_utf8(line: bytes) -> NotUtf8:
+    name = "UTF-16, not UTF-8" if line.startswith((b"\xff\xfe", b"\xfe\xff")) else "not UTF-8"
+    return NotUtf8(f"it is {name}")
 
 
 # A table ----------------------------------------------------------------------------------------------------------

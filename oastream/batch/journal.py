@@ -31,8 +31,7 @@ _HASH_BITS = 48
 _OUTCOMES = tuple(Outcome)
 _OUTCOME_BITS = 6
 _SEEN = 1 << _HASH_BITS + _OUTCOME_BITS
-# By name: the hash of an enum's member is computed in Python, at each look-up.
-_OUTCOME_NUMBERS = {outcome.value: number for number, outcome in enumerate(_OUTCOMES)}
+_OUTCOME_NUMBERS = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
 
 
 class BrokenLine(NamedTuple):
@@ -61,7 +60,7 @@ class Answers:
         key = id_key(answer.custom_id)
         if key in self._values:
             return False
-        self._values[key] = _packed_hash(answer.request) << _OUTCOME_BITS | _OUTCOME_NUMBERS[answer.outcome.value]
+        self._values[key] = _packed_hash(answer.request) << _OUTCOME_BITS | _OUTCOME_NUMBERS[answer.outcome]
         return True
 
     def __contains__(self, custom_id: str) -> bool:

@@ -7,7 +7,8 @@ is an error that names the id, never an answer that is lost: requests are compar
 
 from __future__ import annotations
 
-from functools import lru_cache
+import sys
+from collections.abc import Callable
 from hashlib import blake2b
 
 _KEY_BITS = 60
@@ -18,10 +19,18 @@ def shard_number(custom_id: str) -> int:
     return int.from_bytes(blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
-@lru_cache(maxsize=1)  # everything about one item is asked in a row
-def id_key(custom_id: str) -> int:
-    """What stands for the id in memory."""
+def id_digest(custom_id: str) -> int:
+    """The same for an id in every process: what an answer is called by."""
     return shard_number(custom_id) >> (64 - _KEY_BITS)
+
+
+def _id_hash(custom_id: str) -> int:
+    return hash(custom_id) >> (64 - _KEY_BITS)
+
+
+_HAS_SIPHASH = sys.hash_info.hash_bits == 64 and sys.hash_info.algorithm.startswith("siphash")
+id_key: Callable[[str], int] = _id_hash if _HAS_SIPHASH else id_digest
+"""What stands for an id in the memory of this process. Python's own hash is there already, BLAKE2b takes 0.6 µs."""
 
 
 def request_hash(body: bytes) -> str:

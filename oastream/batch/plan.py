@@ -40,6 +40,8 @@ class DuplicateId(Failure):
 class Standing(enum.Enum):
     """How an item stands before it is asked."""
 
+    __hash__ = object.__hash__  # as of `Outcome`
+
     TO_ASK = "to ask"
     ANSWERED = "answered"
     FAILED_FOR_GOOD = "failed for good"

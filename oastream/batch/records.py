@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from oastream.batch.input import InputForm, Item, row_id
-from oastream.batch.keys import id_key
+from oastream.batch.keys import id_digest
 from oastream.exits import Outcome, Verdict
 from oastream.lenient_json import dumps, parse_json
 
@@ -123,7 +123,7 @@ class BatchLayout(Layout):
     marks = frozenset({"custom_id", "response"})
 
     def _head(self, item: Item, result: Result) -> Record:
-        return {"id": f"batch_req_{id_key(item.custom_id):015x}", "custom_id": item.custom_id}
+        return {"id": f"batch_req_{id_digest(item.custom_id):015x}", "custom_id": item.custom_id}
 
     def _answer(self, item: Item, result: Result) -> Record:
         return {"response": _response(result), "error": None}

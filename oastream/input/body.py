@@ -86,6 +86,8 @@ class BodySettings:
         self.tools = tools
         self.assignments = assignments
         self.form = form
+        self.common = without_none(model=options.model, temperature=options.temperature, top_p=options.top_p)
+        """The fields that are alike in all APIs."""
 
 
 def read_body_settings(options: Options, read: ReadText, form: AnswerForm | None = None) -> BodySettings:
@@ -106,7 +108,7 @@ def build_body(api: Api, settings: BodySettings, items: Sequence[Item], base: Bo
     if settings.form is not None:
         body |= settings.form.request_field(api, base)
     body.setdefault("model", api.default_model)
-    body |= without_none(model=options.model, temperature=options.temperature, top_p=options.top_p)
+    body |= settings.common
     if options.tools is not None:
         from oastream.apis.tools import tools_for  # few requests have any
 
