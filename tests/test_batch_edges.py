@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.batches import batch, by_id, ids, item, numbered, read_records, write_lines
-from tests.support.origin import run_origin
-from tests.support.program import CANARY
+from tests.support.batches import BATCH_COMMAND, batch, by_id, ids, item, numbered, read_records, write_lines
+from tests.support.origin import Asked, echo, run_origin
+from tests.support.program import CANARY, finish, start
+from tests.support.waiting import SOON
+from tests.support.wire import Reply, mark, send, wait
 
 MOCK = {"OPENAI_BASE_URL": "mock:"}
 
@@ -325,3 +329,27 @@ def test_an_absurd_output_limit_is_for_the_server_to_refuse(tmp_path: Path, limi
         result = batch(write_lines(tmp_path / "in", [item("a", max_output_tokens=limit)]), "--base-url", origin.url)
         assert origin.asked[0].json["max_output_tokens"] == limit
     assert result.status == 0, result
+
+
+# Processes --------------------------------------------------------------------------------------------------------
+
+
+def test_what_came_while_the_process_was_stopped_was_in_time(tmp_path: Path) -> None:
+    asked, go_on, sent = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(request: Asked) -> Reply:
+        return [mark(asked), wait(go_on), send(echo(request)), mark(sent)]
+
+    with run_origin(answer) as origin:
+        words = (str(numbered(tmp_path / "in", 1)), "--base-url", origin.url, "--retry", "0")
+        limits = ("--first-event-timeout", "0.5", "--idle-timeout", "0.5")
+        with start(*words, *limits, program=BATCH_COMMAND) as process:
+            assert asked.wait(SOON)
+            process.send_signal(signal.SIGSTOP)
+            go_on.set()
+            assert sent.wait(SOON)
+            time.sleep(0.7)  # beyond both, which a stopped process cannot watch
+            process.send_signal(signal.SIGCONT)
+            result = finish(process)
+    assert (result.status, result.err) == (0, "")
+    assert ids(result.records) == ["q0"]

@@ -26,6 +26,8 @@ from oastream.http.request import Request
 _CONTEXT = contextvars.Context()
 """Of all timers: a copy for each takes memory, and nothing here has context variables."""
 _NO_HEADERS: dict[str, str] = {}
+_HELD_UP = 0.1
+"""Seconds that a timer may be late before it is the loop that was not there."""
 
 
 class ItemStream:
@@ -170,6 +172,11 @@ class ItemStream:
         now = self._loop.time()
         if self._deadline > now:
             self._arm_timer()
+        elif now - self._timer_at > _HELD_UP:
+            # The process was stopped, or its machine asleep. What has arrived in the meantime is read first: epoll says
+            # nothing of it after a signal, and asyncio calls what is due by then before it looks again.
+            self._timer_at = now
+            self._timer = self._loop.call_later(0, self._check_deadline)
         elif self._error_body is not None:
             self._finish_error()
         elif self.answer.is_whole:
