@@ -12,7 +12,7 @@ import os
 import signal
 import stat
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from oastream.batch.journal import Journal
 from oastream.exits import Failure, Outcome, Verdict, failure_of
@@ -22,6 +22,7 @@ from oastream.system_errors import describe_error
 
 _MOST_WAITING = 1 << 20
 """Bytes that may wait for a reader of stdout before nothing more is asked."""
+_BLOCK = 1 << 20
 _LOOK = 0.1
 """Seconds after which a writer that waits for a reader looks at its deadline again."""
 
@@ -192,7 +193,7 @@ class ErrorsFile:
                 return
             _check_writable(path)
             if carried:
-                _replace(os.path.realpath(path), carried)
+                replace_lines(os.path.realpath(path), carried)
             elif os.path.exists(path):
                 os.unlink(os.path.realpath(path))
         except OSError as error:
@@ -248,12 +249,23 @@ def _check_writable(path: str) -> None:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def _replace(path: str, lines: list[bytes]) -> None:
+def replace_lines(path: str, lines: Iterable[bytes]) -> None:
+    """Give a file these lines, in one step; a new one can be read by its owner alone. Raises `OSError`."""
     replacement = Replacement(path, 0o600)
     try:
-        for line in lines:
-            replacement.write(line)
+        for block in _in_blocks(lines):
+            replacement.write(block)
         replacement.seal()
         replacement.put()
     finally:
         replacement.discard()
+
+
+def _in_blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    block = bytearray()
+    for line in lines:
+        block += line
+        if len(block) >= _BLOCK:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
