@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import batch
+from tests.bench import batch, scale
 from tests.bench.__main__ import PLOT, ROOT
 from tests.bench.measure import Run, measured, server
 from tests.bench.peers import CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Command, Peers, Plan
@@ -103,3 +103,19 @@ def test_the_readme_shows_the_figures_of_one_run() -> None:
     assert with_figures(readme, "there", "| table |").count("| table |") == 1
     with pytest.raises(ValueError, match="once"):
         with_figures("no marks", "there", "")
+
+
+def test_shards_use_up_the_limits_of_their_key() -> None:
+    shared = scale.share_key(4, rpm=600, tpm=6e6)
+    assert shared.shards == 4
+    assert shared.used >= 0.95
+    assert shared.refused < 0.01
+
+
+def test_a_shard_with_a_server_of_its_own_is_compared_with_the_best() -> None:
+    alone, best = scale.answer_alone(2000)
+    assert 0.5 * best < alone < 1.02 * best
+
+
+def test_the_largest_of_few_parts_of_few_items_is_far_from_the_mean() -> None:
+    assert 1.0 <= scale.largest_part(100_000, 10) < 1.05 < scale.largest_part(100, 10)
