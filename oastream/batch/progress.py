@@ -85,7 +85,7 @@ class Progress:
         width = max(1, _columns() - _ROOM_FOR_KEYS)
         text: str = tqdm.format_meter(
             done,
-            self._total(),
+            self._total() or 0,  # 0 is a bar without an end
             time.monotonic() - self._began,
             ncols=width,
             unit="item",
