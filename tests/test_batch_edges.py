@@ -174,6 +174,16 @@ def test_a_header_that_cannot_be_used_is_not_skipped(tmp_path: Path, header: str
     assert "--skip-bad" not in result.err
 
 
+@pytest.mark.parametrize("path", ["x\r\nX-Own: 1", "x y", "é", "x\0", "x#y", "../admin", "a/..", "x\u2028"])
+def test_a_url_that_is_more_than_a_path_is_a_bad_line(tmp_path: Path, path: str) -> None:
+    with run_origin() as origin:
+        source = write_lines(tmp_path / "in", [{**item("a"), "url": f"/v1/{path}"}])
+        result = batch(source, "--base-url", origin.url)
+        assert (result.status, result.out) == (8, b"")
+        assert "line 1: its url " in result.err
+        assert not origin.asked
+
+
 # Files ------------------------------------------------------------------------------------------------------------
 
 BACKGROUND = [{"custom_id": "a", "body": {"model": "m", "input": "x", "background": True}}, item("b")]
@@ -353,3 +363,22 @@ def test_what_came_while_the_process_was_stopped_was_in_time(tmp_path: Path) -> 
             result = finish(process)
     assert (result.status, result.err) == (0, "")
     assert ids(result.records) == ["q0"]
+
+
+def test_what_was_not_sent_is_counted_and_has_no_record(tmp_path: Path) -> None:
+    words = ("--base-url", "mock:?end=quota", "-j", "1")
+    result = batch(numbered(tmp_path / "in", 9), *words)
+    assert (result.status, result.out) == (51, b"")
+    assert "oastream-batch: 0 of 9 items have a plain answer: 9 not asked\n" in result.err
+    assert "hint: with -o FILE the same command would go on" in result.err
+    with_journal = batch(tmp_path / "in", *words, "-o", tmp_path / "out")
+    assert "hint: the same command goes on with what is missing" in with_journal.err
+    assert sorted(os.listdir(tmp_path)) == ["in", "out"]
+
+
+def test_a_pipe_that_was_not_read_to_its_end_is_told(tmp_path: Path) -> None:
+    source = numbered(tmp_path / "in", 50).read_bytes()
+    result = batch("--base-url", "mock:?end=quota", "-j", "1", stdin=source)
+    assert (result.status, result.out) == (51, b"")
+    assert "the input was not read to its end: there may be more items" in result.err
+    assert "not read to its end" not in batch(tmp_path / "in", "--base-url", "mock:?end=quota").err
