@@ -13,8 +13,9 @@ import pytest
 from oastream.batch.input import InputForm, Item
 from oastream.batch.journal import Answers, BrokenLine, Journal
 from oastream.batch.keys import request_hash
-from oastream.batch.plan import Plan, Shard, Standing
+from oastream.batch.plan import Plan, Standing
 from oastream.batch.records import LAYOUTS, Answered, Layout, Result
+from oastream.batch.shard import Shard
 from oastream.exits import Failure, Outcome, Verdict
 
 FORM = InputForm("json")

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from oastream.batch.input import BadLine
 from oastream.batch.journal import Answers, BrokenLine, Journal
 from oastream.batch.keys import id_key
-from oastream.batch.lines import ErrorsFile, is_stream, replace_lines
+from oastream.batch.lines import ErrorsFile, is_stream, replace_errors
 from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Plan, Standing
 from oastream.batch.records import (
@@ -83,7 +83,7 @@ def open_journal(options: BatchOptions, layout: Layout) -> Iterator[OpenJournal]
         records = [broken_line_record(each.line, each.offset) for each in broken]
         bad_lines.extend(records)
         if path is not None:
-            replace_lines(path, [*_whole_errors(path), *records])
+            replace_errors(path, [*_whole_errors(path), *records])
 
     journal = Journal(options.output)
     try:

@@ -7,14 +7,16 @@ Never prints or exits by itself.
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from oastream.batch.input import INPUT_FORMATS, TEXT_FIELD
 from oastream.batch.options import BatchOptions
-from oastream.batch.plan import Shard
 from oastream.batch.records import LAYOUTS
+from oastream.batch.shard import PLACEHOLDER, Shard, read_shard
 from oastream.cli.clashes import in_cli_form
 from oastream.cli.help import GroupedCommand, describe_usage_error, show_all_help
 from oastream.cli.option import Configured, Option, config_error_of
@@ -97,17 +99,17 @@ class Redo(Outcomes):
 
 
 class ShardType(click.ParamType[Shard]):
-    """I/N, counted from 0."""
+    """I/N, counted from 0, or the engine that says it."""
 
-    name = "i/n"
+    name = "i/n|slurm|k8s/n"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
         if isinstance(value, Shard):
             return value
-        number, _, total = str(value).partition("/")
-        if not (_is_number(number) and _is_number(total) and int(number) < int(total)):
-            self.fail(f"{value!r} is not of the form I/N, with I from 0 to N-1", param, ctx)
-        return Shard(int(number), int(total))
+        try:
+            return read_shard(str(value), os.environ)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _option(*names: str, help: str, **more: Any) -> Option:
@@ -174,6 +176,15 @@ OWN: dict[str, list[Option]] = {
         _switch("--retry-failed", help="Also retry what failed permanently."),
         _option("--redo", type=Redo(), help="Redo items with these outcomes; changed: items whose request changed."),
     ],
+    "Merging": [
+        _option("--merge", metavar="FILE", help="Merge the answers of shards, named in place of INPUT."),
+        _option(
+            "--input",
+            "merge_input",
+            metavar="FILE",
+            help="With --merge: the input, for its order and what it lacks.",
+        ),
+    ],
     "Speed": [
         _option(
             "-j",
@@ -211,7 +222,12 @@ OWN: dict[str, list[Option]] = {
             multiple=True,
             help="Base URL of a server; several servers share the work.",
         ),
-        _option("--shard", type=ShardType(), help="Process only part I of N of the input."),
+        _option(
+            "--shard",
+            type=ShardType(),
+            metavar="I/N|slurm|k8s/N",
+            help="Process only part I of N of the input, or the part that the engine says.",
+        ),
         _option("--drain", type=Seconds(0.0), help="Seconds to let requests in flight finish after a signal."),
         _option("--progress", type=Seconds(0.0), metavar="SECONDS", help="Log progress to stderr at this interval."),
     ],
@@ -251,7 +267,7 @@ def _shared_options() -> list[Option]:
 
 def command() -> GroupedCommand:
     """The Click command: it parses, and does nothing else."""
-    words = click.Argument(["input"], required=False)
+    words = click.Argument(["input"], nargs=-1, metavar="[INPUT]")
     hidden = (*CONFIGURED, _CONFIGURED_URL)
     return GroupedCommand(PROGRAM, USAGE, words, option_groups(), hidden, end_of_all=END)
 
@@ -274,10 +290,7 @@ def _describe_usage_error(error: click.UsageError) -> str:
     """What is wrong; in words of its own where a user of the single run does here what works there."""
     if isinstance(error, click.NoSuchOption) and error.option_name in _names_of_single_run():
         return f"{error.option_name} has no meaning for a batch"
-    description = describe_usage_error(error)
-    if description.startswith("got unexpected extra argument"):
-        return f"{description}: a batch has one INPUT, and its prompts are in there"
-    return description
+    return describe_usage_error(error)
 
 
 def _names_of_single_run() -> set[str]:
@@ -286,6 +299,7 @@ def _names_of_single_run() -> set[str]:
 
 def _options(context: click.Context) -> BatchOptions:
     params = dict(context.params)
+    params |= _files_of(context, params)
     redo, redo_changed = params.pop("redo") or (frozenset(), False)
     input_format = params.pop("input_format")
     lines, ends_in_nul = params.pop("lines"), params.pop("null")
@@ -350,6 +364,62 @@ def _reject_idle(context: click.Context, params: dict[str, Any]) -> None:
             raise click.UsageError(f"{in_cli_form(name)} needs {needed}")
     if params["batch_format"] == "row" and params["answer_key"] == "oastream":
         raise click.UsageError("--answer-key oastream is the field with what is known of the request; choose another")
+
+
+_BESIDE_MERGE = frozenset(
+    (
+        *("merge", "merge_input", "input", "errors", "batch_format", "answer_key", "ok", "verbose", "quiet"),
+        *("input_format", "lines", "null", "id_key", "prompt_key", "template", "skip_bad", "profile", "no_config"),
+    )
+)
+"""The options that a merge looks at."""
+
+
+def _files_of(context: click.Context, params: dict[str, Any]) -> dict[str, Any]:
+    """What the words and the options about files make up: what is read, and what is written.
+
+    Raises `click.UsageError` for words that no run has a use for, and for options that this kind of run has none for.
+    """
+    words, out, merge_input = params["input"], params["merge"], params.pop("merge_input")
+    names_format = _is_typed(context, "batch_format")
+    if out is None:
+        return {**_files_of_run(words, merge_input, params), "merge": False, "parts": (), "names_format": names_format}
+    if not words:
+        raise click.UsageError("--merge needs the parts: the answers of each shard, after the options")
+    for name in params:
+        if name not in _BESIDE_MERGE and _is_typed(context, name):
+            raise click.UsageError(f"{_typed_name(context, name)} has no meaning with --merge")
+    return {"merge": True, "output": out, "input": merge_input, "parts": tuple(words), "names_format": names_format}
+
+
+def _files_of_run(words: Sequence[str], merge_input: str | None, params: dict[str, Any]) -> dict[str, Any]:
+    if len(words) > 1:
+        extra = " ".join(words[1:])
+        raise click.UsageError(f"unexpected words: {extra}; a batch has one INPUT, and its prompts are in there")
+    if merge_input is not None:
+        raise click.UsageError("--input is for --merge; the input of a run is named without it")
+    return {"input": words[0] if words else None, **_with_shard(params)}
+
+
+def _with_shard(params: dict[str, Any]) -> dict[str, Any]:
+    """The files that are written, the shard's number put into their names."""
+    shard, written = params["shard"], {}
+    for name in ("output", "errors", "output_dir", "report"):
+        path = params[name]
+        if path is None or PLACEHOLDER not in path:
+            continue
+        if shard is None:
+            raise click.UsageError(f"{path} has {PLACEHOLDER} in its name, and there is no --shard")
+        written[name] = path.replace(PLACEHOLDER, str(shard.number))
+    return written
+
+
+def _is_typed(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def _typed_name(context: click.Context, name: str) -> str:
+    return next(option.opts[-1] for option in context.command.params if option.name == name)
 
 
 def _as_tuple(value: Any) -> Any:

@@ -16,7 +16,8 @@ from oastream.batch.plan import Plan, Standing
 from oastream.batch.recorder import Figures
 from oastream.batch.records import Layout
 from oastream.batch.sending import Sent
-from oastream.batch.summary import GO_ON_HINT, judge, judge_aborted, stats_fields, stats_line, tally
+from oastream.batch.source import PipeSource
+from oastream.batch.summary import GO_ON_HINT, LOST_HINT, UNREAD, judge, judge_aborted, stats_fields, stats_line, tally
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.lenient_json import dumps
 from oastream.output.stderr import Reporter, Stderr
@@ -77,4 +78,6 @@ def _judge(options: BatchOptions, backlog: Backlog, sent: Sent) -> Verdict:
     if sent.aborted is None:
         return judge(counts, accepted, errors_path)
     verdict = judge_aborted(sent.aborted, counts, accepted, errors_path)
-    return verdict if backlog.journal is None else verdict.with_hint(GO_ON_HINT)
+    if not backlog.source.is_over and isinstance(backlog.source, PipeSource):
+        verdict = verdict._replace(more_lines=(*verdict.more_lines, UNREAD))
+    return verdict.with_hint(LOST_HINT if backlog.journal is None else GO_ON_HINT)

@@ -13,7 +13,7 @@ import os
 import signal
 import stat
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from oastream.batch.journal import Journal
 from oastream.exits import Failure, Outcome, Verdict, failure_of
@@ -23,6 +23,7 @@ from oastream.system_errors import describe_error
 
 _MOST_WAITING = 1 << 20
 """Bytes that may wait for a reader of stdout before nothing more is asked."""
+_BLOCK = 1 << 20
 _LOOK = 0.1
 """Seconds after which a writer that waits for a reader looks at its deadline again."""
 
@@ -197,7 +198,7 @@ class ErrorsFile:
                 return
             _check_writable(path)
             if carried or first:
-                _replace(os.path.realpath(path), [*carried, *first])
+                replace_lines(os.path.realpath(path), [*carried, *first])
             elif os.path.exists(path):
                 os.unlink(os.path.realpath(path))
         except OSError as error:
@@ -241,10 +242,10 @@ class ErrorsFile:
         return failure_of(Outcome.OUTPUT, f"{self._path} cannot be written", describe_error(error))
 
 
-def replace_lines(path: str, lines: Sequence[bytes]) -> None:
+def replace_errors(path: str, lines: Sequence[bytes]) -> None:
     """Give an errors file these lines, in one step. Raises `Failure` with outcome output."""
     try:
-        _replace(os.path.realpath(path), lines)
+        replace_lines(os.path.realpath(path), lines)
     except OSError as error:
         raise failure_of(Outcome.OUTPUT, f"{path} cannot be written", describe_error(error)) from error
 
@@ -272,12 +273,23 @@ def _check_writable(path: str) -> None:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def _replace(path: str, lines: Sequence[bytes]) -> None:
+def replace_lines(path: str, lines: Iterable[bytes]) -> None:
+    """Give a file these lines, in one step; a new one can be read by its owner alone. Raises `OSError`."""
     replacement = Replacement(path, 0o600)
     try:
-        for line in lines:
-            replacement.write(line)
+        for block in _in_blocks(lines):
+            replacement.write(block)
         replacement.seal()
         replacement.put()
     finally:
         replacement.discard()
+
+
+def _in_blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    block = bytearray()
+    for line in lines:
+        block += line
+        if len(block) >= _BLOCK:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)

@@ -3,7 +3,7 @@
 import os.path
 from typing import NamedTuple
 
-from oastream.batch.plan import Shard
+from oastream.batch.shard import Shard
 from oastream.exits import Outcome
 from oastream.options import Options
 
@@ -46,11 +46,21 @@ class BatchOptions(NamedTuple):
     drain: float | None
     progress: float | None
     report: str | None
+    # merging
+    merge: bool
+    parts: tuple[str, ...]
+    names_format: bool
+    """Whether --format was given, rather than left at its default."""
 
     @property
     def errors_path(self) -> str | None:
         """Where errors go; None for stdout. FILE with `.errors` before its suffix where --errors names no other."""
         if self.errors is not None or self.output is None:
             return self.errors
-        stem, suffix = os.path.splitext(self.output)
-        return f"{stem}.errors{suffix}"
+        return errors_beside(self.output)
+
+
+def errors_beside(path: str) -> str:
+    """The file of errors that goes with a file of answers."""
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}.errors{suffix}"

@@ -11,22 +11,12 @@ import enum
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 from oastream.batch.input import Item
 from oastream.batch.journal import Answers
-from oastream.batch.keys import id_key, shard_number
+from oastream.batch.keys import id_key
+from oastream.batch.shard import Shard
 from oastream.exits import Failure, Outcome, Verdict, failure_of
-
-
-class Shard(NamedTuple):
-    """One of `total` parts of the input, by the hash of the ids. `number` counts from 0."""
-
-    number: int
-    total: int
-
-    def has(self, custom_id: str) -> bool:
-        return shard_number(custom_id) % self.total == self.number
 
 
 class DuplicateId(Failure):

@@ -26,6 +26,7 @@ from oastream.batch.sending import Sent, send_all
 from oastream.batch.servers import serve_own
 from oastream.batch.setup import Setup, describe_first_request, read_setup
 from oastream.exits import Verdict
+from oastream.input.prompt import InputReader
 from oastream.output.stderr import Reporter, Stderr
 from oastream.watch import Watch
 
@@ -42,6 +43,10 @@ def run_batch(
     reporter: Reporter,
 ) -> Verdict:
     """From the first line of the input to the last of the answers."""
+    if options.merge:
+        from oastream.batch.merge import merge  # a run of another kind
+
+        return merge(options, InputReader(watch, "utf-8", lambda: None).file, reporter)
     with serve_own(options, environ, watch) as options:
         return _run_batch(options, environ, stdin_is_terminal, watch, stderr, reporter)
 

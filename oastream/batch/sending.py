@@ -115,7 +115,9 @@ class _Sending:
         self._listen_for_signals(runner)
         if options.request.max_time:
             loop.call_later(options.request.max_time, self._run_out_of_time, runner)
-        progress = Progress(options, backlog.plan, recorder.figures, runner, self._stderr, self._reporter)
+        progress = Progress(
+            options, backlog.plan, backlog.source, recorder.figures, runner, self._stderr, self._reporter
+        )
         upkeep = [loop.create_task(progress.run())]
         if backlog.journal is not None and options.sync:
             upkeep.append(loop.create_task(_sync_regularly(backlog.journal, options.sync, recorder)))

@@ -61,7 +61,7 @@ def read_setup(
     _check_paths(options)
     read_text = InputReader(watch, "utf-8", lambda: None).file
     input = Input(_input_path(options, stdin_is_terminal))
-    form, chunks = choose_form(_read_form(options, read_text), input.chunks())
+    form, chunks = choose_form(read_form(options, read_text), input.chunks())
     layout = _choose_layout(options, form)
     schema = None if options.request.schema is None else read_schema(options.request.schema, read_text)
     preparer = _make_preparer(options, schema, read_text)
@@ -103,7 +103,8 @@ def _input_path(options: BatchOptions, stdin_is_terminal: bool) -> str | None:
     return None
 
 
-def _read_form(options: BatchOptions, read_text: ReadText) -> InputForm:
+def read_form(options: BatchOptions, read_text: ReadText) -> InputForm:
+    """How lines become items, as far as the options say it. Raises `Failure` with outcome usage for a bad template."""
     template = None
     if options.template is not None:
         text = text_or_file("--template", options.template, read_text)

@@ -89,6 +89,9 @@ def choose_form(form: InputForm, chunks: Iterator[bytes]) -> tuple[InputForm, It
 class FileSource:
     """Items of a file. `check` is the first pass over it; then `next` gives what is to be asked."""
 
+    has_told_all = True
+    """Whether the plan has counted every item: after the first pass."""
+
     def __init__(
         self, input: Input, form: InputForm, plan: Plan, preparer: Preparer, on_bad_line: Callable[[BadLine], None]
     ) -> None:
@@ -191,6 +194,11 @@ class PipeSource:
         self.is_over = False
         self.has_lines = False
         self.failure: Failure | None = None
+
+    @property
+    def has_told_all(self) -> bool:
+        """Whether the plan has counted every item."""
+        return self.is_over
 
     def start(self, on_change: Callable[[], object]) -> None:
         """Begin to read, in a thread that calls `on_change`. It may wait forever, and dies with the process."""

@@ -57,7 +57,7 @@ def script(program: Program) -> str:
     if program.words is Takes.TEXT:
         arguments.append("'*:prompt:{ : }'")
     elif program.words is Takes.FILE:
-        arguments.append("'1:input:_files'")
+        arguments.append("'*:input:_files'")
     return SCRIPT.format(
         name=program.name,
         command=COMMAND,

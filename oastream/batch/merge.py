@@ -1,0 +1,300 @@
+"""--merge: the answers files of several shards → one, and their errors beside it.
+
+In: `BatchOptions` with the parts; perhaps the input, for its order and for what is missing. Out: OUT, replaced in one
+step, and a `Verdict` as on a run over the whole input. Asks no server, and changes no part. Raises `Failure`: journal
+for a part that a run is writing, that is damaged, or that has another answer to an id than an earlier one; input,
+output, or a signal.
+
+Memory holds 170 bytes an id: where its answer is, not the answer.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple, NoReturn
+
+from oastream.batch.input import BadLine, read_items
+from oastream.batch.keys import id_key
+from oastream.batch.lines import replace_lines
+from oastream.batch.options import BatchOptions, errors_beside
+from oastream.batch.plan import DuplicateId
+from oastream.batch.records import LAYOUTS, Answered, Layout, read_error_line
+from oastream.batch.setup import read_form
+from oastream.batch.source import Input, bad_line_failure, choose_form
+from oastream.batch.summary import Tally, judge
+from oastream.exits import Failure, Outcome, Verdict, failure_of
+from oastream.lenient_json import parse_json
+from oastream.output.stderr import Reporter
+from oastream.system_errors import describe_error
+from oastream.watch import signal_failure
+
+_READ_SIZE = 1 << 20
+_PLACE_BITS = 48
+"""Of a packed place: a file may be as long as 281 TB."""
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def merge(options: BatchOptions, read_text: Callable[[str], str], reporter: Reporter) -> Verdict:
+    """Merge `options.parts` into `options.output`. A signal leaves OUT as it was."""
+    out = options.output
+    assert out is not None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_signals_raised())
+        parts = [stack.enter_context(_open_part(path)) for path in options.parts]
+        stack.enter_context(_locked_against_runs(out, parts))
+        layout = _choose_layout(options, parts, read_text)
+        answers = MergedAnswers(parts, layout)
+        for path in answers.torn:
+            reporter.line(f"{path}: the last line is not whole, and is left out")
+        errors = _read_errors(options.parts, layout, answers)
+        wanted = _read_input(options, read_text)
+        with _as_output_failure(out):
+            replace_lines(os.path.realpath(out), answers.lines(wanted.order))
+        _write_errors(options.errors_path, errors)
+        return _judge(options, answers, errors, wanted)
+
+
+# The parts --------------------------------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """One answers file, open, and not to be written by anybody until it is closed."""
+
+    path: str
+    file: BinaryIO
+    lookup: BinaryIO
+    """The same file once more, for a look at any line while `file` is read from line to line."""
+
+
+@contextlib.contextmanager
+def _open_part(path: str) -> Iterator[Part]:
+    try:
+        file = open(path, "rb", buffering=_READ_SIZE)  # noqa: SIM115  closed by whoever opened the context
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _in_use_failure(path) from error
+    except (OSError, ValueError) as error:
+        raise failure_of(Outcome.INPUT, f"{path} cannot be read", describe_error(error)) from error
+    with file, open(path, "rb") as lookup:  # the lock keeps it the same file
+        yield Part(path, file, lookup)
+
+
+@contextlib.contextmanager
+def _locked_against_runs(out: str, parts: Sequence[Part]) -> Iterator[None]:
+    """No run may answer into OUT, which is going to be another file. Where OUT is a part, that has the lock."""
+    try:
+        file = open(out, "rb")  # noqa: SIM115
+    except FileNotFoundError:
+        yield
+        return
+    except OSError as error:
+        raise failure_of(Outcome.OUTPUT, f"{out} cannot be written", describe_error(error)) from error
+    with file:
+        if not any(os.path.sameopenfile(file.fileno(), part.file.fileno()) for part in parts):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise _in_use_failure(out) from error
+        yield
+
+
+def _choose_layout(options: BatchOptions, parts: Sequence[Part], read_text: Callable[[str], str]) -> Layout:
+    """The layout that --format names; without it, the one of the first line that there is."""
+    form = read_form(options, read_text)
+    if options.names_format:
+        return LAYOUTS[options.format](form, options.answer_key)
+    for part in parts:
+        line = part.file.readline()
+        part.file.seek(0)
+        for make in LAYOUTS.values():
+            layout = make(form, options.answer_key)
+            with contextlib.suppress(ValueError):
+                layout.read(parse_json(line))
+                return layout
+    return LAYOUTS[options.format](form, options.answer_key)
+
+
+class MergedAnswers:
+    """The answers of all parts, each once. `torn` are the paths of parts that end within a line."""
+
+    def __init__(self, parts: Sequence[Part], layout: Layout) -> None:
+        self._parts = parts
+        self._layout = layout
+        self._places: dict[int, int] = {}
+        """Keys of ids → the number of the part and the offset in it."""
+        self.torn: list[str] = []
+        self.outcomes: Counter[Outcome] = Counter()
+        for number in range(len(parts)):
+            self._read_part(number)
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._places
+
+    def _read_part(self, number: int) -> None:
+        part, offset = self._parts[number], 0
+        for line in part.file:
+            try:
+                answer = self._layout.read(parse_json(line))
+            except ValueError as error:
+                if line.endswith(b"\n"):
+                    why = f"the line at byte {offset}: {error}"
+                    hint = "run its shard again with --repair, or name its --format"
+                    raise failure_of(Outcome.JOURNAL, f"{part.path} cannot be merged", why, hint) from error
+                self.torn.append(part.path)
+                return
+            self._add(answer, number << _PLACE_BITS | offset, line)
+            offset += len(line)
+
+    def _add(self, answer: Answered, place: int, line: bytes) -> None:
+        key = id_key(answer.custom_id)
+        known = self._places.setdefault(key, place)
+        if known == place:
+            self.outcomes[answer.outcome] += 1
+        elif not _is_same_answer(self._line_at(known), line):
+            paths = [self._parts[each >> _PLACE_BITS].path for each in (known, place)]
+            what = f"{answer.custom_id!r} has two answers"
+            raise failure_of(Outcome.JOURNAL, what, f"one in {paths[0]}, another in {paths[1]}")
+
+    def lines(self, order: Sequence[int] | None) -> Iterator[bytes]:
+        """Every answer's line: in the order of the keys, and what is not among them at the end; or part by part."""
+        places: Any = self._places.values()
+        if order is not None:
+            first = [self._places[key] for key in order if key in self._places]
+            chosen = set(first)
+            places = [*first, *(place for place in self._places.values() if place not in chosen)]
+        for place in places:
+            line = self._line_at(place)
+            yield line if line.endswith(b"\n") else line + b"\n"
+
+    def _line_at(self, place: int) -> bytes:
+        lookup = self._parts[place >> _PLACE_BITS].lookup
+        lookup.seek(place & (1 << _PLACE_BITS) - 1)
+        return lookup.readline()
+
+
+def _is_same_answer(first: bytes, second: bytes) -> bool:
+    """Whether two lines say the same, however long it took and wherever its item stood in the input."""
+    if first == second:
+        return True
+    one, other = parse_json(first), parse_json(second)
+    return {**one, "oastream": one["oastream"]["request"]} == {**other, "oastream": other["oastream"]["request"]}
+
+
+# The errors -------------------------------------------------------------------------------------------------------
+
+
+class MergedErrors(NamedTuple):
+    """Lines of errors that still hold. `bad_lines` are of no item: each shard has read the whole input."""
+
+    lines: dict[int, bytes]
+    outcomes: dict[int, Outcome]
+    bad_lines: dict[bytes, None]
+
+
+def _read_errors(paths: Sequence[str], layout: Layout, answers: MergedAnswers) -> MergedErrors:
+    """The errors beside the parts, of ids that no part answers; the last that was read of an id counts."""
+    errors = MergedErrors({}, {}, {})
+    for path in paths:
+        for line in _read_lines(errors_beside(path)):
+            failed = read_error_line(line, layout)
+            if failed is None:
+                errors.bad_lines[line] = None
+                continue
+            key = id_key(failed.custom_id)
+            if key not in answers:
+                errors.lines[key] = line
+                errors.outcomes[key] = failed.outcome
+    return errors
+
+
+def _read_lines(path: str) -> Iterator[bytes]:
+    """The whole lines of a file; none of one that is not there."""
+    try:
+        with open(path, "rb") as file:
+            yield from (line for line in file if line.endswith(b"\n"))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise failure_of(Outcome.INPUT, f"{path} cannot be read", describe_error(error)) from error
+
+
+def _write_errors(path: str | None, errors: MergedErrors) -> None:
+    assert path is not None
+    lines = [*errors.bad_lines, *errors.lines.values()]
+    with _as_output_failure(path):
+        if lines:
+            replace_lines(path, lines)
+        elif os.path.isfile(path):
+            os.unlink(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def _as_output_failure(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise failure_of(Outcome.OUTPUT, f"{path} cannot be written", describe_error(error)) from error
+
+
+# The input and the end --------------------------------------------------------------------------------------------
+
+
+class Wanted(NamedTuple):
+    """The keys of the input's ids in its order; None where no input was named, and all that is there is all."""
+
+    order: array.array[int] | None
+
+
+def _read_input(options: BatchOptions, read_text: Callable[[str], str]) -> Wanted:
+    if options.input is None:
+        return Wanted(None)
+    source = Input(None if options.input == "-" else options.input)
+    form, chunks = choose_form(read_form(options, read_text), source.chunks())
+    order, seen = array.array("q"), set()
+    for item in read_items(chunks, form):
+        if isinstance(item, BadLine):
+            if not options.skip_bad:
+                raise bad_line_failure(item)
+            continue
+        key = id_key(item.custom_id)
+        if key in seen and options.skip_bad:
+            continue
+        if key in seen:
+            raise DuplicateId(item)
+        seen.add(key)
+        order.append(key)
+    return Wanted(order)
+
+
+def _judge(options: BatchOptions, answers: MergedAnswers, errors: MergedErrors, wanted: Wanted) -> Verdict:
+    missing = 0
+    if wanted.order is not None:
+        missing = sum(key not in answers and key not in errors.lines for key in wanted.order)
+    counts = Tally(answers.outcomes, Counter(errors.outcomes.values()), len(errors.bad_lines), missing)
+    return judge(counts, options.request.ok, options.errors_path)
+
+
+def _in_use_failure(path: str) -> Failure:
+    return failure_of(Outcome.JOURNAL, f"{path} is in use", "an oastream-batch writes to it", "merge when it has ended")
+
+
+@contextlib.contextmanager
+def _signals_raised() -> Iterator[None]:
+    """A signal that ends the run is raised, so that nothing is left beside OUT. Those that were ignored stay so."""
+    caught = {number for number in _ENDING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
+    before = {number: signal.signal(number, _raise_signal) for number in caught}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise_signal(number: int, frame: object) -> NoReturn:
+    raise signal_failure(number)
