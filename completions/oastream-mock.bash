@@ -41,13 +41,18 @@ _oastream_mock() {
         --gone) kind=text ;;
         --gone-after) kind=text ;;
         --gone-status) kind=text ;;
+        --batch-time) kind=text ;;
+        --batch-end) kind=text ;;
+        --batch-invalid) kind=text ;;
+        --batch-lose) kind=text ;;
+        --batch-stall) kind=text ;;
         --host) kind=text ;;
         --port) kind=text ;;
         --generate) candidates=(man complete-bash complete-zsh complete-fish) ;;
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(--version --reply --pace --delay --end --script --fault --cycle --rpm --tpm --limit-window --limit-refill --limit-headers --gone --gone-after --gone-status --host --port -v --verbose --generate --help)
+            candidates=(--version --reply --pace --delay --end --script --fault --cycle --rpm --tpm --limit-window --limit-refill --limit-headers --gone --gone-after --gone-status --batch-time --batch-end --batch-invalid --batch-lose --batch-stall --host --port -v --verbose --generate --help)
             ;;
     esac
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import batch
+from tests.bench import batch, scale
 from tests.bench.__main__ import PLOT, ROOT
 from tests.bench.measure import Run, measured, server
 from tests.bench.peers import CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Command, Peers, Plan
@@ -89,9 +89,19 @@ def test_many_requests_are_measured_beside_xargs() -> None:
     assert found.keys() == {batch.BATCH, batch.XARGS_CURL}
     assert all(figure.cpu > 0 and figure.speed > 0 for figure in found.values())
     text = batch.table({4: found})
+    assert "| `vllm run-batch` | not measured: " in text
     assert f"| `{batch.BATCH}` | {found[batch.BATCH].cpu:,.0f} µs |" in text
     readme = (ROOT / "README.md").read_text()
     assert text in batch.with_figures(readme, "there", text)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+def test_the_memory_of_open_streams_is_measured_on_each_api_with_and_without_tls() -> None:
+    found = batch.measured_memory(Path(sys.executable).parent, 4)
+    assert found.keys() == {"responses, http", "chat, http", "responses, https", "chat, https"}
+    assert all(10 < size < 100 for size in found.values())
+    assert "with 4 streams open" in batch.memory_line(found, 4)
 
 
 def test_the_readme_shows_the_figures_of_one_run() -> None:
@@ -103,3 +113,19 @@ def test_the_readme_shows_the_figures_of_one_run() -> None:
     assert with_figures(readme, "there", "| table |").count("| table |") == 1
     with pytest.raises(ValueError, match="once"):
         with_figures("no marks", "there", "")
+
+
+def test_shards_use_up_the_limits_of_their_key() -> None:
+    shared = scale.share_key(4, rpm=600, tpm=6e6)
+    assert shared.shards == 4
+    assert shared.used >= 0.95
+    assert shared.refused < 0.01
+
+
+def test_a_shard_with_a_server_of_its_own_is_compared_with_the_best() -> None:
+    alone, best = scale.answer_alone(2000)
+    assert 0.5 * best < alone < 1.02 * best
+
+
+def test_the_largest_of_few_parts_of_few_items_is_far_from_the_mean() -> None:
+    assert 1.0 <= scale.largest_part(100_000, 10) < 1.05 < scale.largest_part(100, 10)

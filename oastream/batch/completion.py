@@ -20,8 +20,10 @@ _OF_CHUNKS_ALONE = frozenset({"choices", "obfuscation"})
 """Fields that an unstreamed completion does not have; obfuscation is padding against listeners on the wire."""
 _GROWING_PARTS = frozenset({"text", "thinking"})
 """Parts without an index that one delta after another goes on with (Mistral)."""
-_LONG = 256
-"""Characters of a piece that is not joined to others any more."""
+_JOINED_AT = 128
+"""Characters in short pieces that are joined to one."""
+_LONG = 2048
+"""Characters of a piece that no others are joined to any more."""
 _OF_LAST_CHUNK = ("usage", "system_fingerprint", "service_tier", "moderation")
 
 
@@ -116,9 +118,11 @@ class _Pieces(list[str]):
     def grow(self, text: str) -> None:
         self.append(text)
         self._short_size += len(text)
-        if self._short_size >= _LONG:
+        if self._short_size >= _JOINED_AT:
             self[self._short_from :] = ["".join(self[self._short_from :])]
-            self._short_from, self._short_size = len(self), 0
+            self._short_size = 0
+            if len(self[-1]) >= _LONG:
+                self._short_from = len(self)
 
 
 def _accumulate(whole: Event, delta: Event) -> None:

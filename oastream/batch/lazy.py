@@ -18,7 +18,7 @@ from oastream.events.body_kind import EVENTS
 from oastream.events.decode import DecodedEvent, Decoder
 from oastream.events.responses_dialect import ResponsesDialect
 
-_MOST_KEPT = 8 << 20
+_MOST_KEPT = 4 << 20
 _TERMINAL = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
 # As many whole events as may be kept, in one pass. The name beside an event may be wrong, then its data has the word:
 # so that names the same type, in OpenAI's events right at its beginning. Possessive, as in `sse`: linear in the bytes.

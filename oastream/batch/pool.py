@@ -28,6 +28,8 @@ IDLE_TIME = 30.0
 _MACHINE_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 """Descriptors of the process and of the system, memory for sockets, ports."""
 
+_NO_HEADERS: dict[str, str] = {}
+
 
 class Listener(Protocol):
     """Whom a response is told to. After `receive_end` or `receive_failure` nothing more comes."""
@@ -145,7 +147,7 @@ class Connection(asyncio.Protocol):
         if response.head_ended and not self._has_passed_head:
             self._has_passed_head = True
             listener.receive_head(response.status, response.headers)
-            response.headers = {}  # 2 kB of them are sent by some, and nobody reads them again
+            response.headers = _NO_HEADERS  # 2 kB of them are sent by some, and nobody reads them again
         if not response.head_ended:
             return
         try:

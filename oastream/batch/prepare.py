@@ -6,6 +6,7 @@ body are the single run's (`input.body`, `apis`); files that options name are re
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -54,6 +55,8 @@ class Preparer:
         self._own_api = api
         self._reader = reader
         self._needs_text = needs_text
+        # One for all bodies that ask for the same: most do, and thousands are in flight.
+        self._reading_of = functools.lru_cache(maxsize=64)(self._make_reading_of)
 
     def prepare(self, item: Item) -> Prepared:
         """The request. Raises `Failure` with outcome input or usage for a body that the options do not fit on."""
@@ -99,7 +102,10 @@ class Preparer:
         """What reads the reply to a body, of which only this is kept while it is in flight."""
         choices = choices_asked_for(body)
         limit = _output_limit(body) if choices == 1 else None
-        return partial(self._new_reading, api.ends_with_whole_answer, choices, limit, offered_tools(body), in_one_piece)
+        return self._reading_of(api.ends_with_whole_answer, choices, limit, offered_tools(body), in_one_piece)
+
+    def _make_reading_of(self, *expected: Any) -> Callable[[float], Reading]:
+        return partial(self._new_reading, *expected)
 
     def _new_reading(
         self,

@@ -8,6 +8,7 @@ run's own.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,12 @@ from oastream.batch.reading import Reading
 from oastream.events.answer import NewEvent
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.http.request import Request
+
+_CONTEXT = contextvars.Context()
+"""Of all timers: a copy for each takes memory, and nothing here has context variables."""
+_NO_HEADERS: dict[str, str] = {}
+_HELD_UP = 0.1
+"""Seconds that a timer may be late before it is the loop that was not there."""
 
 
 class ItemStream:
@@ -57,7 +64,7 @@ class ItemStream:
         self._connection: Connection | None = None
         self._error_body: bytearray | None = None
         self._error_deadline = 0.0
-        self._error_headers: dict[str, str] = {}
+        self._error_headers = _NO_HEADERS
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._has_told_first_event = False
@@ -165,6 +172,11 @@ class ItemStream:
         now = self._loop.time()
         if self._deadline > now:
             self._arm_timer()
+        elif now - self._timer_at > _HELD_UP:
+            # The process was stopped, or its machine asleep. What has arrived in the meantime is read first: epoll says
+            # nothing of it after a signal, and asyncio calls what is due by then before it looks again.
+            self._timer_at = now
+            self._timer = self._loop.call_later(0, self._check_deadline)
         elif self._error_body is not None:
             self._finish_error()
         elif self.answer.is_whole:
@@ -181,7 +193,7 @@ class ItemStream:
             self._timer.cancel()
         self._timer_at = self._deadline
         if self._timer_at < math.inf:
-            self._timer = self._loop.call_at(self._timer_at, self._check_deadline)
+            self._timer = self._loop.call_at(self._timer_at, self._check_deadline, context=_CONTEXT)
 
     def _finish_error(self) -> None:
         assert self.http_status is not None

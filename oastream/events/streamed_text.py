@@ -16,7 +16,7 @@ from oastream.events.text_buffer import TextBuffer
 from oastream.exits import Outcome, failure_of
 from oastream.surrogates import SurrogateJoiner, join_surrogates
 
-_COUNT_AT = 256
+_COUNT_AT = 128
 """How many characters of deltas are counted at once: a checksum for each delta took a tenth of the time of an event.
 
 Not more, since a delta takes fifty bytes more than its text while it waits, and a batch has thousands of streams: with
@@ -71,7 +71,7 @@ class StreamedText:
         self._checksum = 0
         self._trimmed: Fingerprint | None = None  # of the text without the white space at its end, if there is some
         self._leading_space = _NOTHING  # of the white space that it begins with
-        self._opening = b""
+        self._opening = b""  # unless the text itself is kept
 
     @property
     def has_begun(self) -> bool:
@@ -104,6 +104,7 @@ class StreamedText:
         if self._is_final:
             raise failure_of(Outcome.MALFORMED, "the answer contradicts itself", "a final text differs from its deltas")
         if self._kept is not None:
+            self._opening = self._beginning()
             self._kept = TextBuffer(data.decode())  # nothing was printed, so the server's last word counts
         return ""
 
@@ -142,7 +143,7 @@ class StreamedText:
         if self._kept is not None:
             self._kept.add(text)
         data = text.encode()
-        if self._size < _MAX_OPENING:
+        if self._size < _MAX_OPENING and (self._kept is None or self._opening):
             self._opening += data[: _MAX_OPENING - self._size]
         if self._size == self._leading_space[0]:  # there was nothing but white space before
             space = data[: len(data) - len(data.lstrip())]
@@ -193,8 +194,14 @@ class StreamedText:
         data = data.rstrip()
         if not data or len(data) >= self._size - missing_size:
             return False
-        opening = self._opening[missing_size : missing_size + len(data)]
+        opening = self._beginning()[missing_size : missing_size + len(data)]
         return bool(opening) and data.startswith(opening)
+
+    def _beginning(self) -> bytes:
+        """The first bytes of what was streamed: kept once, since a batch has thousands of texts."""
+        if self._kept is None or self._opening:
+            return self._opening
+        return self._kept.text().encode()[:_MAX_OPENING]
 
 
 def encode_text(text: str) -> bytes:

@@ -5,8 +5,10 @@ In: str pieces. Out: the complete text, any number of times. Refuses to know wha
 
 from __future__ import annotations
 
-_LONG = 1 << 8
-"""Characters of a long piece: a short one takes fifty bytes more than its text, in `io.StringIO` too (Python 3.11).
+_LONG = 1 << 12
+"""Characters of a long piece: a short one takes fifty bytes more than its text, in `io.StringIO` too (Python 3.11)."""
+_JOINED_AT = 1 << 8
+"""Characters in short pieces that are joined to one.
 
 Not more, since each stream of a batch has such buffers: with 4,096, half an answer of 200 words on Chat took 6 kB more.
 """
@@ -25,7 +27,7 @@ class TextBuffer:
     def add(self, piece: str) -> None:
         self._short.append(piece)
         self._size += len(piece)
-        if self._size >= _LONG:
+        if self._size >= _JOINED_AT:
             self._gather()
 
     def text(self) -> str:
@@ -37,6 +39,8 @@ class TextBuffer:
 
     def _gather(self) -> None:
         if self._short:
+            if len(self._long[-1]) < _LONG:
+                self._short.insert(0, self._long.pop())
             self._long.append("".join(self._short))
             self._short.clear()
             self._size = 0

@@ -235,6 +235,7 @@ class _State(enum.Enum):
 
 # As globals: until Python 3.12 a member is looked up by code in Python, 1,000 instructions each time.
 _HEAD, _BODY, _COMPLETE, _BROKEN = _State
+_NO_HEADERS: dict[str, str] = {}
 
 
 class Http1Response:
@@ -258,7 +259,7 @@ class Http1Response:
 
     def __init__(self) -> None:
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self.headers = _NO_HEADERS
         """Names in lower case; of a repeated header the last one counts. Whoever has read them may drop them."""
         self._state = _HEAD
         self._break_reason = ""

@@ -12,6 +12,7 @@ Knows nothing of the client. Someone who reads from top to bottom meets what fol
     answer       what is said                                   body: what is asked for; sample: a schema's value
     responses    chat    that as events of each API             background: what outlives its connection
     faults       what can go wrong with events and bytes        events: those, pauses and cuts
+    batches      what becomes of a batch, by the clock          (its files: endpoints/files)
     limits       how much is let through in a minute            (for all requests together; its layers are in layers)
 
 A new URL is a function in `endpoints/` and a line in `routes.ROUTES`; a limit on all requests is a layer, and a line

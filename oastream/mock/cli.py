@@ -21,6 +21,7 @@ from oastream.cli.companions import companion
 from oastream.cli.help import PLACES, describe_usage_error
 from oastream.exits import TABLE, Failure, Outcome
 from oastream.mock import script
+from oastream.mock.batches import STEPS, BatchEnd
 from oastream.mock.endings import ENDS
 from oastream.mock.keys import KEYS, parse_named
 from oastream.mock.values import parse_port
@@ -74,6 +75,23 @@ def _print_companion(context: click.Context, _option: click.Parameter, kind: str
 @click.option("--gone", metavar="SECONDS", help="Refuse connections for this long, and end those that are open.")
 @click.option("--gone-after", metavar="SECONDS", help="Time from the first request until then (0).")
 @click.option("--gone-status", metavar="STATUS", help="Answer with this HTTP status instead of refusing.")
+@click.option("--batch-time", metavar="SECONDS", help="Time that a batch of the Batch API takes (0).")
+@click.option(
+    "--batch-end",
+    metavar="NAME[+NAME...]",
+    help=f"How each batch ends, in order; the last one repeats: {', '.join(end.value for end in BatchEnd)}.",
+)
+@click.option("--batch-invalid", metavar="TEXT", help="Fail batches at validation for each line that has this text.")
+@click.option(
+    "--batch-lose",
+    metavar="STEP[+STEP...]",
+    help=f"Do such a request, but reset the connection instead of replying, once: {', '.join(STEPS)}.",
+)
+@click.option(
+    "--batch-stall",
+    metavar="STEP[+STEP...]",
+    help="Never reply to such a request, once; before-STEP: and do nothing, after-STEP: but do it.",
+)
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", metavar="N", default="0", show_default=True, help="Port to listen on; 0 picks a free one.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each request to stderr.")

@@ -22,12 +22,16 @@ def merge_headers(usual: Mapping[str, str], own: Mapping[str, str]) -> dict[str,
 
 
 class Request(NamedTuple):
-    """A request as it came. Header names are in lower case; `body` is the parsed JSON, or the text if it is none."""
+    """A request as it came. Header names are in lower case; `body` is the parsed JSON, or the text if it is none.
+
+    `raw` has the bytes of a body that is neither: of an upload.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: Any = None
+    raw: bytes = b""
 
 
 class Reply(NamedTuple):

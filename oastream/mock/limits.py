@@ -57,28 +57,30 @@ class Limits(NamedTuple):
     """Status of the replies while it is gone; None: connections are refused."""
 
 
-class _Setting(NamedTuple):
+class Setting(NamedTuple):
+    """A key of what concerns all requests together: the field that it sets, and how its value is read."""
+
     field: str
     parse: Callable[[object], object]
 
 
 SETTINGS = {
-    "rpm": _Setting("rpm", parse_rate),
-    "tpm": _Setting("tpm", parse_rate),
-    "limit_window": _Setting("window", member_of(Window)),
-    "limit_refill": _Setting("refill", member_of(Refill)),
-    "limit_headers": _Setting("shown", member_of(Shown)),
-    "gone": _Setting("gone", parse_interval),
-    "gone_after": _Setting("gone_after", parse_seconds),
-    "gone_status": _Setting("gone_status", parse_status),
+    "rpm": Setting("rpm", parse_rate),
+    "tpm": Setting("tpm", parse_rate),
+    "limit_window": Setting("window", member_of(Window)),
+    "limit_refill": Setting("refill", member_of(Refill)),
+    "limit_headers": Setting("shown", member_of(Shown)),
+    "gone": Setting("gone", parse_interval),
+    "gone_after": Setting("gone_after", parse_seconds),
+    "gone_status": Setting("gone_status", parse_status),
 }
 """Names in a script and a `mock:` URL, and with hyphens as options → the field of `Limits`."""
 
 
-def read_limits(values: Mapping[str, object], where: str) -> dict[str, Any]:
-    """The fields of `Limits` that are given; a ValueError begins with `where` and the name."""
+def read_settings(table: Mapping[str, Setting], values: Mapping[str, object], where: str) -> dict[str, Any]:
+    """The fields that are given, of those in the table; a ValueError begins with `where` and the name."""
     fields = {}
-    for name, setting in SETTINGS.items():
+    for name, setting in table.items():
         value = values.get(name)
         if value is not None:
             shown_name = name.replace("_", "-") if where == "--" else name

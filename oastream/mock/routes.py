@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import parse_qs, unquote
 
-from oastream.mock.endpoints import Call, answers, models, stored
+from oastream.mock.endpoints import Call, answers, batches, files, models, stored
 from oastream.mock.errors import ApiError
 from oastream.mock.exchange import Reply, Request
 from oastream.mock.layers import BeGone, EnforceLimits, Handler, Layer, add_usual_headers, turn_errors_into_replies
@@ -31,6 +31,15 @@ ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
     ("DELETE", f"/responses/{_ID}", stored.delete),
     ("GET", f"/responses/{_ID}/input_items", stored.list_input_items),
     ("POST", f"/responses/{_ID}/cancel", stored.cancel),
+    ("POST", "/files", files.upload),
+    ("GET", "/files", files.list_all),
+    ("GET", f"/files/{_ID}", files.retrieve),
+    ("DELETE", f"/files/{_ID}", files.delete),
+    ("GET", f"/files/{_ID}/content", files.send_content),
+    ("POST", "/batches", batches.create),
+    ("GET", "/batches", batches.list_all),
+    ("GET", f"/batches/{_ID}", batches.retrieve),
+    ("POST", f"/batches/{_ID}/cancel", batches.cancel),
 )
 """Method, path below the base URL, endpoint; what a path leaves open is handed to the endpoint."""
 

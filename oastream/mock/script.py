@@ -4,7 +4,7 @@ In: texts that a user wrote. Out: a frozen `Plan`, or a ValueError of one clear 
 with `@FILE` and `--script`; knows nothing of events and sockets.
 
 A script is a TOML file. Its top level may hold `reply`, `pace`, `delay`, `end`, `cycle` and the names of
-`limits.SETTINGS`, which mean what the options of those names mean (an option wins), and one `[[attempt]]` table per
+`SETTINGS`, which mean what the options of those names mean (an option wins), and one `[[attempt]]` table per
 attempt, in order; the last one repeats (with `cycle = true`: they start over):
 
     reply = "The answer is 42."
@@ -38,14 +38,18 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from oastream.exits import Outcome
+from oastream.mock import batches, limits
+from oastream.mock.batches import BatchRules
 from oastream.mock.endings import ENDS
 from oastream.mock.faults import DEADLINE_PACE, AttemptKind, Fault, Framing
 from oastream.mock.keys import KEYS, parse_named, read_fields, read_value
-from oastream.mock.limits import SETTINGS, Limits, read_limits
+from oastream.mock.limits import Limits, Setting, read_settings
 from oastream.mock.values import check_names, parse_flag, read_file
 
 COMMON_KEYS = ("reply", "pace", "delay", "end")
 """Keys that may stand at the top, for every attempt that has none of its own; each is an option too."""
+SETTINGS = {**limits.SETTINGS, **batches.SETTINGS}
+"""What concerns all requests together, by name: limits, and what becomes of batches."""
 _TOP_LEVEL = (*COMMON_KEYS, "cycle", *SETTINGS, "attempt")
 _URL_NAMES = (*COMMON_KEYS, "script", "cycle", *SETTINGS, "fault")
 _ENDS_BY_ITSELF = frozenset({"end", "status", "body", "raw", "error"})
@@ -60,6 +64,7 @@ class Plan(NamedTuple):
     attempts: Mapping[AttemptKind, tuple[Fault, ...]]
     cycle: bool = False
     limits: Limits = Limits()
+    batches: BatchRules = BatchRules()
 
     def attempt(self, on: AttemptKind, number: int) -> Fault:
         """The fault of the attempt of that kind and number, from 0."""
@@ -78,11 +83,11 @@ def plan_from_options(
     script: str | None = None,
     faults: Iterable[str] = (),
     cycle: object = None,
-    **limits: object,
+    **settings: object,
 ) -> Plan:
     """The plan of a command line. A text of `faults` is one attempt; `script` is the path of a TOML file.
 
-    `limits` are those of `limits.SETTINGS`.
+    `settings` are those of `SETTINGS`.
     """
     top: dict[str, Any] = {}
     tables: list[dict[str, Any]] = []
@@ -99,7 +104,11 @@ def plan_from_options(
     if cycle is None:
         cycle = top.get("cycle", False)
     plan = _make_plan(common, attempts, parse_named(parse_flag, cycle, "cycle"))
-    return plan._replace(limits=Limits(**{**read_limits(top, f"{script}: "), **read_limits(limits, "--")}))
+
+    def read(table: Mapping[str, Setting]) -> dict[str, Any]:
+        return {**read_settings(table, top, f"{script}: "), **read_settings(table, settings, "--")}
+
+    return plan._replace(limits=Limits(**read(limits.SETTINGS)), batches=BatchRules(**read(batches.SETTINGS)))
 
 
 @functools.cache  # it is checked with the options and used later: what it names is read once

@@ -136,7 +136,10 @@ class _Connection(BaseHTTPRequestHandler):
         body = b""
         if length.isdigit():
             body = self.rfile.read(int(length))
-        request = Request(self.command, self.path, headers, _parse_body(body))
+        if headers.get("content-type", "").startswith("multipart/"):
+            request = Request(self.command, self.path, headers, raw=body)
+        else:
+            request = Request(self.command, self.path, headers, _parse_body(body))
         self.server.note_request(request)
         return request
 

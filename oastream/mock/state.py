@@ -14,6 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from oastream.mock.answer import Turn
 from oastream.mock.background import Job
+from oastream.mock.batches import Batch, BatchScript
 from oastream.mock.errors import ApiError
 from oastream.mock.events import Json
 from oastream.mock.faults import AttemptKind, Fault
@@ -51,6 +52,10 @@ class Store(Generic[Thing]):
         with self._lock:
             self._things.pop(thing_id, None)
 
+    def newest_first(self) -> list[Thing]:
+        with self._lock:
+            return list(reversed(self._things.values()))
+
     def __contains__(self, thing_id: object) -> bool:
         return thing_id in self._things
 
@@ -62,13 +67,23 @@ class StoredResponse(NamedTuple):
     response: Job | Json
 
 
+class StoredFile(NamedTuple):
+    """A file as it was uploaded, or as a batch has made it: what is told of it, and its bytes."""
+
+    about: Json
+    data: bytes
+
+
 class State:
-    """All that outlives a request. Files, batches and the like would be further stores."""
+    """All that outlives a request."""
 
     def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
         self.plan = plan
         self.clock = clock
         self.responses: Store[StoredResponse] = Store("Response")
+        self.files: Store[StoredFile] = Store("File")
+        self.batches: Store[Batch] = Store("Batch")
+        self.batch_script = BatchScript(plan.batches)
         self._lock = threading.Lock()
         self._requests = 0
         self._attempts: dict[AttemptKind, int] = dict.fromkeys(AttemptKind, 0)

@@ -1,6 +1,6 @@
 """Ray: a task a shard, on the cluster of RAY_ADDRESS.
 
-In: a `Job`. Out: the process of a driver. `--on-args` are options of a task, NAME=VALUE with the value as JSON. A node's
+In: a `Job`. Out: the process of a driver. `--on-args` are options of a task, NAME=VALUE, the value as JSON. A node's
 environment is that of its `ray start`: nothing of ours goes there, since the cluster shows it to whoever looks.
 """
 
