@@ -22,6 +22,9 @@ from oastream.watch import Watch
 
 SCHEME = "local:"
 PACKAGE = "xllamacpp"
+_WAIT_POLICY = "OMP_WAIT_POLICY"
+"""How threads wait for each other. By default they spin; on two cores with other work, 60 tokens take 30 s then, not 3:
+https://gcc.gnu.org/onlinedocs/libgomp/OMP_005fWAIT_005fPOLICY.html."""
 _NOT_STARTED = "!"
 """What the process writes before the reason."""
 
@@ -80,6 +83,7 @@ def _start_process(path: str, slots: int) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={_WAIT_POLICY: "passive", **os.environ},
             start_new_session=True,  # Ctrl-C is for the run, which may let what is in flight end
         )
     except OSError as error:
