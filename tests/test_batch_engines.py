@@ -5,15 +5,15 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.batches import BATCH_COMMAND, batch, by_id, item, numbered, read_records, text_of, write_lines
-from tests.support.engines import kill_node, run_hosts, why_no_hosts
+from tests.support.engines import Slurm, kill_node, run_hosts, run_slurm, why_no_hosts, why_no_slurm
 from tests.support.origin import Asked, Origin, echo, error, run_origin
-from tests.support.program import start
+from tests.support.program import NOTHING, Environment, start
 from tests.support.waiting import wait_until
 
 needs_parallel = pytest.mark.skipif(shutil.which("parallel") is None, reason="without GNU parallel")
@@ -54,14 +54,33 @@ def check_answered(out: Path, count: int) -> None:
     assert [path.name for path in out.parent.glob(f"{out.stem}.*")] == [out.name]
 
 
-def kill_at_work(origin: Origin, gate: Gate, words: list[str], kill: Callable[[], None]) -> tuple[int, str]:
+def kill_at_work(
+    origin: Origin, gate: Gate, words: list[str], kill: Callable[[], None], env: Environment = NOTHING
+) -> tuple[int, str]:
     """Kill something when all that may be answered is, and more is in flight; how the run ended."""
-    with start(*words, program=BATCH_COMMAND) as process:
-        assert wait_until(lambda: gate.waiting > 0 and len(origin.asked) > gate.waiting, WAY_THERE)
+    with start(*words, program=BATCH_COMMAND, env=env) as process:
+        assert wait_until(lambda: gate.waiting == 8, WAY_THERE)
         kill()
         gate.open()
         _, stderr = process.communicate(timeout=2 * WAY_THERE)
     return process.returncode, stderr.decode()
+
+
+def check_drained(
+    origin: Origin, gate: Gate, words: list[str], number: signal.Signals, env: Environment = NOTHING
+) -> None:
+    """A signal to a launch at work: all that was sent is answered, not all is sent, and it dies of that signal."""
+    with start(*words, program=BATCH_COMMAND, env=env) as process:
+        assert wait_until(lambda: gate.waiting == 8, WAY_THERE)
+        process.send_signal(number)
+        while process.poll() is None:  # a shard that has not heard of it yet asks for more
+            gate.let_through()
+            wait_until(lambda: gate.waiting > 0 or process.poll() is not None)
+        _, stderr = process.communicate()
+    assert process.returncode == -number, stderr
+    answered = {record["custom_id"] for record in read_records(Path(words[2]))}
+    assert answered == {*origin.prompts}
+    assert len(answered) < 1000
 
 
 # GNU parallel
@@ -144,17 +163,7 @@ def test_a_signal_lets_shards_finish_what_is_in_flight_and_merges_it(tmp_path: P
     gate = Gate(6)
     with run_origin(gate) as origin:
         words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", "--shards", "2", *HERE]
-        with start(*words, program=BATCH_COMMAND) as process:
-            assert wait_until(lambda: gate.waiting == 8, WAY_THERE)
-            process.send_signal(number)
-            while process.poll() is None:  # a shard that has not heard of it yet asks for more
-                gate.let_through()
-                wait_until(lambda: gate.waiting > 0 or process.poll() is not None)
-            _, stderr = process.communicate()
-        assert process.returncode == -number, stderr
-        answered = {record["custom_id"] for record in read_records(out)}
-        assert answered == {*origin.prompts}
-        assert len(answered) < 1000
+        check_drained(origin, gate, words, number)
         gate.open()
         assert batch(*words).status == 0
         assert set(origin.prompts.values()) == {1}
@@ -173,6 +182,42 @@ def test_a_host_that_is_lost_at_work_costs_only_what_it_had_in_flight(tmp_path: 
         assert status == 0, stderr
         assert sum(origin.prompts.values()) - 40 <= 4
     check_answered(out, 40)
+
+
+# Slurm
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    with run_slurm(tmp_path_factory.mktemp("slurm"), 2) as cluster:
+        yield cluster
+
+
+@pytest.mark.skipif(bool(why_no_slurm()), reason=why_no_slurm())
+def test_a_node_of_slurm_that_is_lost_at_work_costs_only_what_it_had_in_flight(tmp_path: Path, slurm: Slurm) -> None:
+    source, out = numbered(tmp_path / "in.jsonl", 40), tmp_path / "out.jsonl"
+    gate = Gate(12)
+    with run_origin(gate) as origin:
+        words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", "--shards", "2", "--on", "slurm"]
+        status, stderr = kill_at_work(origin, gate, words, lambda: slurm.lose(0), slurm.environment)
+        assert status == 0, stderr
+        assert sum(origin.prompts.values()) - 40 <= 4
+    check_answered(out, 40)
+
+
+@pytest.mark.skipif(bool(why_no_slurm()), reason=why_no_slurm())
+def test_a_signal_cancels_the_array_after_what_is_in_flight(tmp_path: Path, slurm: Slurm) -> None:
+    slurm.return_all()
+    source, out = numbered(tmp_path / "in.jsonl", 1000), tmp_path / "out.jsonl"
+    gate = Gate(6)
+    with run_origin(gate) as origin:
+        words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", "--shards", "2", "--on", "slurm"]
+        check_drained(origin, gate, words, signal.SIGTERM, slurm.environment)
+        assert slurm.queue() == ""
+        gate.open()
+        assert batch(*words[:-4]).status == 0
+        assert set(origin.prompts.values()) == {1}
+    check_answered(out, 1000)
 
 
 # What makes no sense
