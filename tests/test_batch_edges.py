@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import struct
+import termios
 import threading
 import time
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from tests.support.batches import BATCH_COMMAND, batch, by_id, ids, item, numbered, read_records, write_lines
 from tests.support.origin import Asked, echo, run_origin
 from tests.support.program import CANARY, finish, start
+from tests.support.terminal import Terminal
 from tests.support.waiting import SOON
 from tests.support.wire import Reply, mark, send, wait
 
@@ -382,3 +386,37 @@ def test_a_pipe_that_was_not_read_to_its_end_is_told(tmp_path: Path) -> None:
     assert (result.status, result.out) == (51, b"")
     assert "the input was not read to its end: there may be more items" in result.err
     assert "not read to its end" not in batch(tmp_path / "in", "--base-url", "mock:?end=quota").err
+
+
+# Progress ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [10, 40, 200])
+def test_the_bar_is_one_line_of_any_terminal_with_room_for_a_key(
+    tmp_path: Path, terminal: Terminal, columns: int
+) -> None:
+    fcntl.ioctl(terminal.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    go_on = threading.Event()
+    with run_origin(lambda asked: [wait(go_on), send(echo(asked))]) as origin:
+        words = (str(numbered(tmp_path / "in", 5)), "-o", str(tmp_path / "out"), "--base-url", origin.url)
+        with start(*words, program=BATCH_COMMAND, stderr=terminal.theirs) as process:
+            terminal.read_until(b"0%")
+            go_on.set()
+            assert finish(process).status == 0
+    bars = terminal.read_rest().decode().split("\r\x1b[K")
+    assert 0 < max(map(len, bars)) <= columns - 3
+
+
+def test_progress_on_a_pipe_knows_no_total_until_it_has_ended(tmp_path: Path) -> None:
+    ending, writing = os.pipe()
+    with run_origin() as origin:
+        words = ("--progress", "0.1", "--base-url", origin.url, "-o", str(tmp_path / "out"))
+        with start(*words, program=BATCH_COMMAND, stdin=ending) as process:
+            os.close(ending)
+            os.write(writing, numbered(tmp_path / "in", 3).read_bytes())
+            told = b""
+            while b": 3 answered, " not in told:
+                assert process.stderr is not None
+                told += process.stderr.read(100)
+            os.close(writing)
+            assert finish(process).status == 0
