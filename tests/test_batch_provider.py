@@ -37,7 +37,7 @@ def environment(cloud: Cloud, origin: Origin, more: Environment = NOTHING) -> En
 def test_items_of_both_apis_are_signed_and_openais_address_and_key_are_not_used(tmp_path: Path, cloud: Cloud) -> None:
     items = [item(f"r{number}") for number in range(4)] + [chat_item(f"c{number}") for number in range(4)]
     with run_origin() as origin:
-        words = ("-o", tmp_path / "out", "--format", "text", "--header", "X-A: b", *arguments(cloud, origin))
+        words = ("-o", str(tmp_path / "out"), "--format", "text", "--header", "X-A: b", *arguments(cloud, origin))
         openais = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_API_KEY": "sk-for-openai"}
         result = batch(write_lines(tmp_path / "in", items), *words, env=environment(cloud, origin, openais))
         asked = {request.prompt: request for request in origin.asked}
