@@ -38,7 +38,7 @@ def finish(
     """
     failure = sent.failure
     if failure is not None and (failure.verdict.outcome is Outcome.OUTPUT or sent.signal is None):
-        return failure.verdict
+        return _with_hint(failure.verdict, backlog)
     if sent.signal is not None:
         return Verdict(Outcome.SIGNAL, signal=sent.signal)
     if backlog.journal is not None and backlog.plan.order is not None and _is_complete(backlog.plan, sent.figures):
@@ -53,6 +53,13 @@ def finish(
         else:
             reporter.line(stats_line(fields))
     return _judge(options, backlog, sent)
+
+
+def _with_hint(verdict: Verdict, backlog: Backlog) -> Verdict:
+    """A run that its input has ended can be gone on with, where there is a journal."""
+    if verdict.outcome is not Outcome.INPUT or verdict.hint or not backlog.journal or not backlog.source.has_lines:
+        return verdict
+    return verdict.with_hint(GO_ON_HINT)
 
 
 def _is_complete(plan: Plan, figures: Figures) -> bool:

@@ -104,6 +104,7 @@ class _Sending:
         if backlog.journal is None:
             stdout.check()
         answers, errors = self._open_lines(stdout)
+        known_bad_lines = 0 if errors is answers else len(backlog.bad_lines)
         recorder = self._make_recorder(answers, errors)
         runner = self._make_runner(recorder)
         stdout.on_change = partial(_take_stdout_change, stdout, runner)
@@ -124,7 +125,7 @@ class _Sending:
             upkeep.append(loop.create_task(self._report.watch(backlog, recorder, runner)))
         try:
             await runner.run()
-            for line in backlog.bad_lines:
+            for line in backlog.bad_lines[known_bad_lines:]:
                 errors.append(line, 0)
             if isinstance(answers, OrderedStdout):
                 answers.release()
@@ -177,7 +178,7 @@ class _Sending:
         runner = Runner(self._backlog.source, servers, recorder, settings, budget, trace)
         runner.on_few_descriptors = self._tell_few_descriptors
         loop.set_exception_handler(partial(_take_stray_error, runner))
-        recorder.on_failure = lambda: runner.stop(loop.time())
+        recorder.on_failure = lambda: runner.stop(loop.time() + (settings.drain if recorder.takes_answers else 0.0))
         return runner
 
     def _open_lines(self, stdout: Stdout) -> tuple[Lines, Lines]:

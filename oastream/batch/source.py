@@ -2,11 +2,13 @@
 
 In: the path of the input or a file descriptor, its form, the plan. Out: items to ask with their requests; a `Failure`
 with outcome input for a line that is none, before anything is sent where the input is a file. A file is read twice: all
-of it is checked first. A pipe is read by a thread, one item ahead of what is sent.
+of it is checked first, and what somebody changes in it from then on is noticed, and not sent. A pipe is read by a
+thread, one item ahead of what is sent.
 """
 
 from __future__ import annotations
 
+import array
 import os
 import queue
 import stat
@@ -19,6 +21,7 @@ from oastream.batch.plan import DuplicateId, Plan, Standing
 from oastream.batch.prepare import Prepared, Preparer, Unsuitable
 from oastream.batch.runner import Work
 from oastream.exits import Failure, Outcome, Verdict, failure_of, internal_error
+from oastream.lenient_json import dumps
 from oastream.system_errors import describe_error
 
 _CHUNK = 1 << 20
@@ -99,6 +102,8 @@ class FileSource:
         self._on_bad_line = on_bad_line
         self._items: Iterator[Item | BadLine] = iter(())
         self._bad: set[int] = set()
+        self._checked = array.array("q")
+        """What the first pass has seen of each item that is to be asked, in 8 bytes."""
         self._position = 0
         self.is_over = False
         self.has_lines = False
@@ -118,33 +123,53 @@ class FileSource:
             except (DuplicateId, BadBody) as bad:
                 self._pass_over(item, bad.why)
                 continue
-            if standing is Standing.TO_ASK and is_body_given:
-                self._check_body(item)
+            if standing is Standing.TO_ASK and (not is_body_given or self._is_body_good(item)):
+                self._checked.append(_fingerprint(item))
         self._plan.forget_ids()
         self._input.end_here()
         self._items = read_items(choose_form(self._form, self._input.chunks())[1], self._form)
 
-    def _check_body(self, item: Item) -> None:
+    def _is_body_good(self, item: Item) -> bool:
         """Whether a request can be made of it; where it cannot, the line is as bad as one that is not JSON."""
         try:
-            prepare(self._preparer, item)
+            request_of(self._preparer, item)
         except BadBody as bad:
             self._plan.take_back(item)
             self._pass_over(item, bad.why)
+            return False
+        return True
 
     def _pass_over(self, item: Item, why: str) -> None:
         self._bad.add(item.line)
         self._on_bad_line(BadLine(item.line, why))
 
     def next(self) -> Work | None:
+        try:
+            return self._next_work()
+        except Failure as failed:  # what is in flight ends by itself, and is recorded
+            self.failure, self.is_over = failed, True
+            return None
+
+    def _next_work(self) -> Work | None:
         for item in self._items:
             if not isinstance(item, Item) or item.line in self._bad:
                 continue
             if self._plan.standing(item) is Standing.TO_ASK:
+                self._check_unchanged(item)
                 self._position += 1
                 return Work(item, prepare(self._preparer, item), self._position)
+        if self._position < len(self._checked):
+            raise self._changed_failure("lines are gone")
         self.is_over = True
         return None
+
+    def _check_unchanged(self, item: Item) -> None:
+        """Whether it is what the first pass has checked: it might have an id by now that another item has, too."""
+        if self._position == len(self._checked) or self._checked[self._position] != _fingerprint(item):
+            raise self._changed_failure(f"line {item.line} is another one now")
+
+    def _changed_failure(self, what: str) -> Failure:
+        return failure_of(Outcome.INPUT, f"{self._input.name} was changed during the run", what)
 
 
 class PipeSource:
@@ -233,6 +258,11 @@ class PipeSource:
     def _put(self, item: Item | BadLine | Failure | None) -> None:
         self._queue.put(item)
         self._on_change()
+
+
+def _fingerprint(item: Item) -> int:
+    """64 bits of all that an item is."""
+    return hash(dumps(tuple(item)))
 
 
 def bad_line_failure(bad: BadLine) -> Failure:
