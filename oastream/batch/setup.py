@@ -58,7 +58,7 @@ def read_setup(
     """Everything that the command line says, read and checked. `stderr` learns which secrets to mask."""
     if options.request.misconfigured is not None:
         raise Failure(options.request.misconfigured)
-    _check_paths(options)
+    check_paths(options)
     read_text = InputReader(watch, "utf-8", lambda: None).file
     input = Input(_input_path(options, stdin_is_terminal))
     form, chunks = choose_form(read_form(options, read_text), input.chunks())
@@ -85,7 +85,7 @@ def empty_failure(input: Input) -> Failure:
     return failure_of(Outcome.INPUT, f"{input.name} is empty")
 
 
-def _check_paths(options: BatchOptions) -> None:
+def check_paths(options: BatchOptions) -> None:
     """No file of this run may be another one of it: it would be replaced, or read as what it is not."""
     paths = {"INPUT": options.input, "-o": options.output, "--errors": options.errors_path, "--report": options.report}
     named = [(name, path) for name, path in paths.items() if path not in (None, "-")]
