@@ -161,7 +161,8 @@ def test_any_cut_of_any_list_gives_its_items(items: list[Any], data: st.DataObje
     text = json.dumps(
         {"items": items}, ensure_ascii=data.draw(st.booleans()), indent=data.draw(st.sampled_from([None, 1]))
     )
-    reader, found = ItemReader(), []
+    reader = ItemReader()
+    found: list[str] = []
     while text:
         size = data.draw(st.integers(1, 9))
         found += reader.feed(text[:size])
