@@ -145,6 +145,7 @@ complete -c oastream-batch -l body -r -F -d 'Base request body; options override
 complete -c oastream-batch -l header -x -d 'Add a request header'
 complete -c oastream-batch -l api -x -a 'responses chat' -d 'API to use'
 complete -c oastream-batch -l api-key-file -r -F -d 'Read the key from a file'
+complete -c oastream-batch -l provider -x -a 'azure bedrock vertex' -d 'Sign in through a cloud provider'
 complete -c oastream-batch -l insecure-http -d 'Allow sending the API key over plain HTTP to a remote host'
 complete -c oastream-batch -l ok -x -a '(__fish_complete_list , __oastream_batch_ok)' -d 'Exit 0 for these outcomes too, without a message'
 complete -c oastream-batch -l keep-partial -d 'With -o: leave FILE.part when FILE is not written'

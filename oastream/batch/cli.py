@@ -21,7 +21,7 @@ from oastream.batch.records import LAYOUTS
 from oastream.batch.shard import PLACEHOLDER, Shard, read_shard
 from oastream.cli.clashes import in_cli_form
 from oastream.cli.help import GroupedCommand, describe_usage_error, show_all_help
-from oastream.cli.option import Configured, Option, config_error_of
+from oastream.cli.option import DEFAULT, OPENAI_BASE_URL, Configured, Option, config_error_of, origin_of
 from oastream.cli.options_table import CONFIGURATION, CONFIGURED, HELP, OPENAI_URL, OPTIONS, leave_out, unset_values
 from oastream.cli.parse import expand_bare_options, settle_key_source
 from oastream.cli.types import BaseUrl, FiniteNumber, Outcomes, Seconds, WholeNumber
@@ -33,7 +33,7 @@ RETRIES = 5
 _MOST_DIGITS = 18
 _SHARED = (
     *("model", "system", "max_output_tokens", "temperature", "top_p", "reasoning_effort", "tools", "tool_choice"),
-    *("schema", "set", "body", "header", "api", "api_key_file", "insecure_http", "ok", "keep_partial"),
+    *("schema", "set", "body", "header", "api", "api_key_file", "provider", "insecure_http", "ok", "keep_partial"),
     *("connect_timeout", "first_event_timeout", "idle_timeout", "max_time", "retry_delay", "max_event_bytes"),
     *("dry_run", "stats", "verbose", "quiet"),
 )
@@ -325,6 +325,8 @@ def _options(context: click.Context) -> BatchOptions:
         params.pop(name, None)
     problem = config_error_of(context)
     configured_url = params.pop("base_url")
+    if params["provider"] is not None and origin_of(context, "base_url") in (DEFAULT, OPENAI_BASE_URL):
+        configured_url = ""  # the provider's own: neither of the two was meant for it
     base_urls = params.pop("base_urls") or (configured_url,)
     settle_key_source(context, params)
     shared = {name: params.pop(name) for name in (*_SHARED, "api_key_cmd")}
