@@ -42,6 +42,10 @@ class BatchOptions(NamedTuple):
     outage_max: float
     base_urls: tuple[str, ...]
     shard: Shard | None
+    # through the provider's own batches; `poll` None is from 2 to 60 s
+    via: str | None
+    poll: float | None
+    cancel: bool
     # ending and telling
     drain: float | None
     progress: float | None
@@ -51,6 +55,11 @@ class BatchOptions(NamedTuple):
     parts: tuple[str, ...]
     names_format: bool
     """Whether --format was given, rather than left at its default."""
+
+    @property
+    def via_path(self) -> str | None:
+        """Where the batches of --via are recorded: beside the answers."""
+        return None if self.output is None else f"{self.output}.via"
 
     @property
     def errors_path(self) -> str | None:

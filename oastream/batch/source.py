@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -49,6 +50,18 @@ class Input:
         """Lines that are added to the file from now on are no part of it: they were not checked."""
         if self.is_file:
             self._end = self._at
+
+    def spool(self, chunks: Iterable[bytes]) -> None:
+        """Keep what a pipe brings in a file without a name: from here on it can be read twice."""
+        with tempfile.TemporaryFile() as file:
+            try:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+            except OSError as error:
+                raise failure_of(Outcome.OUTPUT, "the input cannot be kept", describe_error(error)) from error
+            self._fd = os.dup(file.fileno())
+        self._start, self.is_file = 0, True
 
     def chunks(self) -> Iterator[bytes]:
         """Its bytes, a file's from the beginning each time."""
@@ -94,9 +107,8 @@ class FileSource:
         self._plan = plan
         self._preparer = preparer
         self._on_bad_line = on_bad_line
-        self._items: Iterator[Item | BadLine] = iter(())
+        self._works: Iterator[Work] = iter(())
         self._bad: set[int] = set()
-        self._position = 0
         self.is_over = False
         self.has_lines = False
         self.failure: Failure | None = None
@@ -119,7 +131,7 @@ class FileSource:
                 self._check_body(item)
         self._plan.forget_ids()
         self._input.end_here()
-        self._items = read_items(choose_form(self._form, self._input.chunks())[1], self._form)
+        self._works = self.works()
 
     def _check_body(self, item: Item) -> None:
         """Whether a request can be made of it; where it cannot, the line is as bad as one that is not JSON."""
@@ -134,14 +146,20 @@ class FileSource:
         self._on_bad_line(BadLine(item.line, why))
 
     def next(self) -> Work | None:
-        for item in self._items:
+        work = next(self._works, None)
+        self.is_over = work is None
+        return work
+
+    def works(self) -> Iterator[Work]:
+        """All that is to be asked, from the beginning: a pass of its own, beside any other."""
+        _, chunks = choose_form(self._form, self._input.chunks())
+        position = 0
+        for item in read_items(chunks, self._form):
             if not isinstance(item, Item) or item.line in self._bad:
                 continue
             if self._plan.standing(item) is Standing.TO_ASK:
-                self._position += 1
-                return Work(item, prepare(self._preparer, item), self._position)
-        self.is_over = True
-        return None
+                position += 1
+                yield Work(item, prepare(self._preparer, item), position)
 
 
 class PipeSource:
