@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -519,6 +521,31 @@ def test_a_429_is_a_wait_and_no_attempt(tmp_path: Path) -> None:
     stats = json.loads(result.err.splitlines()[-1])
     assert (stats["items"], stats["answers"], stats["attempts"], stats["rate_limited"]) == (10, {"stop": 10}, 10, 2)
     assert stats["held_s"] >= 0.2
+
+
+@pytest.mark.parametrize("status", ["429 Slow", "503 Busy"])
+@pytest.mark.parametrize("place", ["seconds", "milliseconds", "date", "google", "openai"])
+def test_a_wait_holds_all_items_wherever_it_is_said(tmp_path: Path, place: str, status: str) -> None:
+    def answer(asked: Asked) -> bytes:
+        if asked.number != 4:
+            return echo(asked)
+        if place == "google":
+            return error(status, details=[{"retryDelay": "0.5s"}])
+        if place == "openai":
+            return error(status, "Please try again in 500ms.")
+        name, value = {
+            "seconds": ("Retry-After", "1"),
+            "milliseconds": ("Retry-After-Ms", "500"),
+            "date": ("Retry-After", formatdate(time.time() + 2, usegmt=True)),
+        }[place]
+        return error(status, headers={name: value})
+
+    with run_origin(answer) as origin:
+        words = ("-j", "1", "--retry", "1", "--retry-delay", "0", "-o", tmp_path / "out", "--base-url", origin.url)
+        result = batch(numbered(tmp_path / "in", 8), *words)
+        waited = origin.asked[5].at - origin.asked[4].at
+    assert (result.status, len(origin.asked)) == (0, 9), result
+    assert waited >= 0.45
 
 
 def test_an_item_that_fails_is_tried_again_so_often_and_no_more(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import struct
+import termios
 import threading
 import time
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from tests.support.batches import BATCH_COMMAND, batch, by_id, ids, item, numbered, read_records, write_lines
 from tests.support.origin import Asked, echo, run_origin
 from tests.support.program import CANARY, finish, start
+from tests.support.terminal import Terminal
 from tests.support.waiting import SOON
 from tests.support.wire import Reply, mark, send, wait
 
@@ -172,6 +176,16 @@ def test_a_header_that_cannot_be_used_is_not_skipped(tmp_path: Path, header: str
     assert (result.status, result.out) == (8, b"")
     assert "line 1: " in result.err
     assert "--skip-bad" not in result.err
+
+
+@pytest.mark.parametrize("path", ["x\r\nX-Own: 1", "x y", "é", "x\0", "x#y", "../admin", "a/..", "x\u2028"])
+def test_a_url_that_is_more_than_a_path_is_a_bad_line(tmp_path: Path, path: str) -> None:
+    with run_origin() as origin:
+        source = write_lines(tmp_path / "in", [{**item("a"), "url": f"/v1/{path}"}])
+        result = batch(source, "--base-url", origin.url)
+        assert (result.status, result.out) == (8, b"")
+        assert "line 1: its url " in result.err
+        assert not origin.asked
 
 
 # Files ------------------------------------------------------------------------------------------------------------
@@ -353,3 +367,56 @@ def test_what_came_while_the_process_was_stopped_was_in_time(tmp_path: Path) -> 
             result = finish(process)
     assert (result.status, result.err) == (0, "")
     assert ids(result.records) == ["q0"]
+
+
+def test_what_was_not_sent_is_counted_and_has_no_record(tmp_path: Path) -> None:
+    words = ("--base-url", "mock:?end=quota", "-j", "1")
+    result = batch(numbered(tmp_path / "in", 9), *words)
+    assert (result.status, result.out) == (51, b"")
+    assert "oastream-batch: 0 of 9 items have a plain answer: 9 not asked\n" in result.err
+    assert "hint: with -o FILE the same command would go on" in result.err
+    with_journal = batch(tmp_path / "in", *words, "-o", tmp_path / "out")
+    assert "hint: the same command goes on with what is missing" in with_journal.err
+    assert sorted(os.listdir(tmp_path)) == ["in", "out"]
+
+
+def test_a_pipe_that_was_not_read_to_its_end_is_told(tmp_path: Path) -> None:
+    source = numbered(tmp_path / "in", 50).read_bytes()
+    result = batch("--base-url", "mock:?end=quota", "-j", "1", stdin=source)
+    assert (result.status, result.out) == (51, b"")
+    assert "the input was not read to its end: there may be more items" in result.err
+    assert "not read to its end" not in batch(tmp_path / "in", "--base-url", "mock:?end=quota").err
+
+
+# Progress ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [10, 40, 200])
+def test_the_bar_is_one_line_of_any_terminal_with_room_for_a_key(
+    tmp_path: Path, terminal: Terminal, columns: int
+) -> None:
+    fcntl.ioctl(terminal.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    go_on = threading.Event()
+    with run_origin(lambda asked: [wait(go_on), send(echo(asked))]) as origin:
+        words = (str(numbered(tmp_path / "in", 5)), "-o", str(tmp_path / "out"), "--base-url", origin.url)
+        with start(*words, program=BATCH_COMMAND, stderr=terminal.theirs) as process:
+            terminal.read_until(b"0%")
+            go_on.set()
+            assert finish(process).status == 0
+    bars = terminal.read_rest().decode().split("\r\x1b[K")
+    assert 0 < max(map(len, bars)) <= columns - 3
+
+
+def test_progress_on_a_pipe_knows_no_total_until_it_has_ended(tmp_path: Path) -> None:
+    ending, writing = os.pipe()
+    with run_origin() as origin:
+        words = ("--progress", "0.1", "--base-url", origin.url, "-o", str(tmp_path / "out"))
+        with start(*words, program=BATCH_COMMAND, stdin=ending) as process:
+            os.close(ending)
+            os.write(writing, numbered(tmp_path / "in", 3).read_bytes())
+            told = b""
+            while b": 3 answered, " not in told:
+                assert process.stderr is not None
+                told += process.stderr.read(100)
+            os.close(writing)
+            assert finish(process).status == 0

@@ -127,7 +127,7 @@ def test_repair_takes_out_broken_lines_and_nothing_else(tmp_path: Path) -> None:
     path.write_bytes(answer("a") + b"{oops\n" + answer("b") + b"\xff\n" + answer("c")[:20])
     journal = Journal(str(path))
     broken: list[BrokenLine] = []
-    journal.load(BATCH, broken.append)
+    journal.load(BATCH, broken.extend)
     assert [(each.line, each.offset) for each in broken] == [
         (b"{oops\n", len(answer("a"))),
         (b"\xff\n", 2 * len(answer("a")) + 6),
@@ -266,7 +266,7 @@ def test_an_answer_to_another_request_stops_the_run_unless_it_may_change(may_cha
     plan = plan_over(answers)
     plan.may_change = may_change
     if may_change:
-        plan.sort(Item("a", 2))
+        assert plan.sort(Item("a", 2)) is Standing.TO_ASK
         assert plan.changed == ["a"]
         return
     with pytest.raises(Failure) as caught:

@@ -48,3 +48,14 @@ def test_a_server_that_is_gone_for_a_while_costs_no_item(tmp_path: Path, how: di
         result = batch("--base-url", server.url, "--retry", "0", "-j", "8", "-o", answers, source)
     assert (result.status, result.err) == (0, "")
     assert len(read_records(answers)) == 200
+
+
+def test_one_of_two_servers_that_is_gone_does_not_hold_up_the_other(tmp_path: Path) -> None:
+    source, answers = numbered(tmp_path / "in.jsonl", 120), tmp_path / "out.jsonl"
+    with mock(delay="0.05") as stays, mock(gone="30", gone_after="0.2", delay="0.05") as goes:
+        words = ("--base-url", stays.url, "--base-url", goes.url, "--retry", "0", "-j", "4", "-o", answers)
+        result = batch(*words, source, timeout=25)  # less than it is gone for
+        asked = len(stays.requests)
+    assert (result.status, result.err) == (0, "")
+    assert len(read_records(answers)) == 120
+    assert asked >= 80

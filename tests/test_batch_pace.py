@@ -330,6 +330,32 @@ def test_a_wait_that_a_server_asks_for_holds_everything() -> None:
     assert gate.next_start(1.0) == 18.0
 
 
+def test_a_503_holds_everything_for_as_long_as_it_asks() -> None:
+    gate = Gate(Settings(concurrency=8))
+    gate.receive_first_event(gate.start("a", COST, 0.0), 0.5)
+    flight = gate.start("b", COST, 1.0)
+    gate.fail(flight, Verdict(Outcome.SERVER_ERROR, http_status=503, retry_after=17.0), 2.0)
+    assert gate.next_start(2.0) == 19.0
+
+
+def test_a_server_that_is_gone_is_not_tried_before_the_wait_that_it_asked_for_is_over() -> None:
+    gate = Gate(Settings(concurrency=8))
+    flights = [gate.start(item, COST, 0.0) for item in "abc"]
+    for flight in flights:
+        gate.fail(flight, OVERLOADED._replace(retry_after=40.0), 1.0)
+    assert gate.next_start(1.0) == 41.0
+    probe = gate.start("a", COST, 41.0)
+    assert gate.next_start(41.1) > 60
+    gate.receive_first_event(probe, 42.0)
+    assert gate.next_start(44.0) <= 44.0
+
+
+def test_no_503_holds_longer_than_a_server_is_waited_for() -> None:
+    gate = Gate(Settings(concurrency=8, longest_outage=600))
+    gate.fail(gate.start("a", COST, 0.0), OVERLOADED._replace(retry_after=1e9), 1.0)
+    assert gate.next_start(1.0) <= 601.0
+
+
 @pytest.mark.parametrize("body", ["Please try again in 1m2.5s.", '"retryDelay": "62.5s"'])
 def test_a_wait_in_the_body_holds_everything(body: str) -> None:
     gate = Gate(Settings(concurrency=8))

@@ -89,9 +89,19 @@ def test_many_requests_are_measured_beside_xargs() -> None:
     assert found.keys() == {batch.BATCH, batch.XARGS_CURL}
     assert all(figure.cpu > 0 and figure.speed > 0 for figure in found.values())
     text = batch.table({4: found})
+    assert "| `vllm run-batch` | not measured: " in text
     assert f"| `{batch.BATCH}` | {found[batch.BATCH].cpu:,.0f} µs |" in text
     readme = (ROOT / "README.md").read_text()
     assert text in batch.with_figures(readme, "there", text)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+def test_the_memory_of_open_streams_is_measured_on_each_api_with_and_without_tls() -> None:
+    found = batch.measured_memory(Path(sys.executable).parent, 4)
+    assert found.keys() == {"responses, http", "chat, http", "responses, https", "chat, https"}
+    assert all(10 < size < 100 for size in found.values())
+    assert "with 4 streams open" in batch.memory_line(found, 4)
 
 
 def test_the_readme_shows_the_figures_of_one_run() -> None:

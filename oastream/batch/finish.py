@@ -16,7 +16,8 @@ from oastream.batch.plan import Plan, Standing
 from oastream.batch.recorder import Figures
 from oastream.batch.records import Layout
 from oastream.batch.sending import Sent
-from oastream.batch.summary import GO_ON_HINT, judge, judge_aborted, stats_fields, stats_line, tally
+from oastream.batch.source import PipeSource
+from oastream.batch.summary import GO_ON_HINT, LOST_HINT, UNREAD, judge, judge_aborted, stats_fields, stats_line, tally
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.lenient_json import dumps
 from oastream.output.stderr import Reporter, Stderr
@@ -37,7 +38,7 @@ def finish(
     """
     failure = sent.failure
     if failure is not None and (failure.verdict.outcome is Outcome.OUTPUT or sent.signal is None):
-        return failure.verdict
+        return _with_hint(failure.verdict, backlog)
     if sent.signal is not None:
         return Verdict(Outcome.SIGNAL, signal=sent.signal)
     if backlog.journal is not None and backlog.plan.order is not None and _is_complete(backlog.plan, sent.figures):
@@ -52,6 +53,13 @@ def finish(
         else:
             reporter.line(stats_line(fields))
     return _judge(options, backlog, sent)
+
+
+def _with_hint(verdict: Verdict, backlog: Backlog) -> Verdict:
+    """A run that its input has ended can be gone on with, where there is a journal."""
+    if verdict.outcome is not Outcome.INPUT or verdict.hint or not backlog.journal or not backlog.source.has_lines:
+        return verdict
+    return verdict.with_hint(GO_ON_HINT)
 
 
 def _is_complete(plan: Plan, figures: Figures) -> bool:
@@ -70,4 +78,6 @@ def _judge(options: BatchOptions, backlog: Backlog, sent: Sent) -> Verdict:
     if sent.aborted is None:
         return judge(counts, accepted, errors_path)
     verdict = judge_aborted(sent.aborted, counts, accepted, errors_path)
-    return verdict if backlog.journal is None else verdict.with_hint(GO_ON_HINT)
+    if not backlog.source.is_over and isinstance(backlog.source, PipeSource):
+        verdict = verdict._replace(more_lines=(*verdict.more_lines, UNREAD))
+    return verdict.with_hint(LOST_HINT if backlog.journal is None else GO_ON_HINT)

@@ -175,9 +175,18 @@ def _batch_item(line: bytes, number: int, form: InputForm) -> Item:
     url = value.get("url") or ""
     if not isinstance(url, str) or (url and not url.startswith("/")):
         raise ValueError("its url is no path, such as /v1/responses")
+    _check_path(url)
     if not url and _guessed_url(body) is None:
         raise ValueError("it has no url, and its body neither input nor messages")
     return Item(custom_id, number, url or str(_guessed_url(body)), body)
+
+
+def _check_path(url: str) -> None:
+    """Raise for what would say more than which path is asked: a line feed would begin a header of the line's own."""
+    if not url.isascii() or not url.isprintable() or " " in url or "#" in url:
+        raise ValueError("its url has characters that a path cannot have")
+    if ".." in url.partition("?")[0].split("/"):
+        raise ValueError("its url leads out of the base URL")
 
 
 def _body_item(line: bytes, number: int, form: InputForm) -> Item:

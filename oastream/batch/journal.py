@@ -16,7 +16,7 @@ import fcntl
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO, NamedTuple
 
 from oastream.batch.keys import id_key
@@ -76,6 +76,13 @@ class Answers:
             return None
         return _OUTCOMES[value & (1 << _OUTCOME_BITS) - 1]
 
+    def forget(self, outcomes: Collection[Outcome]) -> None:
+        """Let the answers be as if they were not there that ended like this."""
+        numbers = {_OUTCOME_NUMBERS[outcome] for outcome in outcomes}
+        if numbers:
+            mask = (1 << _OUTCOME_BITS) - 1
+            self._values = {key: value for key, value in self._values.items() if value & mask not in numbers}
+
     def see(self, custom_id: str) -> bool:
         """Note that the input has brought the id, which is answered. False when it had done so before."""
         key = id_key(custom_id)
@@ -104,10 +111,10 @@ class Journal:
         self._needs_sync = False
         self._syncing = threading.Lock()
 
-    def load(self, layout: Layout, keep_broken: Callable[[BrokenLine], None] | None = None) -> None:
+    def load(self, layout: Layout, keep_broken: Callable[[list[BrokenLine]], None] | None = None) -> None:
         """Read what is answered; cut off a last line that a power failure left unfinished.
 
-        With `keep_broken`, broken lines go there and are taken out of the file; without it they are a `Failure`.
+        With `keep_broken`, broken lines go there, and are then taken out of the file; without it they are a `Failure`.
         """
         self.answers = Answers()
         broken: list[BrokenLine] = []
@@ -126,8 +133,7 @@ class Journal:
         if last is not None:
             self._mend_last(*last, layout)
         if broken and keep_broken is not None:
-            for each in broken:
-                keep_broken(each)
+            keep_broken(broken)
             self._leave_out({each.offset for each in broken})
 
     def _read_line(self, line: bytes, layout: Layout) -> str:

@@ -7,12 +7,13 @@ In: lines. Out: the same lines, each whole, in the order in which they were give
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from oastream.batch.journal import Journal
 from oastream.exits import Failure, Outcome, Verdict, failure_of
@@ -175,25 +176,29 @@ class JournalLines:
 
 
 class ErrorsFile:
-    """The errors of a run. `carried` are the lines of an older one that still hold; the file is replaced by them.
+    """The errors of a run. `carried` are the lines of an older one that still hold, `first` those that are new.
 
-    It is there only while it has lines. What cannot be replaced (`is_stream`) is only written to. `on_line` is told the
-    position of each item whose error is here.
+    The file is replaced by them, and is there only while it has lines. What cannot be replaced (`is_stream`) is only
+    written to. `on_line` is told the position of each item whose error is here.
     """
 
     is_full = False
 
-    def __init__(self, path: str, carried: list[bytes]) -> None:
+    def __init__(self, path: str, carried: Sequence[bytes], first: Sequence[bytes] = ()) -> None:
         self._path = path
         self._fd: int | None = None
+        self._is_stream = False
         self.on_line: Callable[[int], None] = lambda position: None
         try:
             if is_stream(path):
                 self._fd = _open_stream(path)
+                self._is_stream = True
+                for line in first:
+                    _write_whole(self._fd, line)
                 return
             _check_writable(path)
-            if carried:
-                replace_lines(os.path.realpath(path), carried)
+            if carried or first:
+                replace_lines(os.path.realpath(path), [*carried, *first])
             elif os.path.exists(path):
                 os.unlink(os.path.realpath(path))
         except OSError as error:
@@ -203,7 +208,12 @@ class ErrorsFile:
         try:
             if self._fd is None:
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            _write_whole(self._fd, line)
+            size = os.fstat(self._fd).st_size
+            try:
+                _write_whole(self._fd, line)
+            except OSError:
+                self._take_back(self._fd, size)
+                raise
         except OSError as error:
             raise self._failure(error) from error
         self.on_line(position)
@@ -226,10 +236,24 @@ class ErrorsFile:
             os.close(self._fd)
             self._fd = None
 
+    def _take_back(self, fd: int, size: int) -> None:
+        """Leave no part of a line."""
+        if not self._is_stream:
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, size)
+
     def _failure(self, error: OSError) -> Failure:
         if error.errno == errno.EPIPE:
             return Failure(Verdict(Outcome.SIGNAL, signal=signal.SIGPIPE))
         return failure_of(Outcome.OUTPUT, f"{self._path} cannot be written", describe_error(error))
+
+
+def replace_errors(path: str, lines: Sequence[bytes]) -> None:
+    """Give an errors file these lines, in one step. Raises `Failure` with outcome output."""
+    try:
+        replace_lines(os.path.realpath(path), lines)
+    except OSError as error:
+        raise failure_of(Outcome.OUTPUT, f"{path} cannot be written", describe_error(error)) from error
 
 
 def is_stream(path: str) -> bool:

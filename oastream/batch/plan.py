@@ -76,8 +76,8 @@ class Plan:
         standing = self.standing(item)
         if not self._is_new(item.custom_id, standing):
             raise DuplicateId(item)
-        if standing is Standing.ANSWERED:
-            self._check_request(item)
+        if standing is Standing.ANSWERED and not self._is_same_request(item):
+            standing = Standing.TO_ASK
         elif standing is Standing.FAILED_FOR_GOOD:
             key = id_key(item.custom_id)
             self.failed_keys.add(key)
@@ -102,10 +102,8 @@ class Plan:
         return Standing.TO_ASK
 
     def ask_changed(self, answers: Answers) -> None:
-        """The answers to other requests are gone: their ids are asked."""
+        """The answers to other requests are gone: these are those that are left."""
         self._answers = answers
-        self.counts[Standing.ANSWERED] -= len(self.changed)
-        self.counts[Standing.TO_ASK] += len(self.changed)
 
     def forget_ids(self) -> None:
         """The first pass is over: what it needed to find an id that came twice is not needed any more."""
@@ -123,16 +121,18 @@ class Plan:
         self._seen.add(key)
         return True
 
-    def _check_request(self, item: Item) -> None:
+    def _is_same_request(self, item: Item) -> bool:
+        """Whether the answer is to this very request. One to another is a `Failure`, unless it may be asked again."""
         outcome = self._answers.outcome(item.custom_id, self._request_of(item))
         if outcome is not None:
             self.outcomes[outcome] += 1
-        elif self.may_change:
+            return True
+        if self.may_change:
             self.changed.append(item.custom_id)
-        else:
-            raise failure_of(
-                Outcome.JOURNAL,
-                f"the answer to {item.custom_id!r} belongs to another request",
-                f"the request on line {item.line} has changed",
-                "--redo changed sends it again",
-            )
+            return False
+        raise failure_of(
+            Outcome.JOURNAL,
+            f"the answer to {item.custom_id!r} belongs to another request",
+            f"the request on line {item.line} has changed",
+            "--redo changed sends it again",
+        )

@@ -14,9 +14,12 @@ from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Plan, Standing
 from oastream.batch.recorder import Figures
 from oastream.batch.runner import Runner
+from oastream.batch.source import FileSource, PipeSource
 from oastream.output.stderr import STDERR, Reporter, Stderr
 
 _REDRAW = 0.2
+_ROOM_FOR_KEYS = 3
+"""Columns that a ^C may take: it would push a bar as wide as the terminal into the next line."""
 _RECENT = 10.0
 """Seconds over which tokens a second are told."""
 
@@ -28,6 +31,7 @@ class Progress:
         self,
         options: BatchOptions,
         plan: Plan,
+        source: FileSource | PipeSource,
         figures: Figures,
         runner: Runner,
         stderr: Stderr,
@@ -35,6 +39,7 @@ class Progress:
     ) -> None:
         self._options = options
         self._plan = plan
+        self._source = source
         self._figures = figures
         self._runner = runner
         self._stderr = stderr
@@ -64,7 +69,7 @@ class Progress:
         figures = self._figures
         elapsed = max(1e-3, time.monotonic() - self._began)
         parts = [
-            f"{self._answered()} of {self._total()} answered",
+            f"{self._share()} answered",
             *self._current_parts(),
             f"{figures.done / elapsed:.1f} items/s",
             f"{figures.tokens / elapsed:.0f} tokens/s",
@@ -77,16 +82,17 @@ class Progress:
 
         counts = self._plan.counts
         done = self._figures.done + counts[Standing.ANSWERED]
+        width = max(1, _columns() - _ROOM_FOR_KEYS)
         text: str = tqdm.format_meter(
             done,
-            self._total(),
+            self._total() or 0,  # 0 is a bar without an end
             time.monotonic() - self._began,
-            ncols=max(20, _columns() - 1),
+            ncols=width,
             unit="item",
             initial=counts[Standing.ANSWERED],
             postfix=", ".join([*self._current_parts(), f"{self._tokens_per_second():.0f} tok/s"]),
         )
-        return text
+        return text[:width]  # a bar of two lines could not be drawn over
 
     def _current_parts(self) -> list[str]:
         parts = [f"{self._figures.errors.total()} failed", f"{self._runner.in_flight} in flight"]
@@ -97,7 +103,14 @@ class Progress:
     def _answered(self) -> int:
         return self._figures.outcomes.total() + self._plan.counts[Standing.ANSWERED]
 
-    def _total(self) -> int:
+    def _share(self) -> str:
+        total = self._total()
+        return str(self._answered()) if total is None else f"{self._answered()} of {total}"
+
+    def _total(self) -> int | None:
+        """How many items there are; None while a pipe may still bring more."""
+        if not self._source.has_told_all:
+            return None
         return self._plan.counts[Standing.TO_ASK] + self._plan.counts[Standing.ANSWERED]
 
     def _tokens_per_second(self) -> float:

@@ -140,6 +140,8 @@ class BatchRecorder:
         self._mask = mask
         self.figures = Figures()
         self.on_failure: Callable[[], None] = lambda: None
+        self.takes_answers = True
+        """Whether answers can be written, though perhaps errors cannot."""
         self.on_unplain: Callable[[str, Verdict], None] = lambda custom_id, verdict: None
         """Told of each item that has no plain answer, and why."""
         self.failure: Failure | None = None
@@ -169,7 +171,11 @@ class BatchRecorder:
         if result.exit:
             self.on_unplain(work.item.custom_id, result.verdict)
         self._count(work, result, stream)
-        self._write(lambda: self._put_answer(work, result))
+        if self.takes_answers:
+            try:
+                self._put_answer(work, result)
+            except Failure as failed:
+                self.fail(failed)
 
     def error(self, work: Work, stream: Exchange | None, verdict: Verdict, now: float | None) -> None:
         """An item has none, and will get none in this run."""
@@ -185,24 +191,21 @@ class BatchRecorder:
             result = result._replace(body=_as_json(stream.error_body, self._mask))
         else:
             result = result._replace(http_status=None)
-        self._write(lambda: self._errors.append(self._layout.error(work.item, result, partial), work.position))
+        if self.failure is None:
+            try:
+                self._errors.append(self._layout.error(work.item, result, partial), work.position)
+            except Failure as failed:
+                self.fail(failed, takes_answers=self._errors is not self._answers)
 
     def _put_answer(self, work: Work, result: Result) -> None:
         if self._folder is not None:
             self._folder.put(work.item.custom_id, result.text)
         self._answers.append(self._layout.answer(work.item, result), work.position)
 
-    def _write(self, write: Callable[[], None]) -> None:
-        if self.failure is not None:
-            return
-        try:
-            write()
-        except Failure as failed:
-            self.fail(failed)
-
-    def fail(self, failure: Failure) -> None:
-        """Lines cannot be written any more."""
+    def fail(self, failure: Failure, takes_answers: bool = False) -> None:
+        """Lines cannot be written any more, or only answers can: those that are in flight are waited for."""
         self.failure = self.failure or failure
+        self.takes_answers = self.takes_answers and takes_answers
         self.on_failure()
 
     def _result(self, work: Work, stream: Exchange | None, verdict: Verdict, now: float | None) -> Result:

@@ -6,6 +6,7 @@ Writes nothing itself.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -203,6 +204,14 @@ def broken_line_record(broken: bytes, offset: int) -> bytes:
     why = f"the line at byte {offset} of the answers was no record"
     error = {"code": None, "message": why, "kind": Outcome.JOURNAL.value, "retryable": False}
     return _line({"custom_id": None, "response": None, "error": error, "line": broken.decode("utf-8", "replace")})
+
+
+def is_broken_line_record(line: bytes) -> bool:
+    """Whether --repair has put a line of the errors file there."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        record = parse_json(line)
+        return record["error"]["kind"] == Outcome.JOURNAL.value and "line" in record
+    return False
 
 
 def is_error_line(line: bytes) -> bool:

@@ -104,6 +104,7 @@ class _Sending:
         if backlog.journal is None:
             stdout.check()
         answers, errors = self._open_lines(stdout)
+        known_bad_lines = 0 if errors is answers else len(backlog.bad_lines)
         recorder = self._make_recorder(answers, errors)
         runner = self._make_runner(recorder)
         stdout.on_change = partial(_take_stdout_change, stdout, runner)
@@ -114,7 +115,9 @@ class _Sending:
         self._listen_for_signals(runner)
         if options.request.max_time:
             loop.call_later(options.request.max_time, self._run_out_of_time, runner)
-        progress = Progress(options, backlog.plan, recorder.figures, runner, self._stderr, self._reporter)
+        progress = Progress(
+            options, backlog.plan, backlog.source, recorder.figures, runner, self._stderr, self._reporter
+        )
         upkeep = [loop.create_task(progress.run())]
         if backlog.journal is not None and options.sync:
             upkeep.append(loop.create_task(_sync_regularly(backlog.journal, options.sync, recorder)))
@@ -122,7 +125,7 @@ class _Sending:
             upkeep.append(loop.create_task(self._report.watch(backlog, recorder, runner)))
         try:
             await runner.run()
-            for line in backlog.bad_lines:
+            for line in backlog.bad_lines[known_bad_lines:]:
                 errors.append(line, 0)
             if isinstance(answers, OrderedStdout):
                 answers.release()
@@ -175,7 +178,7 @@ class _Sending:
         runner = Runner(self._backlog.source, servers, recorder, settings, budget, trace)
         runner.on_few_descriptors = self._tell_few_descriptors
         loop.set_exception_handler(partial(_take_stray_error, runner))
-        recorder.on_failure = lambda: runner.stop(loop.time())
+        recorder.on_failure = lambda: runner.stop(loop.time() + (settings.drain if recorder.takes_answers else 0.0))
         return runner
 
     def _open_lines(self, stdout: Stdout) -> tuple[Lines, Lines]:

@@ -2,11 +2,13 @@
 
 In: the path of the input or a file descriptor, its form, the plan. Out: items to ask with their requests; a `Failure`
 with outcome input for a line that is none, before anything is sent where the input is a file. A file is read twice: all
-of it is checked first. A pipe is read by a thread, one item ahead of what is sent.
+of it is checked first, and what somebody changes in it from then on is noticed, and not sent. A pipe is read by a
+thread, one item ahead of what is sent.
 """
 
 from __future__ import annotations
 
+import array
 import os
 import queue
 import stat
@@ -20,6 +22,7 @@ from oastream.batch.plan import DuplicateId, Plan, Standing
 from oastream.batch.prepare import Prepared, Preparer, Unsuitable
 from oastream.batch.runner import Work
 from oastream.exits import Failure, Outcome, Verdict, failure_of, internal_error
+from oastream.lenient_json import dumps
 from oastream.system_errors import describe_error
 
 _CHUNK = 1 << 20
@@ -99,6 +102,9 @@ def choose_form(form: InputForm, chunks: Iterator[bytes]) -> tuple[InputForm, It
 class FileSource:
     """Items of a file. `check` is the first pass over it; then `next` gives what is to be asked."""
 
+    has_told_all = True
+    """Whether the plan has counted every item: after the first pass."""
+
     def __init__(
         self, input: Input, form: InputForm, plan: Plan, preparer: Preparer, on_bad_line: Callable[[BadLine], None]
     ) -> None:
@@ -109,6 +115,8 @@ class FileSource:
         self._on_bad_line = on_bad_line
         self._works: Iterator[Work] = iter(())
         self._bad: set[int] = set()
+        self._checked = array.array("q")
+        """What the first pass has seen of each item that is to be asked, in 8 bytes."""
         self.is_over = False
         self.has_lines = False
         self.failure: Failure | None = None
@@ -127,26 +135,31 @@ class FileSource:
             except (DuplicateId, BadBody) as bad:
                 self._pass_over(item, bad.why)
                 continue
-            if standing is Standing.TO_ASK and is_body_given:
-                self._check_body(item)
+            if standing is Standing.TO_ASK and (not is_body_given or self._is_body_good(item)):
+                self._checked.append(_fingerprint(item))
         self._plan.forget_ids()
         self._input.end_here()
         self._works = self.works()
 
-    def _check_body(self, item: Item) -> None:
+    def _is_body_good(self, item: Item) -> bool:
         """Whether a request can be made of it; where it cannot, the line is as bad as one that is not JSON."""
         try:
-            prepare(self._preparer, item)
+            request_of(self._preparer, item)
         except BadBody as bad:
             self._plan.take_back(item)
             self._pass_over(item, bad.why)
+            return False
+        return True
 
     def _pass_over(self, item: Item, why: str) -> None:
         self._bad.add(item.line)
         self._on_bad_line(BadLine(item.line, why))
 
     def next(self) -> Work | None:
-        work = next(self._works, None)
+        try:
+            work = next(self._works, None)
+        except Failure as failed:  # what is in flight ends by itself, and is recorded
+            self.failure, work = failed, None
         self.is_over = work is None
         return work
 
@@ -158,8 +171,19 @@ class FileSource:
             if not isinstance(item, Item) or item.line in self._bad:
                 continue
             if self._plan.standing(item) is Standing.TO_ASK:
+                self._check_unchanged(item, position)
                 position += 1
                 yield Work(item, prepare(self._preparer, item), position)
+        if position < len(self._checked):
+            raise self._changed_failure("lines are gone")
+
+    def _check_unchanged(self, item: Item, position: int) -> None:
+        """Whether it is what the first pass has checked: it might have an id by now that another item has, too."""
+        if position == len(self._checked) or self._checked[position] != _fingerprint(item):
+            raise self._changed_failure(f"line {item.line} is another one now")
+
+    def _changed_failure(self, what: str) -> Failure:
+        return failure_of(Outcome.INPUT, f"{self._input.name} was changed during the run", what)
 
 
 class PipeSource:
@@ -184,6 +208,11 @@ class PipeSource:
         self.is_over = False
         self.has_lines = False
         self.failure: Failure | None = None
+
+    @property
+    def has_told_all(self) -> bool:
+        """Whether the plan has counted every item."""
+        return self.is_over
 
     def start(self, on_change: Callable[[], object]) -> None:
         """Begin to read, in a thread that calls `on_change`. It may wait forever, and dies with the process."""
@@ -243,6 +272,11 @@ class PipeSource:
     def _put(self, item: Item | BadLine | Failure | None) -> None:
         self._queue.put(item)
         self._on_change()
+
+
+def _fingerprint(item: Item) -> int:
+    """64 bits of all that an item is."""
+    return hash(dumps(tuple(item)))
 
 
 def bad_line_failure(bad: BadLine) -> Failure:

@@ -15,6 +15,8 @@ from oastream.batch.recorder import Figures
 from oastream.exits import Outcome, Verdict, exit_status
 
 GO_ON_HINT = "the same command goes on with what is missing"
+LOST_HINT = "with -o FILE the same command would go on with what is missing"
+UNREAD = "the input was not read to its end: there may be more items"
 
 
 class Tally(NamedTuple):

