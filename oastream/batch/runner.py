@@ -55,7 +55,7 @@ class Work:
         self.position = position
         self.prepared = prepared
         self.asked = 0
-        self.failed_at: list[tuple[Gate, float]] = []
+        self.failed_at: tuple[tuple[Gate, float], ...] = ()
         self.rate_limited = 0
         self.started: float | None = None
 
@@ -392,7 +392,7 @@ class Runner:
             work.asked -= 1
             self._ready.append(work)
             return
-        work.failed_at.append((gate, now))
+        work.failed_at += ((gate, now),)
         failures = sum(not at_gate.outage.excuses(moment) for at_gate, moment in work.failed_at)
         if failures == 0 and verdict.retryable:
             self._ready.append(work)  # whatever --retry says: it is the server that failed
