@@ -521,6 +521,8 @@ def _reject_idle_with_via(context: click.Context, params: dict[str, Any]) -> Non
             raise click.UsageError(f"{in_cli_form(name)} has no effect with --via {params['via']}")
     if len(params["base_urls"] or ()) > 1:
         raise click.UsageError(f"--via {params['via']} takes one --base-url")
+    if params["provider"] is not None:
+        raise click.UsageError(f"--via {params['via']} is for OpenAI's API, not for --provider {params['provider']}")
 
 
 def _as_tuple(value: Any) -> Any:

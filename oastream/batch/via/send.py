@@ -15,6 +15,7 @@ from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Standing
 from oastream.batch.recorder import BatchRecorder, Folder
 from oastream.batch.sending import Sent
+from oastream.batch.servers import Origin
 from oastream.batch.setup import Setup
 from oastream.batch.source import FileSource
 from oastream.batch.via.delivery import Delivery, sync_lines
@@ -69,8 +70,10 @@ class _Sending:
         self._ledger = Ledger(str(options.via_path), setup.origins[0].base_url)
         self._errors = backlog.open_errors(options.errors_path)
         self._recorder = self._make_recorder()
-        request = options.request
-        self._service = Service(setup.origins[0], environ, request.connect_timeout, watch, request.max_time)
+        request, origin = options.request, setup.origins[0]
+        assert isinstance(origin, Origin), "a cloud of --provider has another Batch API"
+        self._service = Service(origin, environ, request.connect_timeout, watch, request.max_time)
+        self._origin = origin
 
     def run(self, source: FileSource) -> Sent:
         """Until all is fetched, or nothing more can be."""
@@ -209,7 +212,7 @@ class _Sending:
         )
 
     def _make_delivery(self, source: FileSource) -> Delivery:
-        options, origin, journal = self._options, self._setup.origins[0], self._backlog.journal
+        options, journal = self._options, self._backlog.journal
         assert journal is not None, "--via needs -o"
         return Delivery(
             self._ledger,
@@ -217,7 +220,7 @@ class _Sending:
             self._recorder,
             source,
             lambda: sync_lines(journal, self._errors),
-            origin.request,
+            self._origin.request,
             self._watch,
             options.request.retry,
             options.outage_max,
