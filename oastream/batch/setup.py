@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from oastream.batch.input import BadLine, InputForm, read_items
 from oastream.batch.options import BatchOptions
@@ -36,6 +36,9 @@ from oastream.lenient_json import dumps, parse_json
 from oastream.output.stderr import Stderr
 from oastream.watch import Watch
 
+if TYPE_CHECKING:
+    from oastream.batch.cloud_origin import CloudOrigin
+
 ReadText = Callable[[str], str]
 """A path → the text of that file."""
 
@@ -49,7 +52,7 @@ class Setup(NamedTuple):
     layout: Layout
     schema: Schema | None
     preparer: Preparer
-    origins: list[Origin]
+    origins: Sequence[Origin | CloudOrigin]
 
 
 def read_setup(
@@ -58,7 +61,7 @@ def read_setup(
     """Everything that the command line says, read and checked. `stderr` learns which secrets to mask."""
     if options.request.misconfigured is not None:
         raise Failure(options.request.misconfigured)
-    _check_paths(options)
+    check_paths(options)
     read_text = InputReader(watch, "utf-8", lambda: None).file
     input = Input(_input_path(options, stdin_is_terminal))
     form, chunks = choose_form(read_form(options, read_text), input.chunks())
@@ -85,7 +88,7 @@ def empty_failure(input: Input) -> Failure:
     return failure_of(Outcome.INPUT, f"{input.name} is empty")
 
 
-def _check_paths(options: BatchOptions) -> None:
+def check_paths(options: BatchOptions) -> None:
     """No file of this run may be another one of it: it would be replaced, or read as what it is not."""
     paths = {"INPUT": options.input, "-o": options.output, "--errors": options.errors_path, "--report": options.report}
     named = [(name, path) for name, path in paths.items() if path not in (None, "-")]
@@ -136,9 +139,15 @@ def _make_preparer(options: BatchOptions, schema: Schema | None, read_text: Read
     return Preparer(settings, base, request.api, Reader(limits, request.max_event_bytes), needs_text)
 
 
-def _find_origins(options: BatchOptions, environ: Mapping[str, str], watch: Watch, stderr: Stderr) -> list[Origin]:
+def _find_origins(
+    options: BatchOptions, environ: Mapping[str, str], watch: Watch, stderr: Stderr
+) -> Sequence[Origin | CloudOrigin]:
     """What each server is asked with, but for the body. Raises `Failure` with outcome config for a missing key."""
     request_options = options.request
+    if request_options.provider is not None:
+        from oastream.batch.cloud_origin import CloudOrigin  # with it comes the SDK
+
+        return [CloudOrigin(request_options, environ, url, watch, stderr.secrets) for url in options.base_urls]
     key = find_key(request_options.api_key_file, request_options.api_key_cmd, environ, watch, math.inf)
     origins = []
     for base_url in options.base_urls or (request_options.base_url,):

@@ -175,7 +175,7 @@ def _has_content(options: Options) -> bool:
 def _count_stdin_uses(options: Options) -> int:
     """How many words and options name stdin."""
     texts = (options.system, *(value for _, value in options.tool_output))
-    files = (options.tools, options.body, options.schema)
+    files = (options.tools, options.body, options.schema, options.schema_multi)
     named = [*options.prompt, *options.file, *options.attach].count("-") + texts.count("@-")
     return named + sum(value in ("-", "@-") for value in files)
 
