@@ -53,6 +53,9 @@ _oastream_batch() {
         --outage-max) kind=text ;;
         --base-url) kind=text ;;
         --shard) kind=text ;;
+        --shards) kind=text ;;
+        --on) candidates=(slurm ray parallel) ;;
+        --on-args) kind=text ;;
         --drain) kind=text ;;
         --progress) kind=text ;;
         -m | --model) kind=found ;;
@@ -69,6 +72,7 @@ _oastream_batch() {
         --header) kind=text ;;
         --api) candidates=(responses chat) ;;
         --api-key-file) kind=file ;;
+        --provider) candidates=(azure bedrock vertex) ;;
         --ok) kind=list candidates=(stop internal usage config input output length content_filter refusal tool_calls schema other empty no_tool_calls no_code bad_request auth forbidden not_found quota rejected not_api tls rate_limited server_error unreachable timeout interrupted idle failed malformed deadline some_failed aborted journal) ;;
         --connect-timeout) kind=text ;;
         --first-event-timeout) kind=text ;;
@@ -85,7 +89,7 @@ _oastream_batch() {
                 return
             fi
             value=$cur
-            candidates=(--input-format -l --lines -0 --null --id-key --prompt-key --template --skip-bad -o --output --errors --format --answer-key --order --order-buffer --output-dir --report --sync --repair --retry-failed --redo --merge --input -j --concurrency --rpm --tpm --max-tokens-total --retry --outage-max --base-url --shard --drain --progress -m --model -s --system --instructions --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --set --body --header --api --api-key-file --insecure-http --ok --keep-partial --connect-timeout --first-event-timeout --idle-timeout --max-time --retry-delay --max-event-bytes --dry-run --stats -v --verbose -q --quiet --profile --no-config -h --help --generate --version --no-lines --no-null --no-skip-bad --no-repair --no-retry-failed --no-insecure-http --no-keep-partial --no-dry-run --no-verbose --no-quiet)
+            candidates=(--input-format -l --lines -0 --null --id-key --prompt-key --template --skip-bad -o --output --errors --format --answer-key --order --order-buffer --output-dir --report --sync --repair --retry-failed --redo --merge --input -j --concurrency --rpm --tpm --max-tokens-total --retry --outage-max --base-url --shard --shards --on --on-args --drain --progress -m --model -s --system --instructions --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --set --body --header --api --api-key-file --provider --insecure-http --ok --keep-partial --connect-timeout --first-event-timeout --idle-timeout --max-time --retry-delay --max-event-bytes --dry-run --stats -v --verbose -q --quiet --profile --no-config -h --help --generate --version --no-lines --no-null --no-skip-bad --no-repair --no-retry-failed --no-insecure-http --no-keep-partial --no-dry-run --no-verbose --no-quiet)
             ;;
     esac
 

@@ -43,6 +43,7 @@ _oastream() {
         --tools) kind=file ;;
         --tool-choice) candidates=(auto none required) ;;
         --schema) kind=file ;;
+        --schema-multi) kind=file ;;
         --history) kind=file ;;
         --tool-output) kind=text ;;
         --previous-response-id) kind=text ;;
@@ -74,7 +75,7 @@ _oastream() {
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(-f --file -a --attach --attach-type -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --history --no-wait --tool-output --previous-response-id --set --body --header --dry-run --base-url --api-key-file --provider --insecure-http --list-models --background --detach --resume --format -o --output --keep-partial --hold --eager -x --extract --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --no-config --show-config -v --verbose -q --quiet -h --help --help-all --generate --version --no-dry-run --no-insecure-http --no-background --no-detach --no-keep-partial --no-hold --no-eager --no-reasoning --no-realtime --no-verbose --no-quiet)
+            candidates=(-f --file -a --attach --attach-type -n --no-stdin --input-encoding -m --model -s --system --instructions --api --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --schema-multi --history --no-wait --tool-output --previous-response-id --set --body --header --dry-run --base-url --api-key-file --provider --insecure-http --list-models --background --detach --resume --format -o --output --keep-partial --hold --eager -x --extract --reasoning --stats --sanitize --ok --connect-timeout --first-event-timeout --idle-timeout --max-time --retry --retry-delay --retry-max-time --max-event-bytes --record --replay --realtime --profile --no-config --show-config -v --verbose -q --quiet -h --help --help-all --generate --version --no-dry-run --no-insecure-http --no-background --no-detach --no-keep-partial --no-hold --no-eager --no-reasoning --no-realtime --no-verbose --no-quiet)
             ;;
     esac
 

@@ -73,6 +73,7 @@ complete -c oastream -l reasoning-effort -x -a 'none minimal low medium high xhi
 complete -c oastream -l tools -r -F -d 'Tools the model may call, in either API\'s shape'
 complete -c oastream -l tool-choice -x -a 'auto none required' -d 'auto, none, required, the name of a tool, or JSON'
 complete -c oastream -l schema -r -F -d 'JSON Schema the answer must match, or FIELDS such as \'name, age int\''
+complete -c oastream -l schema-multi -r -F -d 'Schema of one item: ask for many, and print each on a line as it arrives'
 complete -c oastream -l history -r -F -d 'Continue the conversation in FILE and append this turn'
 complete -c oastream -l no-wait -d 'With --history: fail at once when another run has locked FILE'
 complete -c oastream -l tool-output -x -d 'Provide the result of a tool call'

@@ -33,6 +33,7 @@ class Options(NamedTuple):
     tools: str | None
     tool_choice: str | None
     schema: str | None
+    schema_multi: str | None
     previous_response_id: str | None
     history: str | None
     no_wait: bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oastream.apis import api_named
 from oastream.apis.api import Body
@@ -33,6 +33,9 @@ from oastream.output.status_line import TICK, StatusLine, is_wanted
 from oastream.output.stderr import STDERR, Reasoning, Reporter, Stderr, Trace
 from oastream.own_server import is_own_server, server_for
 from oastream.watch import Watch
+
+if TYPE_CHECKING:
+    from oastream.input.item_schema import ItemSchema
 
 
 class Run:
@@ -135,7 +138,7 @@ class Run:
         delivery = self._ending.delivery = self._new_delivery(output, answer)
 
         def format_anew() -> Format:
-            return new_format(options, output.is_terminal)
+            return new_format(options, output.is_terminal, self._question.item_schema)
 
         if not options.list_models:
             return Attempts(request, context, answer, retry, background, delivery, format_anew)
@@ -163,13 +166,13 @@ class Run:
             options.max_event_bytes,
             choices,
             options.max_output_tokens,
-            keep_text=any(each is not None for each in (options.history, options.schema, options.extract)),
+            keep_text=self._question.needs_text or options.extract is not None,
             request_fields=_request_fields(options, body),
             tool_names=offered_tools(body) if body else None,  # nothing is known of what a recording was asked for
         )
 
     def _new_delivery(self, output: Output, settings: AnswerSettings) -> Delivery:
-        output_format = new_format(self._options, output.is_terminal)
+        output_format = new_format(self._options, output.is_terminal, self._question.item_schema)
         return Delivery(
             output,
             self._reasoning,
@@ -183,8 +186,8 @@ class Run:
         )
 
 
-def new_format(options: Options, on_terminal: bool) -> Format:
-    """The format that the options ask for, at the beginning of an answer."""
+def new_format(options: Options, on_terminal: bool, item_schema: ItemSchema | None = None) -> Format:
+    """The format that the options ask for, at the beginning of an answer. `item_schema` is that of --schema-multi."""
     sanitized = options.sanitize == "always" or (options.sanitize == "auto" and on_terminal)
     if options.list_models:
         from oastream.list_models import ModelList
@@ -198,6 +201,12 @@ def new_format(options: Options, on_terminal: bool) -> Format:
         from oastream.output.code_block import CodeBlockFormat
 
         return CodeBlockFormat(sanitized, options.extract.lower())
+    if options.schema_multi is not None and options.format == "text":
+        if item_schema is None:  # nothing has been asked yet, and nothing but records can be printed
+            return Format(sanitized)
+        from oastream.output.item_lines import ItemsFormat
+
+        return ItemsFormat(sanitized, item_schema)
     if options.format == "tools" and options.eager:
         return EagerToolsFormat(sanitized)
     if options.format == "sse" and (options.background or options.resume):

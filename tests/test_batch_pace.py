@@ -73,6 +73,19 @@ def test_tokens_may_be_what_is_scarce(says: str, charges_usage: bool) -> None:
     assert share.refused < 1, share
 
 
+@WINDOWS
+@pytest.mark.parametrize("charges_usage", [True, False], ids=["by-usage", "by-output-limit"])
+def test_estimates_far_from_what_the_server_counts_cost_no_speed(window: float, charges_usage: bool) -> None:
+    def wrong(luck: random.Random) -> Items:
+        return Items(luck, size=3000, output=300, output_limit=4000)
+
+    cost = 750 * 1.13 + (300 if charges_usage else 4000)
+    server = ServerSettings("headers", Continuous, window, rpm=1500, tpm=900 * cost, charges_usage=charges_usage)
+    share = simulate(server, Settings(concurrency=1000), 7, seconds=150, items=wrong).share(60, 150)
+    assert share.used >= 93, share
+    assert share.refused < 1, share
+
+
 def test_given_limits_are_kept_without_a_word_from_the_server() -> None:
     share = limited(ServerSettings("nothing"), 1, rpm=3000).share(0, 180)
     assert share.used >= 98, share

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
 
+from oastream.batch.pool import IDLE_TIME, Connection, Pool
+from oastream.http.route import route_to
 from tests.support import streams
 from tests.support.batches import batch, by_id, numbered, read_records, text_of
 from tests.support.name_service import use_names
@@ -41,6 +45,47 @@ def test_a_connection_carries_one_request_after_another(tmp_path: Path) -> None:
     with run_origin() as origin:
         ask(tmp_path, origin, 20, "-j", "2")
         assert origin.connections <= 2
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock goes forward when it is told to."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+def test_a_connection_that_nobody_uses_is_closed_after_a_while() -> None:
+    pool = Pool(route_to(urlsplit("http://127.0.0.1:1/"), {}), 0)
+    first, second = Connection(pool), Connection(pool)
+    loop = JumpingLoop()
+
+    async def seconds_pass(seconds: float) -> None:
+        loop.ahead += seconds
+        for _ in range(3):  # for what is due to be found, then called
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        pool.put_back(first)
+        await seconds_pass(IDLE_TIME / 2)
+        pool.put_back(second)
+        assert not first.is_closed
+        await seconds_pass(IDLE_TIME / 2)
+        assert first.is_closed
+        assert not second.is_closed
+        assert pool.take_idle() is second
+        pool.put_back(second)
+        await seconds_pass(IDLE_TIME / 2)
+        assert not second.is_closed, "it was used in the meantime"
+        await seconds_pass(IDLE_TIME / 2)
+        assert second.is_closed
+        assert pool.take_idle() is None
+
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
 
 
 def test_a_body_that_ends_after_its_answer_gives_the_connection_back(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ What these stand on:
     input          lines of any form             → items, each with an id (`template`: a prompt with fields)
     shard          --shard, the environment      → which part of the input is this run's
     merge          the answers of several shards → one file, and what is missing
+    launch         --shards                      → the same, its shards run by `engines/` (`parts`: who has which)
     plan           items, what is answered       → what is to be asked (`keys`: ids in few bytes)
     source         a file or a pipe              → the next item to ask
     prepare        an item, the options          → its request, and what will read the reply (`reading`)

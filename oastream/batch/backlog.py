@@ -105,7 +105,7 @@ def find_backlog(options: BatchOptions, setup: Setup, opened: OpenJournal) -> Ba
             raise bad_line_failure(bad)
         bad_lines.append(bad_line_record(bad.line, bad.why))
 
-    failures = _read_failures(options, setup.layout)
+    failures = read_failures(options, setup.layout)
     plan = _make_plan(options, setup, journal, failures)
     if not setup.input.is_file:
         if options.redo_changed:
@@ -125,23 +125,23 @@ def find_backlog(options: BatchOptions, setup: Setup, opened: OpenJournal) -> Ba
     return Backlog(journal, plan, source, old_errors, bad_lines)
 
 
-class _Failure(NamedTuple):
+class FailedBefore(NamedTuple):
     """An error of an earlier run that trying again would not mend, and its line."""
 
     outcome: Outcome
     line: bytes
 
 
-def _read_failures(options: BatchOptions, layout: Layout) -> dict[int, _Failure]:
+def read_failures(options: BatchOptions, layout: Layout) -> dict[int, FailedBefore]:
     """The failures that still hold, by the keys of their ids."""
-    failures: dict[int, _Failure] = {}
+    failures: dict[int, FailedBefore] = {}
     path = options.errors_path
     if path is None or options.output is None or is_stream(path):
         return failures
     for line in _read_errors(path):
         found = read_error_line(line, layout)
         if found is not None and not found.retryable and not options.retry_failed:
-            failures[id_key(found.custom_id)] = _Failure(found.outcome, line)
+            failures[id_key(found.custom_id)] = FailedBefore(found.outcome, line)
     return failures
 
 
@@ -169,7 +169,7 @@ def _read_lines(path: str) -> Iterator[bytes]:
         raise failure_of(Outcome.OUTPUT, f"{path} cannot be read", describe_error(error)) from error
 
 
-def _make_plan(options: BatchOptions, setup: Setup, journal: Journal | None, failures: dict[int, _Failure]) -> Plan:
+def _make_plan(options: BatchOptions, setup: Setup, journal: Journal | None, failures: dict[int, FailedBefore]) -> Plan:
     answers = Answers() if journal is None else journal.answers
     outcomes = {key: failure.outcome for key, failure in failures.items()}
     plan = Plan(answers, partial(request_of, setup.preparer), outcomes, options.shard)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from oastream.batch.engines import NAMES as ENGINES
 from oastream.batch.input import INPUT_FORMATS, TEXT_FIELD
 from oastream.batch.options import BatchOptions
 from oastream.batch.records import LAYOUTS
 from oastream.batch.shard import PLACEHOLDER, Shard, read_shard
 from oastream.cli.clashes import in_cli_form
 from oastream.cli.help import GroupedCommand, describe_usage_error, show_all_help
-from oastream.cli.option import Configured, Option, config_error_of
+from oastream.cli.option import DEFAULT, OPENAI_BASE_URL, Configured, Option, config_error_of, origin_of
 from oastream.cli.options_table import CONFIGURATION, CONFIGURED, HELP, OPENAI_URL, OPTIONS, leave_out, unset_values
 from oastream.cli.parse import expand_bare_options, settle_key_source
 from oastream.cli.types import BaseUrl, FiniteNumber, Outcomes, Seconds, WholeNumber
@@ -31,7 +33,7 @@ RETRIES = 5
 _MOST_DIGITS = 18
 _SHARED = (
     *("model", "system", "max_output_tokens", "temperature", "top_p", "reasoning_effort", "tools", "tool_choice"),
-    *("schema", "set", "body", "header", "api", "api_key_file", "insecure_http", "ok", "keep_partial"),
+    *("schema", "set", "body", "header", "api", "api_key_file", "provider", "insecure_http", "ok", "keep_partial"),
     *("connect_timeout", "first_event_timeout", "idle_timeout", "max_time", "retry_delay", "max_event_bytes"),
     *("dry_run", "stats", "verbose", "quiet"),
 )
@@ -228,6 +230,11 @@ OWN: dict[str, list[Option]] = {
             metavar="I/N|slurm|k8s/N",
             help="Process only part I of N of the input, or the part that the engine says.",
         ),
+        _option(
+            "--shards", metavar="N", type=WholeNumber(min=1), help="Run N shards with --on, and merge them into -o."
+        ),
+        _option("--on", type=click.Choice(ENGINES), help="Engine that runs the shards of --shards."),
+        _option("--on-args", metavar="ARGS", help="Arguments for the engine, quoted as in a shell."),
         _option("--drain", type=Seconds(0.0), help="Seconds to let requests in flight finish after a signal."),
         _option("--progress", type=Seconds(0.0), metavar="SECONDS", help="Log progress to stderr at this interval."),
     ],
@@ -318,6 +325,8 @@ def _options(context: click.Context) -> BatchOptions:
         params.pop(name, None)
     problem = config_error_of(context)
     configured_url = params.pop("base_url")
+    if params["provider"] is not None and origin_of(context, "base_url") in (DEFAULT, OPENAI_BASE_URL):
+        configured_url = ""  # the provider's own: neither of the two was meant for it
     base_urls = params.pop("base_urls") or (configured_url,)
     settle_key_source(context, params)
     shared = {name: params.pop(name) for name in (*_SHARED, "api_key_cmd")}
@@ -383,13 +392,15 @@ def _files_of(context: click.Context, params: dict[str, Any]) -> dict[str, Any]:
     words, out, merge_input = params["input"], params["merge"], params.pop("merge_input")
     names_format = _is_typed(context, "batch_format")
     if out is None:
-        return {**_files_of_run(words, merge_input, params), "merge": False, "parts": (), "names_format": names_format}
+        files = {**_files_of_run(words, merge_input, params), "merge": False, "parts": (), "names_format": names_format}
+        return {**files, **_launch_of(context, params)}
     if not words:
         raise click.UsageError("--merge needs the parts: the answers of each shard, after the options")
     for name in params:
         if name not in _BESIDE_MERGE and _is_typed(context, name):
             raise click.UsageError(f"{_typed_name(context, name)} has no meaning with --merge")
-    return {"merge": True, "output": out, "input": merge_input, "parts": tuple(words), "names_format": names_format}
+    merged = {"merge": True, "output": out, "input": merge_input, "parts": tuple(words), "names_format": names_format}
+    return {**merged, "on_args": (), "words": ()}
 
 
 def _files_of_run(words: Sequence[str], merge_input: str | None, params: dict[str, Any]) -> dict[str, Any]:
@@ -408,10 +419,69 @@ def _with_shard(params: dict[str, Any]) -> dict[str, Any]:
         path = params[name]
         if path is None or PLACEHOLDER not in path:
             continue
+        if shard is None and params["shards"] is not None and name != "output":
+            continue  # each shard replaces its own
         if shard is None:
             raise click.UsageError(f"{path} has {PLACEHOLDER} in its name, and there is no --shard")
         written[name] = path.replace(PLACEHOLDER, str(shard.number))
     return written
+
+
+_NOT_IN_LAUNCH = {
+    "shard": "--shards hands out each part of the input",
+    "repair": "repair FILE by a run without --shards",
+    "order_buffer": "the answers of shards are put in order on disk",
+}
+_OF_LAUNCH = frozenset(("shards", "on", "on_args", "output", "errors", "redo", "retry_failed", "max_tokens_total"))
+"""What a launch decides for its shards: some of these are done before it, or are shared among them."""
+
+
+def _launch_of(context: click.Context, params: dict[str, Any]) -> dict[str, Any]:
+    """What --shards needs, checked."""
+    total, words = params["shards"], params["input"]
+    if total is None:
+        if params["on"] is not None or params["on_args"] is not None:
+            raise click.UsageError("--on and --on-args need --shards N")
+        return {"on_args": (), "words": ()}
+    if params["on"] is None:
+        raise click.UsageError(f"--shards needs --on: one of {', '.join(ENGINES)}")
+    for name, why in _NOT_IN_LAUNCH.items():
+        if _is_typed(context, name):
+            raise click.UsageError(f"{_typed_name(context, name)} has no meaning with --shards: {why}")
+    if params["output"] in (None, "-"):
+        raise click.UsageError("--shards needs -o: the answers of the shards are merged into it")
+    if not words or words[0] == "-" or not os.path.isfile(words[0]):
+        raise click.UsageError("--shards needs INPUT to be a file: each shard reads it")
+    if params["report"] is not None and PLACEHOLDER not in params["report"]:
+        raise click.UsageError(f"--report needs {PLACEHOLDER} in its name with --shards: each shard has its own")
+    try:
+        on_args = tuple(shlex.split(params["on_args"] or ""))
+    except ValueError as error:
+        raise click.UsageError(f"--on-args: {str(error).lower()}") from error
+    return {"on_args": on_args, "words": (*_words_of_shard(context, total, params), "--", words[0])}
+
+
+def _words_of_shard(context: click.Context, total: int, params: dict[str, Any]) -> list[str]:
+    """The options as they were typed, in their long form, without those of the launch."""
+    typed, _, _ = context.command.make_parser(context).parse_args(list(context.obj))
+    words = []
+    for option in context.command.params:
+        if isinstance(option, Option) and option.name in typed and option.name not in _OF_LAUNCH:
+            words += _as_words(option, typed[option.name])
+    if params["max_tokens_total"] is not None:
+        words.append(f"--max-tokens-total={max(1.0, params['max_tokens_total'] / total)}")
+    if params["redo"] is not None and params["redo"][1]:
+        words.append("--redo=changed")
+    return words
+
+
+def _as_words(option: Option, value: Any) -> list[str]:
+    """An option with what Click's parser found for it."""
+    name = option.opts[-1]
+    if option.is_flag or option.count:
+        return [name] * int(value) if value else [f"{option.opposite}"]
+    values = value if isinstance(value, list) else [value]
+    return [f"{name}={each}" for each in values]
 
 
 def _is_typed(context: click.Context, name: str) -> bool:

@@ -147,8 +147,9 @@ def _accumulate(whole: Event, delta: Event) -> None:
 
 def _add_text(whole: Event, name: str, before: Any, value: str) -> None:
     if isinstance(before, _Pieces):
-        if name not in _ONCE:
-            before.grow(value)
+        before.grow(value)
+    elif before is None and name in _ONCE:
+        whole[name] = value
     elif before is None:
         whole[name] = _Pieces(value)
     elif isinstance(before, list) and value:
@@ -216,6 +217,8 @@ def _entry_before(entries: list[Any], entry: Event) -> Event | None:
 def _join_pieces(value: Any) -> Any:
     if isinstance(value, _Pieces):
         return join_surrogates("".join(value))
+    if isinstance(value, str) and not value.isascii():
+        return join_surrogates(value)
     if isinstance(value, dict):
         return {name: _join_pieces(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -126,11 +126,13 @@ class Journal:
                 continue
             why = self._read_line(line, layout)
             if why and keep_broken is None:
+                if not self.answers:
+                    raise _no_journal_failure(self.path, BrokenLine(offset, line, why))
                 raise _damage_failure(self.path, BrokenLine(offset, line, why))
             if why:
                 broken.append(BrokenLine(offset, line, why))
         if broken and not self.answers:
-            raise _damage_failure(self.path, broken[0])  # none of it is ours: another format, or another file
+            raise _no_journal_failure(self.path, broken[0])
         if last is not None:
             self._mend_last(*last, layout)
         if broken and keep_broken is not None:
@@ -140,7 +142,11 @@ class Journal:
     def _read_line(self, line: bytes, layout: Layout) -> str:
         """Remember the answer in a line; why it is none, or an empty text."""
         try:
-            answer = layout.read(parse_json(line))
+            record = parse_json(line)
+        except ValueError:
+            return "it is not JSON"
+        try:
+            answer = layout.read(record)
         except ValueError as error:
             return str(error)
         if not self.answers.add(answer):
@@ -312,6 +318,12 @@ def _damage_failure(path: str, broken: BrokenLine) -> Failure:
     return failure_of(
         Outcome.JOURNAL, what, f"the line at byte {broken.offset}: {broken.why}", "--repair moves it to the errors file"
     )
+
+
+def _no_journal_failure(path: str, broken: BrokenLine) -> Failure:
+    """Of a file that begins with something else: another --format, another program's, or damaged in its first line."""
+    failure = _damage_failure(path, broken)
+    return Failure(failure.verdict._replace(hint="is it an answers file, and of this --format?"))
 
 
 def _write_failure(path: str, error: OSError | ValueError) -> Failure:

@@ -42,22 +42,27 @@ _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def merge(options: BatchOptions, read_text: Callable[[str], str], reporter: Reporter) -> Verdict:
     """Merge `options.parts` into `options.output`. A signal leaves OUT as it was."""
+    return judge(merge_parts(options, read_text, reporter), options.request.ok, options.errors_path)
+
+
+def merge_parts(options: BatchOptions, read_text: Callable[[str], str], reporter: Reporter) -> Tally:
+    """The same; what became of all items."""
     out = options.output
     assert out is not None
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals_raised())
-        parts = [stack.enter_context(_open_part(path)) for path in options.parts]
+        parts = [stack.enter_context(open_part(path)) for path in options.parts]
         stack.enter_context(_locked_against_runs(out, parts))
         layout = _choose_layout(options, parts, read_text)
         answers = MergedAnswers(parts, layout)
         for path in answers.torn:
             reporter.line(f"{path}: the last line is not whole, and is left out")
-        errors = _read_errors(options.parts, layout, answers)
+        errors = _read_errors([_errors_of(options, path) for path in options.parts], layout, answers)
         wanted = _read_input(options, read_text)
         with _as_output_failure(out):
             replace_lines(os.path.realpath(out), answers.lines(wanted.order))
         _write_errors(options.errors_path, errors)
-        return _judge(options, answers, errors, wanted)
+        return _count(answers, errors, wanted)
 
 
 # The parts --------------------------------------------------------------------------------------------------------
@@ -73,7 +78,7 @@ class Part(NamedTuple):
 
 
 @contextlib.contextmanager
-def _open_part(path: str) -> Iterator[Part]:
+def open_part(path: str) -> Iterator[Part]:
     try:
         file = open(path, "rb", buffering=_READ_SIZE)  # noqa: SIM115  closed by whoever opened the context
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -197,11 +202,18 @@ class MergedErrors(NamedTuple):
     bad_lines: dict[bytes, None]
 
 
+def _errors_of(options: BatchOptions, part: str) -> str:
+    """Where the errors of a part are. OUT itself, where that is a part, may have them under a name of their own."""
+    if part == options.output and options.errors_path is not None:
+        return options.errors_path
+    return errors_beside(part)
+
+
 def _read_errors(paths: Sequence[str], layout: Layout, answers: MergedAnswers) -> MergedErrors:
-    """The errors beside the parts, of ids that no part answers; the last that was read of an id counts."""
+    """The errors of the parts, of ids that no part answers; the last that was read of an id counts."""
     errors = MergedErrors({}, {}, {})
     for path in paths:
-        for line in _read_lines(errors_beside(path)):
+        for line in read_whole_lines(path):
             failed = read_error_line(line, layout)
             if failed is None:
                 errors.bad_lines[line] = None
@@ -213,7 +225,7 @@ def _read_errors(paths: Sequence[str], layout: Layout, answers: MergedAnswers) -
     return errors
 
 
-def _read_lines(path: str) -> Iterator[bytes]:
+def read_whole_lines(path: str) -> Iterator[bytes]:
     """The whole lines of a file; none of one that is not there."""
     try:
         with open(path, "rb") as file:
@@ -272,12 +284,11 @@ def _read_input(options: BatchOptions, read_text: Callable[[str], str]) -> Wante
     return Wanted(order)
 
 
-def _judge(options: BatchOptions, answers: MergedAnswers, errors: MergedErrors, wanted: Wanted) -> Verdict:
+def _count(answers: MergedAnswers, errors: MergedErrors, wanted: Wanted) -> Tally:
     missing = 0
     if wanted.order is not None:
         missing = sum(key not in answers and key not in errors.lines for key in wanted.order)
-    counts = Tally(answers.outcomes, Counter(errors.outcomes.values()), len(errors.bad_lines), missing)
-    return judge(counts, options.request.ok, options.errors_path)
+    return Tally(answers.outcomes, Counter(errors.outcomes.values()), len(errors.bad_lines), missing)
 
 
 def _in_use_failure(path: str) -> Failure:

@@ -51,6 +51,12 @@ class BatchOptions(NamedTuple):
     parts: tuple[str, ...]
     names_format: bool
     """Whether --format was given, rather than left at its default."""
+    # shards on other machines
+    shards: int | None
+    on: str | None
+    on_args: tuple[str, ...]
+    words: tuple[str, ...]
+    """The command line for each of them, without what a launch decides."""
 
     @property
     def errors_path(self) -> str | None:

@@ -86,9 +86,9 @@ class Preparer:
             self._check_plain(item)
             return given or {}
         base = self._base if given is None else self._base | given
-        if base.get("background"):
-            raise failure_of(Outcome.INPUT, "its body asks for a background response", "a batch polls none")
         body = build_body(api, self._settings, user_message(item.prompt, ()), base)
+        if body.get("background"):
+            raise _background_failure(given)
         if given is not None and _is_in_one_piece(item):
             _take_stream_off(body, given)
         return body
@@ -128,6 +128,13 @@ class Preparer:
 def _is_in_one_piece(item: Item) -> bool:
     """Whether the body that the line brings asks not to stream: only it can, for this item."""
     return item.body is not None and item.body.get("stream") is False
+
+
+def _background_failure(given: Body | None) -> Failure:
+    """Of a body as it was given, or of the options."""
+    if given is not None and given.get("background"):
+        return failure_of(Outcome.INPUT, "its body asks for a background response", "a batch polls none")
+    return Unsuitable(Verdict(Outcome.USAGE, "the options ask for a background response", "a batch polls none"))
 
 
 def _take_stream_off(body: Body, given: Body) -> None:

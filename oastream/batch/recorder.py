@@ -71,6 +71,8 @@ class Folder:
             os.makedirs(path, exist_ok=True)
         except OSError as error:
             raise failure_of(Outcome.OUTPUT, f"{path} cannot be made", describe_error(error)) from error
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise failure_of(Outcome.OUTPUT, f"{path} cannot be written", "permission denied")
 
     def put(self, custom_id: str, text: str) -> None:
         """Write the file of an id, in one step."""

@@ -47,6 +47,10 @@ def run_batch(
         from oastream.batch.merge import merge  # a run of another kind
 
         return merge(options, InputReader(watch, "utf-8", lambda: None).file, reporter)
+    if options.shards is not None and not options.request.dry_run:
+        from oastream.batch.launch import launch  # as is this one
+
+        return launch(options, InputReader(watch, "utf-8", lambda: None).file, watch, reporter)
     with serve_own(options, environ, watch) as options:
         return _run_batch(options, environ, stdin_is_terminal, watch, stderr, reporter)
 

@@ -13,8 +13,9 @@ import itertools
 import math
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
+from urllib.parse import SplitResult
 
 from oastream.attempts.retry import Decision, Situation, Step, next_step
 from oastream.batch.input import Item
@@ -33,12 +34,20 @@ _STARTS_AT_ONCE = 64
 """Requests that start before what has arrived is looked at again."""
 
 
+_UNSIGNED = Request("POST", SplitResult("", "", "", "", ""), (), b"")
+"""What stands for a request until it is signed."""
+
+
 class Server(NamedTuple):
-    """One server: `serialize` makes the bytes of a request, and the request itself for messages."""
+    """One server: `serialize` makes the bytes of a request, and the request itself for messages.
+
+    Where `sign` is given, that does it: a cloud's sign-in takes its time.
+    """
 
     gate: Gate
     pool: Pool
     serialize: Callable[[Prepared], tuple[bytes, Request]]
+    sign: Callable[[Prepared], Awaitable[tuple[bytes, Request]]] | None = None
 
 
 _GIVEN_UP = Verdict(Outcome.SIGNAL, signal=0)
@@ -55,7 +64,7 @@ class Work:
         self.position = position
         self.prepared = prepared
         self.asked = 0
-        self.failed_at: list[tuple[Gate, float]] = []
+        self.failed_at: tuple[tuple[Gate, float], ...] = ()
         self.rate_limited = 0
         self.started: float | None = None
 
@@ -291,15 +300,37 @@ class Runner:
         work.asked += 1
         if work.started is None:
             work.started = now
-        data, request = server.serialize(prepared)
+        data, request = b"", _UNSIGNED
+        if server.sign is None:
+            data, request = server.serialize(prepared)
         stream = ItemStream(request, prepared.new_reading(now), server.gate, flight, self._settings.tools_wanted)
         exchange = _Exchange(work, server, flight, cost, stream, self._on_end)
         self._exchanges.add(exchange)
+        if server.sign is not None:
+            exchange.opening = self._loop.create_task(self._sign_and_send(exchange, server.sign(prepared)))
+            return
         connection = server.pool.take_idle()
         if connection is not None:
             self._send(exchange, connection, data)
         else:  # only then is a task worth its kilobyte
             exchange.opening = self._loop.create_task(self._open(exchange, data))
+
+    async def _sign_and_send(self, exchange: _Exchange, signing: Awaitable[tuple[bytes, Request]]) -> None:
+        stream, pool = exchange.stream, exchange.server.pool
+        try:
+            data, stream.request = await signing
+        except Failure as failed:
+            stream.stop(failed.verdict)
+            return
+        except Exception as error:
+            self._take_bug(error)
+            return
+        connection = pool.take_idle()
+        if connection is None:
+            await self._open(exchange, data)
+            return
+        exchange.opening = None
+        self._send(exchange, connection, data)
 
     async def _open(self, exchange: _Exchange, data: bytes) -> None:
         stream, pool = exchange.stream, exchange.server.pool
@@ -392,7 +423,7 @@ class Runner:
             work.asked -= 1
             self._ready.append(work)
             return
-        work.failed_at.append((gate, now))
+        work.failed_at += ((gate, now),)
         failures = sum(not at_gate.outage.excuses(moment) for at_gate, moment in work.failed_at)
         if failures == 0 and verdict.retryable:
             self._ready.append(work)  # whatever --retry says: it is the server that failed

@@ -66,6 +66,7 @@ def send_all(
     Not `asyncio.run`: that ends by waiting for threads, and one may be in a write or a look-up that never ends. The
     process ends instead, and its sockets with it.
     """
+    # Not uvloop: a stream takes 350 µs of CPU on either (0.23), and its connections know no happy eyeballs.
     loop = asyncio.new_event_loop()
     try:
         return loop.run_until_complete(_Sending(options, setup, backlog, stderr, reporter, report).run())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from oastream.batch.options import BatchOptions
 from oastream.batch.pacing.gate import Gate, Settings
@@ -21,6 +21,9 @@ from oastream.http.request import Request, join_url
 from oastream.http.route import Route
 from oastream.own_server import is_own_server, server_for
 from oastream.watch import Watch
+
+if TYPE_CHECKING:
+    from oastream.batch.cloud_origin import CloudOrigin
 
 LOCAL_SLOTS = 4
 """Answers at once of a model on this machine: more of them share the same cores, and take memory each."""
@@ -48,7 +51,9 @@ def _open_request(origin: Origin, path: str) -> tuple[bytes, Request]:
     return serialize_opening("POST", route.request_target, headers), request
 
 
-def open_server(origin: Origin, options: BatchOptions, new_gate: Callable[[Settings], Gate] = Gate) -> Server:
+def open_server(
+    origin: Origin | CloudOrigin, options: BatchOptions, new_gate: Callable[[Settings], Gate] = Gate
+) -> Server:
     """A server with the limits of the options, each for itself, and a pool without connections yet."""
     settings = Settings(
         options.rpm,
@@ -58,7 +63,9 @@ def open_server(origin: Origin, options: BatchOptions, new_gate: Callable[[Setti
         options.outage_max,
         0 if options.shard is None else options.shard.number,
     )
-    return Server(new_gate(settings), Pool(origin.route, options.request.connect_timeout), origin.serialize)
+    pool = Pool(origin.route, options.request.connect_timeout)
+    sign = None if isinstance(origin, Origin) else origin.sign
+    return Server(new_gate(settings), pool, origin.serialize, sign)
 
 
 @contextlib.contextmanager

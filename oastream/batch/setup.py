@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from oastream.batch.input import BadLine, InputForm, read_items
 from oastream.batch.options import BatchOptions
@@ -30,11 +30,14 @@ from oastream.http.credentials import find_key
 from oastream.http.request import build_request
 from oastream.http.route import route_to
 from oastream.input.body import base_body, read_body_settings, text_or_file
-from oastream.input.prompt import InputReader
+from oastream.input.prompt import InputReader, count_stdin_uses
 from oastream.input.schema import Schema, read_schema
 from oastream.lenient_json import dumps, parse_json
 from oastream.output.stderr import Stderr
 from oastream.watch import Watch
+
+if TYPE_CHECKING:
+    from oastream.batch.cloud_origin import CloudOrigin
 
 ReadText = Callable[[str], str]
 """A path → the text of that file."""
@@ -49,7 +52,7 @@ class Setup(NamedTuple):
     layout: Layout
     schema: Schema | None
     preparer: Preparer
-    origins: list[Origin]
+    origins: Sequence[Origin | CloudOrigin]
 
 
 def read_setup(
@@ -58,7 +61,8 @@ def read_setup(
     """Everything that the command line says, read and checked. `stderr` learns which secrets to mask."""
     if options.request.misconfigured is not None:
         raise Failure(options.request.misconfigured)
-    _check_paths(options)
+    check_paths(options)
+    _check_stdin(options)
     read_text = InputReader(watch, "utf-8", lambda: None).file
     input = Input(_input_path(options, stdin_is_terminal))
     form, chunks = choose_form(read_form(options, read_text), input.chunks())
@@ -85,13 +89,19 @@ def empty_failure(input: Input) -> Failure:
     return failure_of(Outcome.INPUT, f"{input.name} is empty")
 
 
-def _check_paths(options: BatchOptions) -> None:
+def check_paths(options: BatchOptions) -> None:
     """No file of this run may be another one of it: it would be replaced, or read as what it is not."""
     paths = {"INPUT": options.input, "-o": options.output, "--errors": options.errors_path, "--report": options.report}
     named = [(name, path) for name, path in paths.items() if path not in (None, "-")]
     for (name, path), (other_name, other) in itertools.combinations(named, 2):
         if path is not None and other is not None and is_same_file(path, other):
             raise failure_of(Outcome.USAGE, "bad usage", f"{name} and {other_name} are the same file")
+
+
+def _check_stdin(options: BatchOptions) -> None:
+    uses = count_stdin_uses(options.request) + (options.template == "@-")
+    if uses + (options.input in (None, "-")) > 1:
+        raise failure_of(Outcome.USAGE, "bad usage", "stdin can be used only once", "name a file as INPUT")
 
 
 def _input_path(options: BatchOptions, stdin_is_terminal: bool) -> str | None:
@@ -136,9 +146,15 @@ def _make_preparer(options: BatchOptions, schema: Schema | None, read_text: Read
     return Preparer(settings, base, request.api, Reader(limits, request.max_event_bytes), needs_text)
 
 
-def _find_origins(options: BatchOptions, environ: Mapping[str, str], watch: Watch, stderr: Stderr) -> list[Origin]:
+def _find_origins(
+    options: BatchOptions, environ: Mapping[str, str], watch: Watch, stderr: Stderr
+) -> Sequence[Origin | CloudOrigin]:
     """What each server is asked with, but for the body. Raises `Failure` with outcome config for a missing key."""
     request_options = options.request
+    if request_options.provider is not None:
+        from oastream.batch.cloud_origin import CloudOrigin  # with it comes the SDK
+
+        return [CloudOrigin(request_options, environ, url, watch, stderr.secrets) for url in options.base_urls]
     key = find_key(request_options.api_key_file, request_options.api_key_cmd, environ, watch, math.inf)
     origins = []
     for base_url in options.base_urls or (request_options.base_url,):

@@ -26,6 +26,7 @@ from oastream.http.request import Request
 _CONTEXT = contextvars.Context()
 """Of all timers: a copy for each takes memory, and nothing here has context variables."""
 _NO_HEADERS: dict[str, str] = {}
+_NO_VERDICT = Verdict(Outcome.UNREACHABLE)
 _HELD_UP = 0.1
 """Seconds that a timer may be late before it is the loop that was not there."""
 
@@ -72,7 +73,7 @@ class ItemStream:
         self.answer = reading.answer
         self.is_done = False
         self.on_done: Callable[[], object] | None = None
-        self.verdict = Verdict(Outcome.UNREACHABLE)
+        self.verdict = _NO_VERDICT
         self.http_status: int | None = None
         self.request_id: str | None = None
 

@@ -42,7 +42,17 @@ LEAVES_OUT: dict[str, tuple[str, ...]] = {
     "list_models": (
         *_QUESTION,
         *_SETTINGS,
-        *("max_output_tokens", "schema", "background", "detach", "resume", "replay", "reasoning", "extract"),
+        *(
+            "max_output_tokens",
+            "schema",
+            "schema_multi",
+            "background",
+            "detach",
+            "resume",
+            "replay",
+            "reasoning",
+            "extract",
+        ),
     ),
     "replay": (*_QUESTION, *_SETTINGS, "base_url", "api_key_file", "provider", "header", "record"),
     "resume": (*_QUESTION, *_SETTINGS),
@@ -52,7 +62,14 @@ LEAVES_OUT: dict[str, tuple[str, ...]] = {
 LISTED_AS = ("text", "json", "ndjson")
 """The formats that --list-models has."""
 
-EXCLUSIVE = (("history", "previous_response_id"), ("detach", "resume"), ("eager", "hold"), ("schema", "extract"))
+EXCLUSIVE = (
+    ("history", "previous_response_id"),
+    ("detach", "resume"),
+    ("eager", "hold"),
+    ("schema", "extract"),
+    ("schema", "schema_multi"),
+    ("schema_multi", "extract"),
+)
 """Pairs of which only one can have its way: the nearer, and from one place the first."""
 
 

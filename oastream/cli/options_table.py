@@ -124,6 +124,11 @@ REQUEST: list[Option] = [
         metavar="FILE|JSON|FIELDS",
         help="JSON Schema the answer must match, or FIELDS such as 'name, age int'.",
     ),
+    _value(
+        "--schema-multi",
+        metavar="FILE|JSON|FIELDS",
+        help="Schema of one item: ask for many, and print each on a line as it arrives.",
+    ),
     _value("--history", metavar="FILE", help="Continue the conversation in FILE and append this turn."),
     _flag("--no-wait", help="With --history: fail at once when another run has locked FILE."),
     _value(

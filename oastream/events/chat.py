@@ -43,19 +43,27 @@ _UNNAMED_ENDING = "incomplete", {"incomplete_details": {"reason": None}}
 class _Choice:
     """What is known of one choice."""
 
-    __slots__ = ("calls", "finish", "finish_reason", "message", "number", "reasoning")
+    __slots__ = ("_calls", "finish", "finish_reason", "message", "number", "reasoning")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.message: MessageItem | None = None
         self.reasoning: MessageItem | None = None
-        self.calls = Calls()
+        self._calls: Calls | None = None
         self.finish: Outcome | None = None
         self.finish_reason = ""
 
     @property
     def has_content(self) -> bool:
-        return self.message is not None or self.calls.latest is not None
+        has_calls = self._calls is not None and self._calls.latest is not None
+        return self.message is not None or has_calls
+
+    @property
+    def calls(self) -> Calls:
+        """Made for the first fragment of one: most answers have none, and a batch has thousands of answers."""
+        if self._calls is None:
+            self._calls = Calls()
+        return self._calls
 
     def add_finish_reason(self, reason: str) -> None:
         """Take a finish_reason. Of several, the one with the lowest exit status that is not 0 counts."""

@@ -75,9 +75,16 @@ class Cloud:
 
     def sign(self, request: Request, deadline: float) -> Request:
         """The request as it goes over the wire. Raises `Failure`, or `TimeoutError` for a sign-in that takes long."""
+        return self._sign_checked(request, lambda: call_in_thread(lambda: self._sign(request), self._watch, deadline))
+
+    def sign_here(self, request: Request) -> Request:
+        """The same in the thread that calls, which blocks. The first of all is for `sign`: it makes the client."""
+        return self._sign_checked(request, lambda: self._sign(request))
+
+    def _sign_checked(self, request: Request, sign: Callable[[], Request]) -> Request:
         account_headers(self._environ)  # which the SDK would take unchecked
         try:
-            signed = call_in_thread(lambda: self._sign(request), self._watch, deadline)
+            signed = sign()
         except (Failure, TimeoutError):
             raise
         except Exception as error:

@@ -201,6 +201,11 @@ class _MessageReader(HeadReader):
         if self.message_ended:
             self.is_followed = True
 
+    def forget(self) -> None:
+        """The head has been read: what it was made of is not needed any more."""
+        self.headers.clear()
+        self._opening = b""
+
     def let_go(self) -> None:
         """Nothing is read any more. The parser knows us and we know it: only a collection would free the two."""
         self._parser = None
@@ -363,7 +368,7 @@ class Http1Response:
         self._state = _BODY
         self.status = self._reader.status
         self.headers = dict(self._reader.headers)
-        self._reader.headers.clear()
+        self._reader.forget()
         is_chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
         has_length = "content-length" in self.headers
         self._ends_with_connection = not is_chunked and not has_length

@@ -20,6 +20,7 @@ from oastream.watch import Watch
 
 if TYPE_CHECKING:
     from oastream.input.history import History
+    from oastream.input.item_schema import ItemSchema
     from oastream.input.schema import Schema
 
 
@@ -31,6 +32,10 @@ class Question:
         self._watch = watch
         self._reporter = reporter
         self._schema: Schema | None = None
+        """What the whole answer is checked against."""
+        self._asked: Schema | None = None
+        """What is asked for, which is the same but where a format checks item by item."""
+        self.item_schema: ItemSchema | None = None
         self._history: History | None = None
         self._said: list[Item] = []
 
@@ -43,7 +48,7 @@ class Question:
                 self._reporter.line(waiting_notice(options, stdin))
 
         reader = InputReader(self._watch, options.input_encoding, notice, deadline)
-        self._schema = self._read_schema(reader)
+        self._read_schemas(reader)
         body = {}
         if not (options.resume or options.replay or options.list_models):
             body = self._new_body(stdin, reader, deadline)
@@ -60,8 +65,13 @@ class Question:
         outputs = [(call_id, text_or_file("--tool-output", text, reader.file)) for call_id, text in options.tool_output]
         earlier = self._open_conversation(deadline)
         self._said = [*self._tool_outputs(outputs, earlier), *message]
-        settings = read_body_settings(options, reader.file, self._schema)
+        settings = read_body_settings(options, reader.file, self._asked)
         return build_body(api_named(options.api), settings, [*earlier, *self._said], base)
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether the text of the whole answer is looked at in the end, or kept."""
+        return self._schema is not None or self._options.history is not None
 
     def with_schema_verdict(self, verdict: Verdict, reply: Reply) -> Verdict:
         """The verdict of an answer, or that of the schema: among those that hold, the lowest number counts.
@@ -94,18 +104,25 @@ class Question:
 
     # The parts ---------------------------------------------------------------------------------------------------
 
-    def _read_schema(self, reader: InputReader) -> Schema | None:
-        if self._options.schema is None:
-            return None
-        from oastream.input.schema import read_schema
+    def _read_schemas(self, reader: InputReader) -> None:
+        options = self._options
+        if options.schema is not None:
+            from oastream.input.schema import read_schema
 
-        return read_schema(self._options.schema, reader.file)
+            self._schema = self._asked = read_schema(options.schema, reader.file)
+        elif options.schema_multi is not None:
+            from oastream.input.item_schema import read_item_schema
+
+            self.item_schema = read_item_schema(options.schema_multi, reader.file)
+            self._asked = self.item_schema.asked
+            if options.format != "text":  # which has no lines of items: the answer is checked as a whole
+                self._schema = self._asked
 
     def _warn_of_strict_mode(self) -> None:
         """Once stdin has ended: until then others use the terminal."""
-        if self._schema is None:
+        if self._asked is None:
             return
-        warnings = self._schema.strict_mode_warnings()
+        warnings = self._asked.strict_mode_warnings()
         if not warnings:
             return
         text = f"--schema breaks the rules of OpenAI's strict mode: {warnings[0]}"

@@ -73,6 +73,10 @@ class Schema(NamedTuple):
             lines.append(f"and {len(errors) - MAX_ERRORS} more")
         return Verdict(Outcome.SCHEMA, "the answer does not fit the schema", count, hint, more_lines=tuple(lines))
 
+    def first_error(self, text: str) -> str | None:
+        """The first place where a text does not fit, with the reason; None for one that fits."""
+        return next(self._errors(text), None)
+
     def _errors(self, text: str) -> Iterator[str]:
         if not text.strip():
             yield "$: not JSON: the answer is empty"
@@ -100,7 +104,7 @@ def _parse_answer(text: str) -> Any:
 def read_schema(value: str, read: ReadText) -> Schema:
     """The schema that --schema gives. Raises `Failure` with outcome input for what is none."""
     definition, head = _unwrap(_read_given(value, read))
-    validator = _compile_schema(definition)
+    validator = compile_schema(definition)
     # Strict unless the frame says otherwise: without it the schema is advice to the model, and no promise.
     head = {"strict": True, **head, "name": _name_of(definition, head)}
     return Schema(definition, head, validator)
@@ -176,7 +180,7 @@ def _read_property(field: str) -> tuple[str, dict[str, str]]:
 # Whether it is a schema ------------------------------------------------------------------------------------------
 
 
-def _compile_schema(definition: Any) -> Any:
+def compile_schema(definition: Any) -> Any:
     """jsonschema-rs's validator. Raises `Failure` for what is no schema, or refers to something that is not in it."""
     if not isinstance(definition, dict):
         raise failure_of(Outcome.INPUT, "--schema is not a schema", "it is not a JSON object")

@@ -174,7 +174,7 @@ def error(status: str, message: str = "no", headers: Mapping[str, str] = NO_HEAD
 def say(text: str, asked: Asked) -> bytes:
     """A plain answer by the API that was asked, in fifty deltas at most."""
     piece = max(4, len(text) // 50)
-    if asked.path.endswith("/chat/completions"):
+    if asked.path.partition("?")[0].endswith("/chat/completions"):
         return streamed(streams.chat_body(text, piece=piece))
     return streamed(streams.responses_body(streams.message(text), piece=piece))
 

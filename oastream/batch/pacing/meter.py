@@ -27,7 +27,7 @@ class Meter:
 
     def __init__(self, given: float, search: Search) -> None:
         self.sent = 0.0
-        """Units, as far as is known: of answers by their usage, of others by their estimate."""
+        """Units charged for what was not refused."""
         self.search = search
         self._given = given
         self._quotas: dict[str, Quota] = {}
@@ -36,7 +36,8 @@ class Meter:
         self._used = Mean(_MEMORY)
         self._speed = math.inf
         self._strictest: Quota | None = None
-        self._is_by_charges = False
+        self._is_by_usage = False
+        self._started_at = -math.inf
         self._at: float | None = None
 
     @property
@@ -74,6 +75,7 @@ class Meter:
         self._earn(now)
         if self._full_at() <= now:
             self._credit = max(self._credit, 0.0)
+        self._started_at = now
         self.sent += units
         self._unit.add(units)
         self._credit -= units
@@ -87,12 +89,12 @@ class Meter:
     def settle(self, units: float, used: float) -> None:
         """What was charged as so many units has used so many.
 
-        What was searched out is a speed of charges, and what fits into a second has no room for what answers give back
-        all at once: there it is the mean that counts.
+        It counts where the user has given the limit. What is searched out is a speed of charges; and what a server
+        shows is lost for what is sent, by its own way of counting: their ratio is the quota's share, of a limit by the
+        second the mean. Answers that give back what was charged long ago would only blur it.
         """
-        self.sent += used - units
         self._used.add(used)
-        if not self._is_by_charges:
+        if self._is_by_usage:
             self._credit -= used - units
 
     def drop_credit(self) -> None:
@@ -116,7 +118,7 @@ class Meter:
 
         What its headers say after that tells whether it fills by the minute or by the second.
         """
-        return math.inf if self._strictest is None else self._strictest.is_full_at(self.sent)
+        return math.inf if self._strictest is None else self._strictest.is_full_at(self._started_at)
 
     def _earn(self, now: float) -> None:
         """Credit for the time that has passed. Where there was none to begin with, the speed held requests back."""
@@ -137,14 +139,14 @@ class Meter:
         searched = self.search.speed()
         lowest = min(self._given, searched)
         self._strictest = None
-        self._is_by_charges = searched <= lowest
+        self._is_by_usage = self._given < searched
         for quota in self._quotas.values():
             quota.is_binding = False
             speed = quota.speed(now, self.sent)
             if quota.is_short:
                 speed *= self._charged_for_used()
             if speed < lowest:
-                lowest, self._strictest, self._is_by_charges = speed, quota, quota.is_short
+                lowest, self._strictest, self._is_by_usage = speed, quota, False
         if self._strictest is not None:
             self._strictest.is_binding = True
         return lowest

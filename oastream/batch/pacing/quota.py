@@ -137,13 +137,13 @@ class Quota:
         turn = self._unit.value * window / (self._limit * self._shards)  # all wait for the same moment
         return self._latest.resets_at + self._shard * turn
 
-    def is_full_at(self, sent: float) -> float:
+    def is_full_at(self, last_start: float) -> float:
         """The moment from which it is full again; inf where that is not known, or more was sent since it was shown.
 
         Nor does it help where our part of a full bucket is less than a unit: all of us would take that one.
         """
         seen = self._latest
-        if seen is None or seen.resets_at is None or sent > seen.sent or self._limit < 1:
+        if seen is None or seen.resets_at is None or last_start > seen.started or self._limit < 1:
             return math.inf
         return seen.resets_at
 
@@ -193,7 +193,8 @@ class Quota:
         if moved > elapsed + _SPAN:
             self._share_anchor = later  # another window
             return
-        self.counts_down = moved < _COUNTS_DOWN * elapsed
+        has_refilled = later.remaining > earlier.remaining  # one that fills all the time, and is hardly used
+        self.counts_down = moved < _COUNTS_DOWN * elapsed and not has_refilled
         if self._share_anchor is not None:
             self._learn_share(self._share_anchor, later)
 
