@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import os.path
 from collections.abc import Collection, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -67,6 +68,15 @@ class OpenJournal(NamedTuple):
 
     journal: Journal | None
     bad_lines: list[bytes]
+
+
+def refuse_running_batches(options: BatchOptions) -> None:
+    """Without --via, what is on its way would be asked and paid a second time."""
+    path = options.via_path
+    if options.via is None and path is not None and os.path.exists(path):
+        why = f"{path} records batches that are running"
+        hint = "--via batch-api fetches them, with --cancel it cancels them"
+        raise failure_of(Outcome.JOURNAL, f"{options.output} cannot be continued", why, hint)
 
 
 @contextlib.contextmanager

@@ -143,7 +143,8 @@ def _make_preparer(options: BatchOptions, schema: Schema | None, read_text: Read
     base = base_body(request, read_text)
     settings = read_body_settings(request, read_text, schema)
     needs_text = None if options.format == "batch" else options.format
-    return Preparer(settings, base, request.api, Reader(limits, request.max_event_bytes), needs_text)
+    reader = Reader(limits, request.max_event_bytes)
+    return Preparer(settings, base, request.api, reader, needs_text, never_streams=options.via is not None)
 
 
 def _find_origins(
