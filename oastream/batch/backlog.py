@@ -193,4 +193,4 @@ def _drop_answers(journal: Journal, plan: Plan, layout: Layout, redo: Collection
     """--redo: take what is to be asked again out of the journal, now that nothing is wrong with the input."""
     changed = set(plan.changed)
     journal.drop(layout, lambda answered: answered.outcome in redo or answered.custom_id in changed)
-    plan.ask_changed(journal.answers)
+    plan.use_answers(journal.answers)

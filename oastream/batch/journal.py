@@ -11,6 +11,7 @@ SIGKILL within the write, which Linux ends at a page (1 of 328 kills at random m
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
 import os
@@ -209,17 +210,23 @@ class Journal:
         return len(offsets)
 
     def reorder(self, layout: Layout, position: Callable[[str], int | None]) -> None:
-        """Put the answers into the order of their positions, those that have none at the end, as they are."""
-        places: list[tuple[int, int]] = []
+        """Put the answers into the order of their positions, those that have none at the end, as they are.
+
+        It ends the use of the file: which ids are answered is forgotten.
+        """
+        self.answers = Answers()
         last = 1 << 60
+        places, offsets = array.array("q"), array.array("q")  # of a million lines 16 MB; tuples took 190
         for offset, line in self._lines():
-            at = position(layout.read(parse_json(line)).custom_id)
-            places.append((last if at is None else at, offset))
-        if places == sorted(places):
+            place = position(layout.read(parse_json(line)).custom_id)
+            places.append(last if place is None else place)
+            offsets.append(offset)
+        in_order = sorted(range(len(places)), key=places.__getitem__)
+        if in_order == list(range(len(places))):
             return
-        places.sort()
-        with self._reader() as file:
-            self._replace(_line_at(file, offset) for _, offset in places)
+        offsets.append(self._size)
+        # Not through a buffer: it would be filled for each line, a megabyte for 2.6 kB.
+        self._replace(os.pread(self._fd, offsets[number + 1] - offsets[number], offsets[number]) for number in in_order)
 
     def _leave_out(self, offsets: set[int]) -> None:
         self._replace(line for offset, line in self._lines() if offset not in offsets)
@@ -304,11 +311,6 @@ def _is_at(fd: int, path: str) -> bool:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
         return False
-
-
-def _line_at(file: BinaryIO, offset: int) -> bytes:
-    file.seek(offset)
-    return file.readline()
 
 
 def _damage_failure(path: str, broken: BrokenLine) -> Failure:

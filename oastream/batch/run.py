@@ -64,10 +64,10 @@ def _run_batch(
     reporter: Reporter,
 ) -> Verdict:
     began = time.monotonic()
-    refuse_running_batches(options)
     setup = read_setup(options, environ, stdin_is_terminal, watch, stderr)
     if options.request.dry_run:
         return write_stdout(describe_first_request(setup))
+    refuse_running_batches(options)
     if options.via is not None and not setup.input.is_file:
         setup.input.spool(setup.chunks)  # its items are looked up again when their answers come
     report = open_report(options, setup, began, stderr)

@@ -92,6 +92,8 @@ def empty_failure(input: Input) -> Failure:
 def check_paths(options: BatchOptions) -> None:
     """No file of this run may be another one of it: it would be replaced, or read as what it is not."""
     paths = {"INPUT": options.input, "-o": options.output, "--errors": options.errors_path, "--report": options.report}
+    if options.via is not None:
+        paths["FILE.via"] = options.via_path
     named = [(name, path) for name, path in paths.items() if path not in (None, "-")]
     for (name, path), (other_name, other) in itertools.combinations(named, 2):
         if path is not None and other is not None and is_same_file(path, other):

@@ -26,7 +26,7 @@ from oastream.batch.via.service import Service
 from oastream.events.api_error import ApiError, error_verdict
 from oastream.exits import TRANSIENT, Failure, Outcome, Verdict, failure_of
 from oastream.http.request import Request
-from oastream.watch import Watch
+from oastream.watch import Watch, signal_failure
 
 if TYPE_CHECKING:
     from openai.types import Batch, BatchError
@@ -79,10 +79,17 @@ class Delivery:
     def works(self) -> Iterator[Work]:
         """What is still to be sent: one pass over the input, beside what is in pieces at each moment."""
         self.has_released = False
-        for work in self._source.works():
+        for work in self._pass_over_input():
             key = id_digest(work.item.custom_id)
             if key not in self._settled and not self._is_on_its_way(key, work.prepared.request):
                 yield work
+
+    def _pass_over_input(self) -> Iterator[Work]:
+        """All that is to be asked. A long pass waits for nothing, and heeds signals none the less."""
+        for work in self._source.works():
+            if self._watch.pending_signal is not None:
+                raise signal_failure(self._watch.pending_signal)
+            yield work
 
     def _is_on_its_way(self, key: int, request: str) -> bool:
         return self._known_entries().get(key) == int(request, 16)
@@ -231,7 +238,7 @@ class Delivery:
         """The items of a piece that still want an answer to the request that was sent, by key."""
         requests = dict(piece.entries)
         works = {}
-        for work in self._source.works():
+        for work in self._pass_over_input():
             key = id_digest(work.item.custom_id)
             if key not in self._settled and requests.get(key) == int(work.prepared.request, 16):
                 work.prepared = work.prepared._replace(body=b"")  # 50,000 of them may be large
@@ -240,17 +247,21 @@ class Delivery:
 
     def _collect(self, piece: Piece, batch: Batch) -> None:
         works = self._works_of(piece)
+        lines = 0
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
             with self._patiently(partial(self._service.download, file_id)) as file:
-                self._record_all(file, works)
+                lines += self._record_all(file, works)
+        _check_complete(batch, lines)
         for key, work in works.items():  # of which neither file says anything
             self._record(key, work, read_answer({"error": {"code": "batch_expired"}}, work, self._request, False))
         self._sync()
         self._ledger.drop(piece)
 
-    def _record_all(self, file: BinaryIO, works: dict[int, Work]) -> None:
-        """Record what a file says of these items, and take them out of `works`."""
+    def _record_all(self, file: BinaryIO, works: dict[int, Work]) -> int:
+        """Record what a file says of these items, and take them out of `works`; how many lines it has."""
+        lines = 0
         for line in file:
+            lines += 1
             try:
                 custom_id, record = read_record(line)
             except ValueError as error:
@@ -259,6 +270,7 @@ class Delivery:
             work = works.pop(key, None)
             if work is not None:
                 self._record(key, work, read_answer(record, work, self._request, self._tools_wanted))
+        return lines
 
     def _record(self, key: int, work: Work, answer: FetchedAnswer) -> None:
         """Write the line of an item, unless it is to be asked again."""
@@ -333,6 +345,14 @@ class Delivery:
             step = find or ask
             self._service.sleep(max(verdict.retry_after or 0.0, pause * random.uniform(0.5, 1.0)))
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _check_complete(batch: Batch, lines: int) -> None:
+    """Raise for a download that was cut off unnoticed: what it lacks would be sent, and paid, a second time."""
+    counts = batch.request_counts
+    if counts is not None and lines < counts.completed + counts.failed:
+        why = f"{lines} lines, where {counts.completed + counts.failed} items are done"
+        raise failure_of(Outcome.INTERRUPTED, f"the output of {batch.id} is not whole", why)
 
 
 def _verdict_of(error: BatchError) -> Verdict:

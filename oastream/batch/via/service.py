@@ -132,6 +132,7 @@ class Service:
 
     def _translate(self, call: Callable[[openai.OpenAI], T]) -> T:
         """In the thread: what the SDK raises as a `Failure`."""
+        import httpx2
         import openai
 
         try:
@@ -144,7 +145,7 @@ class Service:
             raise Failure(verdict._replace(request_id=error.request_id)) from error
         except openai.APITimeoutError as error:
             raise failure_of(Outcome.TIMEOUT, "no answer in time", self._origin.route.server) from error
-        except openai.APIConnectionError as error:
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:  # the latter while a body comes
             raise self._connection_failure(error) from error
         except (openai.OpenAIError, AttributeError, TypeError, ValueError) as error:
             # The SDK passes on whatever JSON has come, or a page as its text.
