@@ -57,6 +57,8 @@ _oastream_batch() {
         --on) candidates=(slurm ray parallel) ;;
         --on-args) kind=text ;;
         --drain) kind=text ;;
+        --via) candidates=(batch-api) ;;
+        --poll) kind=text ;;
         --progress) kind=text ;;
         -m | --model) kind=found ;;
         -s | --system | --instructions) kind=at ;;
@@ -89,7 +91,7 @@ _oastream_batch() {
                 return
             fi
             value=$cur
-            candidates=(--input-format -l --lines -0 --null --id-key --prompt-key --template --skip-bad -o --output --errors --format --answer-key --order --order-buffer --output-dir --report --sync --repair --retry-failed --redo --merge --input -j --concurrency --rpm --tpm --max-tokens-total --retry --outage-max --base-url --shard --shards --on --on-args --drain --progress -m --model -s --system --instructions --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --set --body --header --api --api-key-file --provider --insecure-http --ok --keep-partial --connect-timeout --first-event-timeout --idle-timeout --max-time --retry-delay --max-event-bytes --dry-run --stats -v --verbose -q --quiet --profile --no-config -h --help --generate --version --no-lines --no-null --no-skip-bad --no-repair --no-retry-failed --no-insecure-http --no-keep-partial --no-dry-run --no-verbose --no-quiet)
+            candidates=(--input-format -l --lines -0 --null --id-key --prompt-key --template --skip-bad -o --output --errors --format --answer-key --order --order-buffer --output-dir --report --sync --repair --retry-failed --redo --merge --input -j --concurrency --rpm --tpm --max-tokens-total --retry --outage-max --base-url --shard --shards --on --on-args --drain --via --poll --cancel --progress -m --model -s --system --instructions --max-output-tokens --max-tokens --temperature --top-p --reasoning-effort --tools --tool-choice --schema --set --body --header --api --api-key-file --provider --insecure-http --ok --keep-partial --connect-timeout --first-event-timeout --idle-timeout --max-time --retry-delay --max-event-bytes --dry-run --stats -v --verbose -q --quiet --profile --no-config -h --help --generate --version --no-lines --no-null --no-skip-bad --no-repair --no-retry-failed --no-cancel --no-insecure-http --no-keep-partial --no-dry-run --no-verbose --no-quiet)
             ;;
     esac
 

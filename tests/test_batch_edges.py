@@ -420,3 +420,42 @@ def test_progress_on_a_pipe_knows_no_total_until_it_has_ended(tmp_path: Path) ->
                 told += process.stderr.read(100)
             os.close(writing)
             assert finish(process).status == 0
+
+
+# What is said once more -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", [["-l", "--template", "@-"], ["-l", "-", "-s", "@-"], ["--tools", "-"], ["--body", "@-"]], ids=" ".join
+)
+def test_stdin_has_one_use(words: list[str]) -> None:
+    result = batch(*words, stdin=b"one\n", env=MOCK)
+    assert (result.status, result.out) == (2, b"")
+    assert "stdin can be used only once" in result.err
+
+
+def test_stdin_may_be_the_template_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("a\nb\n")
+    result = batch("-l", tmp_path / "in", "--template", "@-", "--format", "text", stdin=b"Say {prompt}", env=MOCK)
+    assert result.status == 0, result
+    assert sorted(record["text"] for record in result.records) == ["Say a", "Say b"]
+
+
+@pytest.mark.parametrize("words", [["--set", "background=true"], ["--body", '{"background": true}']], ids=" ".join)
+@pytest.mark.parametrize("form", [[], ["-l"]], ids=["batch", "text"])
+def test_options_that_ask_for_a_background_response_are_bad_usage(
+    tmp_path: Path, words: list[str], form: list[str]
+) -> None:
+    result = batch(numbered(tmp_path / "in", 2), *form, *words, env=MOCK)
+    assert (result.status, result.out) == (2, b"")
+    assert "the options ask for a background response" in result.err
+
+
+@pytest.mark.parametrize("text", ["junk\n", '{"a":1}\n', "\0\xff\n"])
+def test_a_file_that_is_no_journal_is_not_said_to_be_repairable(tmp_path: Path, text: str) -> None:
+    (tmp_path / "out").write_text(text)
+    for words in ([], ["--repair"]):
+        result = batch(numbered(tmp_path / "in", 1), "-o", tmp_path / "out", *words, env=MOCK)
+        assert (result.status, (tmp_path / "out").read_text()) == (52, text)
+        assert "hint: is it an answers file, and of this --format?" in result.err
+        assert "--repair" not in result.err

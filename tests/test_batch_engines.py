@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import signal
 import threading
@@ -11,14 +12,23 @@ from pathlib import Path
 import pytest
 
 from tests.support.batches import BATCH_COMMAND, batch, by_id, item, numbered, read_records, text_of, write_lines
-from tests.support.engines import Slurm, kill_node, run_hosts, run_slurm, why_no_hosts, why_no_slurm
+from tests.support.engines import (
+    RayCluster,
+    Slurm,
+    kill_node,
+    run_hosts,
+    run_ray,
+    run_slurm,
+    why_no_hosts,
+    why_no_slurm,
+)
 from tests.support.origin import Asked, Origin, echo, error, run_origin
 from tests.support.program import NOTHING, Environment, start
 from tests.support.waiting import wait_until
 
 needs_parallel = pytest.mark.skipif(shutil.which("parallel") is None, reason="without GNU parallel")
 HERE = ("--on", "parallel")
-WAY_THERE = 30.0
+WAY_THERE = 60.0
 """Seconds until a killed shard is at work again, on a machine that does much else."""
 
 
@@ -38,9 +48,12 @@ class Gate:
             self.waiting -= 1
         return echo(asked)
 
-    def let_through(self) -> None:
-        """Those that wait now."""
-        self._free.release(max(1, self.waiting))
+    def let_one_through(self, origin: Origin) -> None:
+        """One of those that wait, if there are any; it has gone, or has been followed by another."""
+        asked, waiting = len(origin.asked), self.waiting
+        if waiting:
+            self._free.release()
+            assert wait_until(lambda: self.waiting != waiting or len(origin.asked) > asked)
 
     def open(self) -> None:
         """Everybody, from now on."""
@@ -74,7 +87,7 @@ def check_drained(
         assert wait_until(lambda: gate.waiting == 8, WAY_THERE)
         process.send_signal(number)
         while process.poll() is None:  # a shard that has not heard of it yet asks for more
-            gate.let_through()
+            gate.let_one_through(origin)
             wait_until(lambda: gate.waiting > 0 or process.poll() is not None)
         _, stderr = process.communicate()
     assert process.returncode == -number, stderr
@@ -218,6 +231,52 @@ def test_a_signal_cancels_the_array_after_what_is_in_flight(tmp_path: Path, slur
         assert batch(*words[:-4]).status == 0
         assert set(origin.prompts.values()) == {1}
     check_answered(out, 1000)
+
+
+# Ray
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[RayCluster]:
+    with run_ray(2) as cluster:
+        yield cluster
+
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="without ray: pip install oastream[ray]")
+
+
+@needs_ray
+def test_a_signal_reaches_the_tasks_of_ray_and_lets_them_finish_what_is_in_flight(
+    tmp_path: Path, ray: RayCluster
+) -> None:
+    source, out = numbered(tmp_path / "in.jsonl", 1000), tmp_path / "out.jsonl"
+    gate = Gate(6)
+    with run_origin(gate) as origin:
+        words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", "--shards", "2", "--on", "ray"]
+        check_drained(origin, gate, words, signal.SIGTERM, ray.environment)
+        gate.open()
+        assert batch(*words[:-4]).status == 0
+        assert set(origin.prompts.values()) == {1}
+    check_answered(out, 1000)
+
+
+@needs_ray
+def test_a_node_of_ray_that_is_lost_at_work_costs_only_what_it_had_in_flight(tmp_path: Path, ray: RayCluster) -> None:
+    source, out = numbered(tmp_path / "in.jsonl", 40), tmp_path / "out.jsonl"
+    gate = Gate(12)
+    with run_origin(gate) as origin:
+        words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", "--shards", "2", "--on", "ray"]
+        status, stderr = kill_at_work(origin, gate, words, lambda: ray.lose(1), ray.environment)
+        assert status == 0, stderr
+        assert sum(origin.prompts.values()) - 40 <= 4
+    check_answered(out, 40)
+
+
+def test_ray_without_an_address_is_told_so(tmp_path: Path) -> None:
+    source = numbered(tmp_path / "in.jsonl", 2)
+    result = batch(source, "-o", tmp_path / "out.jsonl", "--shards", "2", "--on", "ray", "--base-url", "mock:")
+    assert result.status == 6
+    assert "RAY_ADDRESS is not set" in result.err
 
 
 # What makes no sense

@@ -64,6 +64,7 @@ def test_a_task_of_a_job_array_counts_from_its_first() -> None:
         ("slurm", {}, "SLURM_ARRAY_TASK_ID is not set"),
         ("slurm", {**TASK, "SLURM_ARRAY_TASK_COUNT": "3"}, "the array has gaps"),
         ("slurm", {**TASK, "SLURM_ARRAY_TASK_MAX": ""}, "SLURM_ARRAY_TASK_MAX is not set"),
+        ("slurm", {**TASK, "SLURM_ARRAY_TASK_ID": "8"}, "the array goes from 3 to 7"),
         ("k8s/8", {}, "JOB_COMPLETION_INDEX is not set"),
         ("k8s/8", {"JOB_COMPLETION_INDEX": "8"}, "there are only 8 shards"),
         ("k8s", {"JOB_COMPLETION_INDEX": "0"}, "the number of completions"),
@@ -160,6 +161,16 @@ def test_a_part_may_be_the_result(tmp_path: Path) -> None:
     write_lines(tmp_path / "q", [answer("b")])
     assert batch("--merge", "p", "p", "q", cwd=tmp_path).status == 0
     assert ids(tmp_path / "p") == ["a", "b"]
+
+
+def test_what_only_the_old_file_has_is_not_lost(tmp_path: Path) -> None:
+    old = write_lines(tmp_path / "out", [answer("old")]).read_bytes()
+    write_lines(tmp_path / "p", [answer("a")])
+    result = batch("--merge", "out", "p", cwd=tmp_path)
+    assert (result.status, "out has an answer to 'old', and no part has any" in result.err) == (52, True)
+    assert (tmp_path / "out").read_bytes() == old
+    assert batch("--merge", "out", "out", "p", cwd=tmp_path).status == 0
+    assert ids(tmp_path / "out") == ["old", "a"]
 
 
 def test_a_torn_tail_is_passed_over_with_a_notice(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ What these stand on:
     recorder       an answer or a failure        → its line (`records`: the layouts; `lines`: where lines go)
     journal        lines                         → a file that holds whole lines only, and what it answers
     progress       figures                       → what is on stderr meanwhile
+    via/           the backlog, with --via only  → the same, through the provider's own Batch API
     report/        the run, with --report only   → one HTML page with its curves, figures and failures
     pacing/        headers, outcomes, usages      → when the next request may start, without I/O
 """

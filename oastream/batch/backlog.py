@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import os.path
 from collections.abc import Collection, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -67,6 +68,15 @@ class OpenJournal(NamedTuple):
 
     journal: Journal | None
     bad_lines: list[bytes]
+
+
+def refuse_running_batches(options: BatchOptions) -> None:
+    """Without --via, what is on its way would be asked and paid a second time."""
+    path = options.via_path
+    if options.via is None and path is not None and os.path.exists(path):
+        why = f"{path} records batches that are running"
+        hint = "--via batch-api fetches them, with --cancel it cancels them"
+        raise failure_of(Outcome.JOURNAL, f"{options.output} cannot be continued", why, hint)
 
 
 @contextlib.contextmanager
@@ -183,4 +193,4 @@ def _drop_answers(journal: Journal, plan: Plan, layout: Layout, redo: Collection
     """--redo: take what is to be asked again out of the journal, now that nothing is wrong with the input."""
     changed = set(plan.changed)
     journal.drop(layout, lambda answered: answered.outcome in redo or answered.custom_id in changed)
-    plan.ask_changed(journal.answers)
+    plan.use_answers(journal.answers)

@@ -236,6 +236,18 @@ OWN: dict[str, list[Option]] = {
         _option("--on", type=click.Choice(ENGINES), help="Engine that runs the shards of --shards."),
         _option("--on-args", metavar="ARGS", help="Arguments for the engine, quoted as in a shell."),
         _option("--drain", type=Seconds(0.0), help="Seconds to let requests in flight finish after a signal."),
+        _option(
+            "--via",
+            type=click.Choice(["batch-api"]),
+            help="Send through the Batch API of the server: cheaper, within 24 hours.",
+        ),
+        _option(
+            "--poll",
+            type=FiniteNumber(1e-3),
+            metavar="SECONDS",
+            help="With --via: seconds between looks at the batches; by default 2, growing to 60.",
+        ),
+        _switch("--cancel", help="With --via: cancel the running batches, and fetch what they have finished."),
         _option("--progress", type=Seconds(0.0), metavar="SECONDS", help="Log progress to stderr at this interval."),
     ],
 }
@@ -357,7 +369,16 @@ _NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
     "repair": ("-o: without it there is no journal", "output", ()),
     "redo": ("-o: without it there are no answers to redo", "output", ()),
     "retry_failed": ("-o: without it no failures are known", "output", ()),
+    "via": ("-o: without it nobody could fetch the answers later", "output", ()),
+    "poll": ("--via batch-api", "via", ()),
+    "cancel": ("--via batch-api", "via", ()),
 }
+
+# What the Batch API leaves no room for: it has its own pace, its own times, and whole answers only.
+_IDLE_WITH_VIA = (
+    *("concurrency", "rpm", "tpm", "max_tokens_total", "drain", "sync", "report", "keep_partial", "order_buffer"),
+    *("first_event_timeout", "idle_timeout", "retry_delay"),
+)
 
 
 def _reject_idle(context: click.Context, params: dict[str, Any]) -> None:
@@ -371,6 +392,8 @@ def _reject_idle(context: click.Context, params: dict[str, Any]) -> None:
             is_idle = params[other] is None
         if is_typed and is_idle:
             raise click.UsageError(f"{in_cli_form(name)} needs {needed}")
+    if params["via"] is not None:
+        _reject_idle_with_via(context, params)
     if params["batch_format"] == "row" and params["answer_key"] == "oastream":
         raise click.UsageError("--answer-key oastream is the field with what is known of the request; choose another")
 
@@ -490,6 +513,16 @@ def _is_typed(context: click.Context, name: str) -> bool:
 
 def _typed_name(context: click.Context, name: str) -> str:
     return next(option.opts[-1] for option in context.command.params if option.name == name)
+
+
+def _reject_idle_with_via(context: click.Context, params: dict[str, Any]) -> None:
+    for name in _IDLE_WITH_VIA:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{in_cli_form(name)} has no effect with --via {params['via']}")
+    if len(params["base_urls"] or ()) > 1:
+        raise click.UsageError(f"--via {params['via']} takes one --base-url")
+    if params["provider"] is not None:
+        raise click.UsageError(f"--via {params['via']} is for OpenAI's API, not for --provider {params['provider']}")
 
 
 def _as_tuple(value: Any) -> Any:

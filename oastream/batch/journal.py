@@ -11,6 +11,7 @@ SIGKILL within the write, which Linux ends at a page (1 of 328 kills at random m
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
 import os
@@ -125,11 +126,13 @@ class Journal:
                 continue
             why = self._read_line(line, layout)
             if why and keep_broken is None:
+                if not self.answers:
+                    raise _no_journal_failure(self.path, BrokenLine(offset, line, why))
                 raise _damage_failure(self.path, BrokenLine(offset, line, why))
             if why:
                 broken.append(BrokenLine(offset, line, why))
         if broken and not self.answers:
-            raise _damage_failure(self.path, broken[0])  # none of it is ours: another format, or another file
+            raise _no_journal_failure(self.path, broken[0])
         if last is not None:
             self._mend_last(*last, layout)
         if broken and keep_broken is not None:
@@ -139,7 +142,11 @@ class Journal:
     def _read_line(self, line: bytes, layout: Layout) -> str:
         """Remember the answer in a line; why it is none, or an empty text."""
         try:
-            answer = layout.read(parse_json(line))
+            record = parse_json(line)
+        except ValueError:
+            return "it is not JSON"
+        try:
+            answer = layout.read(record)
         except ValueError as error:
             return str(error)
         if not self.answers.add(answer):
@@ -203,17 +210,23 @@ class Journal:
         return len(offsets)
 
     def reorder(self, layout: Layout, position: Callable[[str], int | None]) -> None:
-        """Put the answers into the order of their positions, those that have none at the end, as they are."""
-        places: list[tuple[int, int]] = []
+        """Put the answers into the order of their positions, those that have none at the end, as they are.
+
+        It ends the use of the file: which ids are answered is forgotten.
+        """
+        self.answers = Answers()
         last = 1 << 60
+        places, offsets = array.array("q"), array.array("q")  # of a million lines 16 MB; tuples took 190
         for offset, line in self._lines():
-            at = position(layout.read(parse_json(line)).custom_id)
-            places.append((last if at is None else at, offset))
-        if places == sorted(places):
+            place = position(layout.read(parse_json(line)).custom_id)
+            places.append(last if place is None else place)
+            offsets.append(offset)
+        in_order = sorted(range(len(places)), key=places.__getitem__)
+        if in_order == list(range(len(places))):
             return
-        places.sort()
-        with self._reader() as file:
-            self._replace(_line_at(file, offset) for _, offset in places)
+        offsets.append(self._size)
+        # Not through a buffer: it would be filled for each line, a megabyte for 2.6 kB.
+        self._replace(os.pread(self._fd, offsets[number + 1] - offsets[number], offsets[number]) for number in in_order)
 
     def _leave_out(self, offsets: set[int]) -> None:
         self._replace(line for offset, line in self._lines() if offset not in offsets)
@@ -300,16 +313,17 @@ def _is_at(fd: int, path: str) -> bool:
         return False
 
 
-def _line_at(file: BinaryIO, offset: int) -> bytes:
-    file.seek(offset)
-    return file.readline()
-
-
 def _damage_failure(path: str, broken: BrokenLine) -> Failure:
     what = f"{path} cannot be continued"
     return failure_of(
         Outcome.JOURNAL, what, f"the line at byte {broken.offset}: {broken.why}", "--repair moves it to the errors file"
     )
+
+
+def _no_journal_failure(path: str, broken: BrokenLine) -> Failure:
+    """Of a file that begins with something else: another --format, another program's, or damaged in its first line."""
+    failure = _damage_failure(path, broken)
+    return Failure(failure.verdict._replace(hint="is it an answers file, and of this --format?"))
 
 
 def _write_failure(path: str, error: OSError | ValueError) -> Failure:

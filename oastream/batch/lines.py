@@ -218,14 +218,20 @@ class ErrorsFile:
             raise self._failure(error) from error
         self.on_line(position)
 
+    def sync(self) -> None:
+        """Let all that was added be safe on the disk, where the file is on one."""
+        try:
+            if self._fd is not None:
+                os.fsync(self._fd)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS):
+                raise self._failure(error) from error
+
     def close(self) -> None:
         if self._fd is None:
             return
         try:
-            os.fsync(self._fd)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS):
-                raise self._failure(error) from error
+            self.sync()
         finally:
             os.close(self._fd)
             self._fd = None

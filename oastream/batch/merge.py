@@ -55,6 +55,7 @@ def merge_parts(options: BatchOptions, read_text: Callable[[str], str], reporter
         stack.enter_context(_locked_against_runs(out, parts))
         layout = _choose_layout(options, parts, read_text)
         answers = MergedAnswers(parts, layout)
+        _check_nothing_is_lost(out, layout, answers)
         for path in answers.torn:
             reporter.line(f"{path}: the last line is not whole, and is left out")
         errors = _read_errors([_errors_of(options, path) for path in options.parts], layout, answers)
@@ -79,6 +80,7 @@ class Part(NamedTuple):
 
 @contextlib.contextmanager
 def open_part(path: str) -> Iterator[Part]:
+    """An answers file, ours to read. Raises `Failure`: input where it cannot be read, journal where a run has it."""
     try:
         file = open(path, "rb", buffering=_READ_SIZE)  # noqa: SIM115  closed by whoever opened the context
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -181,6 +183,18 @@ class MergedAnswers:
         lookup = self._parts[place >> _PLACE_BITS].lookup
         lookup.seek(place & (1 << _PLACE_BITS) - 1)
         return lookup.readline()
+
+
+def _check_nothing_is_lost(out: str, layout: Layout, answers: MergedAnswers) -> None:
+    """Raise `Failure` for an OUT that has answers which no part has: it is replaced, and they were paid for."""
+    for line in read_whole_lines(out):
+        try:
+            custom_id = layout.read(parse_json(line)).custom_id
+        except ValueError:
+            continue  # no answer, and nothing that a merge would keep
+        if id_key(custom_id) not in answers:
+            what = f"{out} has an answer to {custom_id!r}, and no part has any"
+            raise failure_of(Outcome.JOURNAL, what, "it would be lost", f"name {out} as a part too, or remove it")
 
 
 def _is_same_answer(first: bytes, second: bytes) -> bool:

@@ -42,6 +42,10 @@ class BatchOptions(NamedTuple):
     outage_max: float
     base_urls: tuple[str, ...]
     shard: Shard | None
+    # through the provider's own batches; `poll` None is from 2 to 60 s
+    via: str | None
+    poll: float | None
+    cancel: bool
     # ending and telling
     drain: float | None
     progress: float | None
@@ -57,6 +61,11 @@ class BatchOptions(NamedTuple):
     on_args: tuple[str, ...]
     words: tuple[str, ...]
     """The command line for each of them, without what a launch decides."""
+
+    @property
+    def via_path(self) -> str | None:
+        """Where the batches of --via are recorded: beside the answers."""
+        return None if self.output is None else f"{self.output}.via"
 
     @property
     def errors_path(self) -> str | None:

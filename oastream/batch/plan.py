@@ -101,8 +101,8 @@ class Plan:
             return Standing.FAILED_FOR_GOOD
         return Standing.TO_ASK
 
-    def ask_changed(self, answers: Answers) -> None:
-        """The answers to other requests are gone: these are those that are left."""
+    def use_answers(self, answers: Answers) -> None:
+        """Others are gone: these are those that are left."""
         self._answers = answers
 
     def forget_ids(self) -> None:

@@ -44,17 +44,25 @@ class Unsuitable(Failure):
 class Preparer:
     """Lays the options over each item's body. `base` is --body, `api` is --api: that of an item that is a prompt.
 
-    `needs_text` is the --format that has no use for an answer without text, such as an embedding.
+    `needs_text` is the --format that has no use for an answer without text, such as an embedding. `never_streams` is
+    for whoever brings answers whole only: `stream` is in no body then.
     """
 
     def __init__(
-        self, settings: BodySettings, base: Body, api: str, reader: Reader, needs_text: str | None = None
+        self,
+        settings: BodySettings,
+        base: Body,
+        api: str,
+        reader: Reader,
+        needs_text: str | None = None,
+        never_streams: bool = False,
     ) -> None:
         self._settings = settings
         self._base = base
         self._own_api = api
         self._reader = reader
         self._needs_text = needs_text
+        self._never_streams = never_streams
         # One for all bodies that ask for the same: most do, and thousands are in flight.
         self._reading_of = functools.lru_cache(maxsize=64)(self._make_reading_of)
 
@@ -67,7 +75,7 @@ class Preparer:
         request, limit = request_hash(data), _output_limit(body)
         if api is None:
             return Prepared(data, request, item.url.removeprefix(VERSION), limit, self._new_plain_reading)
-        new_reading = self._how_to_read(api, body, _is_in_one_piece(item))
+        new_reading = self._how_to_read(api, body, self._never_streams or _is_in_one_piece(item))
         return Prepared(data, request, api.path, limit, new_reading)
 
     def request_of(self, item: Item) -> str:
@@ -86,10 +94,13 @@ class Preparer:
             self._check_plain(item)
             return given or {}
         base = self._base if given is None else self._base | given
-        if base.get("background"):
-            raise failure_of(Outcome.INPUT, "its body asks for a background response", "a batch polls none")
         body = build_body(api, self._settings, user_message(item.prompt, ()), base)
-        if given is not None and _is_in_one_piece(item):
+        if body.get("background"):
+            raise _background_failure(given)
+        if self._never_streams:
+            body.pop("stream", None)
+            body.pop("stream_options", None)
+        elif given is not None and _is_in_one_piece(item):
             _take_stream_off(body, given)
         return body
 
@@ -128,6 +139,13 @@ class Preparer:
 def _is_in_one_piece(item: Item) -> bool:
     """Whether the body that the line brings asks not to stream: only it can, for this item."""
     return item.body is not None and item.body.get("stream") is False
+
+
+def _background_failure(given: Body | None) -> Failure:
+    """Of a body as it was given, or of the options."""
+    if given is not None and given.get("background"):
+        return failure_of(Outcome.INPUT, "its body asks for a background response", "a batch polls none")
+    return Unsuitable(Verdict(Outcome.USAGE, "the options ask for a background response", "a batch polls none"))
 
 
 def _take_stream_off(body: Body, given: Body) -> None:

@@ -15,9 +15,10 @@ from typing import Protocol
 from urllib.parse import quote
 
 from oastream.batch.keys import request_hash
+from oastream.batch.reading import Reading
 from oastream.batch.records import Layout, Result
 from oastream.batch.runner import Work
-from oastream.batch.stream import ItemStream, usage_of
+from oastream.batch.stream import usage_of
 from oastream.exits import Failure, Outcome, Verdict, exit_status, failure_of
 from oastream.input.schema import Schema
 from oastream.lenient_json import dumps, parse_json
@@ -25,6 +26,23 @@ from oastream.system_errors import describe_error
 
 _MAX_NAME_BYTES = 200
 """Of a file in --output-dir, without its suffix: file systems end at 255."""
+
+
+class Exchange(Protocol):
+    """What came of the last time that an item was asked."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+    @property
+    def reading(self) -> Reading: ...
+    @property
+    def http_status(self) -> int | None: ...
+    @property
+    def request_id(self) -> str | None: ...
+    @property
+    def first_event_ms(self) -> int | None: ...
+    @property
+    def error_body(self) -> bytes | None: ...
 
 
 class Lines(Protocol):
@@ -71,6 +89,8 @@ class Folder:
             os.makedirs(path, exist_ok=True)
         except OSError as error:
             raise failure_of(Outcome.OUTPUT, f"{path} cannot be made", describe_error(error)) from error
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise failure_of(Outcome.OUTPUT, f"{path} cannot be written", "permission denied")
 
     def put(self, custom_id: str, text: str) -> None:
         """Write the file of an id, in one step."""
@@ -133,9 +153,9 @@ class BatchRecorder:
     def is_full(self) -> bool:
         return self._answers.is_full
 
-    def answer(self, work: Work, stream: ItemStream, now: float) -> None:
-        """An item has its answer."""
-        verdict, reply = stream.verdict, stream.answer.reply
+    def answer(self, work: Work, stream: Exchange, now: float | None) -> None:
+        """An item has its answer. `now` is None where nobody knows how long that took."""
+        verdict, reply = stream.verdict, stream.reading.answer.reply
         result = self._result(work, stream, verdict, now)
         if self._schema is not None and verdict.outcome is Outcome.STOP and not reply.awaits_client:
             misfit = self._schema.verdict(reply.text)
@@ -159,7 +179,7 @@ class BatchRecorder:
             except Failure as failed:
                 self.fail(failed)
 
-    def error(self, work: Work, stream: ItemStream | None, verdict: Verdict, now: float) -> None:
+    def error(self, work: Work, stream: Exchange | None, verdict: Verdict, now: float | None) -> None:
         """An item has none, and will get none in this run."""
         self.figures.errors[verdict.outcome] += 1
         result = self._result(work, stream, verdict, now)
@@ -168,7 +188,7 @@ class BatchRecorder:
         self.on_unplain(work.item.custom_id, result.verdict)
         partial = None
         if self._keeps_partial and stream is not None:
-            partial = stream.answer.reply.text or None
+            partial = stream.reading.answer.reply.text or None
         if stream is not None and stream.error_body is not None:
             result = result._replace(body=_as_json(stream.error_body, self._mask))
         else:
@@ -190,8 +210,11 @@ class BatchRecorder:
         self.takes_answers = self.takes_answers and takes_answers
         self.on_failure()
 
-    def _result(self, work: Work, stream: ItemStream | None, verdict: Verdict, now: float) -> Result:
-        started = now if work.started is None else work.started
+    def _result(self, work: Work, stream: Exchange | None, verdict: Verdict, now: float | None) -> Result:
+        elapsed = None
+        if now is not None:
+            started = now if work.started is None else work.started
+            elapsed = round((now - started) * 1000)
         first_event = None if stream is None else stream.first_event_ms
         return Result(
             verdict,
@@ -199,13 +222,13 @@ class BatchRecorder:
             work.prepared.request,
             work.asked,
             first_event,
-            round((now - started) * 1000),
+            elapsed,
             None if stream is None else stream.http_status,
             None if stream is None else stream.request_id,
-            text="" if stream is None else stream.answer.reply.text,
+            text="" if stream is None else stream.reading.answer.reply.text,
         )
 
-    def _count(self, work: Work, result: Result, stream: ItemStream | None) -> None:
+    def _count(self, work: Work, result: Result, stream: Exchange | None) -> None:
         figures = self.figures
         figures.attempts += work.asked
         figures.rate_limited += work.rate_limited
@@ -213,7 +236,7 @@ class BatchRecorder:
             figures.first_event_ms.append(result.first_event_ms)
         if result.elapsed_ms is not None:
             figures.elapsed_ms.append(result.elapsed_ms)
-        tokens = None if stream is None else usage_of(stream.answer.reply.usage)
+        tokens = None if stream is None else usage_of(stream.reading.answer.reply.usage)
         if tokens is not None:
             figures.tokens += sum(tokens)
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from oastream.batch.backlog import find_backlog, open_journal
+from oastream.batch.backlog import find_backlog, open_journal, refuse_running_batches
 from oastream.batch.finish import finish
 from oastream.batch.lines import write_stdout
 from oastream.batch.options import BatchOptions
@@ -67,10 +67,17 @@ def _run_batch(
     setup = read_setup(options, environ, stdin_is_terminal, watch, stderr)
     if options.request.dry_run:
         return write_stdout(describe_first_request(setup))
+    refuse_running_batches(options)
+    if options.via is not None and not setup.input.is_file:
+        setup.input.spool(setup.chunks)  # its items are looked up again when their answers come
     report = open_report(options, setup, began, stderr)
     with open_journal(options, setup.layout) as opened:
         backlog = find_backlog(options, setup, opened)
-        if backlog.is_empty:
+        if options.via is not None:
+            from oastream.batch.via.send import send_via  # no other run needs it
+
+            sent = send_via(options, setup, backlog, environ, watch, stderr, reporter)
+        elif backlog.is_empty:
             backlog.open_errors(options.errors_path)
             sent = Sent(Figures())
         else:

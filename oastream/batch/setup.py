@@ -30,7 +30,7 @@ from oastream.http.credentials import find_key
 from oastream.http.request import build_request
 from oastream.http.route import route_to
 from oastream.input.body import base_body, read_body_settings, text_or_file
-from oastream.input.prompt import InputReader
+from oastream.input.prompt import InputReader, count_stdin_uses
 from oastream.input.schema import Schema, read_schema
 from oastream.lenient_json import dumps, parse_json
 from oastream.output.stderr import Stderr
@@ -62,6 +62,7 @@ def read_setup(
     if options.request.misconfigured is not None:
         raise Failure(options.request.misconfigured)
     check_paths(options)
+    _check_stdin(options)
     read_text = InputReader(watch, "utf-8", lambda: None).file
     input = Input(_input_path(options, stdin_is_terminal))
     form, chunks = choose_form(read_form(options, read_text), input.chunks())
@@ -91,10 +92,18 @@ def empty_failure(input: Input) -> Failure:
 def check_paths(options: BatchOptions) -> None:
     """No file of this run may be another one of it: it would be replaced, or read as what it is not."""
     paths = {"INPUT": options.input, "-o": options.output, "--errors": options.errors_path, "--report": options.report}
+    if options.via is not None:
+        paths["FILE.via"] = options.via_path
     named = [(name, path) for name, path in paths.items() if path not in (None, "-")]
     for (name, path), (other_name, other) in itertools.combinations(named, 2):
         if path is not None and other is not None and is_same_file(path, other):
             raise failure_of(Outcome.USAGE, "bad usage", f"{name} and {other_name} are the same file")
+
+
+def _check_stdin(options: BatchOptions) -> None:
+    uses = count_stdin_uses(options.request) + (options.template == "@-")
+    if uses + (options.input in (None, "-")) > 1:
+        raise failure_of(Outcome.USAGE, "bad usage", "stdin can be used only once", "name a file as INPUT")
 
 
 def _input_path(options: BatchOptions, stdin_is_terminal: bool) -> str | None:
@@ -136,7 +145,8 @@ def _make_preparer(options: BatchOptions, schema: Schema | None, read_text: Read
     base = base_body(request, read_text)
     settings = read_body_settings(request, read_text, schema)
     needs_text = None if options.format == "batch" else options.format
-    return Preparer(settings, base, request.api, Reader(limits, request.max_event_bytes), needs_text)
+    reader = Reader(limits, request.max_event_bytes)
+    return Preparer(settings, base, request.api, reader, needs_text, never_streams=options.via is not None)
 
 
 def _find_origins(

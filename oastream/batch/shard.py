@@ -47,7 +47,10 @@ def _read_slurm(environ: Mapping[str, str]) -> Shard:
     first, last = int(found["MIN"]), int(found["MAX"])
     if last - first + 1 != int(found["COUNT"]):
         raise ValueError(f"the array has gaps ({found['COUNT']} tasks from {first} to {last}); use --array=0-N")
-    return Shard(int(found["ID"]) - first, int(found["COUNT"]))
+    number = int(found["ID"])
+    if not first <= number <= last:
+        raise ValueError(f"SLURM_ARRAY_TASK_ID is {number}, and the array goes from {first} to {last}")
+    return Shard(number - first, int(found["COUNT"]))
 
 
 def _read_kubernetes(total: str, environ: Mapping[str, str]) -> Shard:

@@ -12,6 +12,7 @@ import array
 import os
 import queue
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -52,6 +53,18 @@ class Input:
         """Lines that are added to the file from now on are no part of it: they were not checked."""
         if self.is_file:
             self._end = self._at
+
+    def spool(self, chunks: Iterable[bytes]) -> None:
+        """Keep what a pipe brings in a file without a name: from here on it can be read twice."""
+        with tempfile.TemporaryFile() as file:
+            try:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+            except OSError as error:
+                raise failure_of(Outcome.OUTPUT, "the input cannot be kept", describe_error(error)) from error
+            self._fd = os.dup(file.fileno())
+        self._start, self.is_file = 0, True
 
     def chunks(self) -> Iterator[bytes]:
         """Its bytes, a file's from the beginning each time."""
@@ -100,11 +113,10 @@ class FileSource:
         self._plan = plan
         self._preparer = preparer
         self._on_bad_line = on_bad_line
-        self._items: Iterator[Item | BadLine] = iter(())
+        self._works: Iterator[Work] = iter(())
         self._bad: set[int] = set()
         self._checked = array.array("q")
         """What the first pass has seen of each item that is to be asked, in 8 bytes."""
-        self._position = 0
         self.is_over = False
         self.has_lines = False
         self.failure: Failure | None = None
@@ -127,7 +139,7 @@ class FileSource:
                 self._checked.append(_fingerprint(item))
         self._plan.forget_ids()
         self._input.end_here()
-        self._items = read_items(choose_form(self._form, self._input.chunks())[1], self._form)
+        self._works = self.works()
 
     def _is_body_good(self, item: Item) -> bool:
         """Whether a request can be made of it; where it cannot, the line is as bad as one that is not JSON."""
@@ -145,27 +157,29 @@ class FileSource:
 
     def next(self) -> Work | None:
         try:
-            return self._next_work()
+            work = next(self._works, None)
         except Failure as failed:  # what is in flight ends by itself, and is recorded
-            self.failure, self.is_over = failed, True
-            return None
+            self.failure, work = failed, None
+        self.is_over = work is None
+        return work
 
-    def _next_work(self) -> Work | None:
-        for item in self._items:
+    def works(self) -> Iterator[Work]:
+        """All that is to be asked, from the beginning: a pass of its own, beside any other."""
+        _, chunks = choose_form(self._form, self._input.chunks())
+        position = 0
+        for item in read_items(chunks, self._form):
             if not isinstance(item, Item) or item.line in self._bad:
                 continue
             if self._plan.standing(item) is Standing.TO_ASK:
-                self._check_unchanged(item)
-                self._position += 1
-                return Work(item, prepare(self._preparer, item), self._position)
-        if self._position < len(self._checked):
+                self._check_unchanged(item, position)
+                position += 1
+                yield Work(item, prepare(self._preparer, item), position)
+        if position < len(self._checked):
             raise self._changed_failure("lines are gone")
-        self.is_over = True
-        return None
 
-    def _check_unchanged(self, item: Item) -> None:
+    def _check_unchanged(self, item: Item, position: int) -> None:
         """Whether it is what the first pass has checked: it might have an id by now that another item has, too."""
-        if self._position == len(self._checked) or self._checked[self._position] != _fingerprint(item):
+        if position == len(self._checked) or self._checked[position] != _fingerprint(item):
             raise self._changed_failure(f"line {item.line} is another one now")
 
     def _changed_failure(self, what: str) -> Failure:
@@ -262,7 +276,7 @@ class PipeSource:
 
 def _fingerprint(item: Item) -> int:
     """64 bits of all that an item is."""
-    return hash(dumps(tuple(item)))
+    return hash(dumps([*item]))  # a list, which is written at any depth
 
 
 def bad_line_failure(bad: BadLine) -> Failure:

@@ -97,7 +97,7 @@ def waiting_notice(options: Options, kind: StdinKind) -> str:
     """What to say when nothing comes on stdin: how to do without it, where that is possible, or how to end it."""
     if kind is StdinKind.TERMINAL:
         return "waiting for stdin; Ctrl-D on a line of its own ends it"
-    if _has_content(options) and not _count_stdin_uses(options):
+    if _has_content(options) and not count_stdin_uses(options):
         return "waiting for stdin; use -n to run without it"
     return "waiting for stdin"
 
@@ -136,7 +136,7 @@ def read_prompt(options: Options, kind: StdinKind, reader: InputReader, required
     Raises `Failure`: usage when oastream was started without anything to say, input when the text is empty or broken.
     """
     words = [decode_argument(word, "the prompt") for word in options.prompt]
-    named = _count_stdin_uses(options)
+    named = count_stdin_uses(options)
     _check_usage(options, kind, named, required)
     files = [reader.file(path) for path in options.file]
     if "-" in words:
@@ -172,7 +172,7 @@ def _has_content(options: Options) -> bool:
     return _has_text_source(options) or bool(options.attach or options.tool_output)
 
 
-def _count_stdin_uses(options: Options) -> int:
+def count_stdin_uses(options: Options) -> int:
     """How many words and options name stdin."""
     texts = (options.system, *(value for _, value in options.tool_output))
     files = (options.tools, options.body, options.schema, options.schema_multi)

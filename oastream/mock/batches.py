@@ -21,6 +21,8 @@ from oastream.mock.values import parse_seconds, parse_text
 WINDOW = 86400
 """Seconds that a batch has: the only window there is, 24h."""
 MOST_LINES = 50_000
+MOST_CANCELLING = 1.0
+"""Seconds that it takes to cancel a batch, at most."""
 STEPS = ("upload", "create", "retrieve", "content", "list", "list-files", "cancel", "delete")
 """The requests that can be lost or stalled."""
 
@@ -229,7 +231,7 @@ class Batch:
         """OpenAI's word for where it is now."""
         age = self._clock() - self._began
         if self._cancelled_at is not None:
-            return "cancelled" if age >= self._cancelled_at + self._seconds / 4 else "cancelling"
+            return "cancelled" if age >= self._cancelled_at + min(self._seconds / 4, MOST_CANCELLING) else "cancelling"
         if age < self._seconds / 4:
             return "validating"
         if self._errors:

@@ -1,4 +1,4 @@
-"""Engines of several nodes on this one machine: hosts that ssh reaches, a cluster of Slurm.
+"""Engines of several nodes on this one machine: hosts that ssh reaches, clusters of Slurm and of Ray.
 
 In: a folder. Out: running daemons, each node's to be killed by itself, and what `--on-args` needs to find them. Knows
 nothing of oastream.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -262,6 +264,40 @@ def why_no_slurm() -> str:
 def run_slurm(folder: Path, count: int) -> Iterator[Slurm]:
     """A cluster for the length of a module."""
     cluster = Slurm(folder, count)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+class RayCluster:
+    """A cluster of Ray, its nodes with a CPU each. `environment` is what a driver needs to find it."""
+
+    def __init__(self, count: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.ray_nodes", str(count)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=_python_path(),
+            env={**os.environ, "PYTHONPATH": _python_path(), "RAY_USAGE_STATS_ENABLED": "0"},
+        )
+        assert self._process.stdout is not None
+        told = json.loads(self._process.stdout.readline())
+        self._nodes: list[int] = told["nodes"]
+        self.environment = {"RAY_ADDRESS": told["address"]}
+
+    def lose(self, number: int) -> None:
+        """Kill a node with all that runs there."""
+        kill_node(self._nodes[number])
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@contextlib.contextmanager
+def run_ray(count: int) -> Iterator[RayCluster]:
+    """A cluster for the length of a module."""
+    cluster = RayCluster(count)
     try:
         yield cluster
     finally:

@@ -50,12 +50,18 @@ def read_task_options(words: list[str]) -> dict[str, Any]:
     return options
 
 
+def run_task(which: str, part: str, words: list[str], folder: str) -> int:
+    """A shard as a task. A node started in the background of a script ignores SIGINT, and so `ray.cancel`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return run_shard(which, part, words, folder)
+
+
 def drive(job: Job) -> None:
     """Run the shards; on SIGTERM a KeyboardInterrupt in each, which lets it finish what is in flight."""
     import ray
 
     ray.init(logging_level="warning")
-    task = ray.remote(run_shard).options(**read_task_options([*job.engine_words]))
+    task = ray.remote(run_task).options(**read_task_options([*job.engine_words]))
     shards = [task.remote(f"{number}/{job.total}", job.part, job.words, job.folder) for number in range(job.total)]
 
     def cancel(number: int, frame: object) -> None:

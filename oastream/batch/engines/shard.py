@@ -7,6 +7,7 @@ change. Asks nothing and reads no answers.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -19,6 +20,8 @@ from oastream.batch.shard import PLACEHOLDER, read_shard
 
 _LOST = 75
 """For the engine: run it again. EX_TEMPFAIL of sysexits.h."""
+_LOOK = 0.2
+"""Seconds in which an interrupt may be overlooked."""
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -48,7 +51,7 @@ def run_shard(which: str, part: str, words: Sequence[str], folder: str) -> int:
     own = (f"--shard={which}", f"--output={part}", f"--errors={errors_beside(part)}")
     with subprocess.Popen([sys.executable, "-m", "oastream.batch", *own, *words], cwd=folder) as process:
         try:
-            status = process.wait()
+            status = _await_end(process)
         except KeyboardInterrupt:
             process.terminate()
             status = process.wait()
@@ -57,6 +60,13 @@ def run_shard(which: str, part: str, words: Sequence[str], folder: str) -> int:
     with open(status_beside(part), "w", encoding="ascii") as file:
         file.write(str(status))
     return 0
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> int:
+    """Its status. Ray interrupts by a flag, which is not looked at within a system call."""
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_LOOK)
 
 
 def _await_predecessor(part: str) -> None:

@@ -13,7 +13,7 @@ from email.parser import BytesHeaderParser
 from oastream.mock.endpoints import Call
 from oastream.mock.endpoints.pages import list_page, with_step_faults
 from oastream.mock.errors import ApiError, BadRequest
-from oastream.mock.events import Json
+from oastream.mock.events import Cut, CutKind, Json, Wire
 from oastream.mock.exchange import Reply
 from oastream.mock.replies import json_reply
 from oastream.mock.state import State, StoredFile
@@ -80,7 +80,10 @@ def delete(call: Call, file_id: str) -> Reply:
 @with_step_faults("content")
 def send_content(call: Call, file_id: str) -> Reply:
     data = call.state.files.find(file_id).data
-    return Reply(headers={"Content-Type": "application/octet-stream"}, wire=(data,), length=len(data))
+    wire: tuple[Wire, ...] = (data,)
+    if call.state.batch_script.loses("content"):  # a reply that is lost in its middle
+        wire = (Cut(CutKind.RST, data[: len(data) // 2]),)
+    return Reply(headers={"Content-Type": "application/octet-stream"}, wire=wire, length=len(data))
 
 
 # --- multipart/form-data, RFC 7578
