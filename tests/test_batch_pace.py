@@ -13,6 +13,7 @@ from oastream.batch.pacing.gate import Gate, Settings
 from oastream.batch.pacing.limits import Limit, Resource, read_limits, read_named_limit, read_named_resource
 from oastream.batch.pacing.outage import Outage
 from oastream.batch.pacing.pace import Pace
+from oastream.batch.pacing.search import Search
 from oastream.batch.pacing.suspicion import Suspicion
 from oastream.batch.pacing.tokens import Cost, TokenBudget, TokenEstimates
 from oastream.exits import Outcome, Verdict
@@ -417,6 +418,20 @@ def test_what_is_scarce_shows_in_what_was_sent_before_the_429s(scale: float, sus
         if is_refused:
             suspicion.refuse(second + 0.9)
     assert suspicion.suspect is suspect
+
+
+def test_a_wait_that_was_too_short_says_nothing_of_the_speed() -> None:
+    search = Search()
+    for tenth in range(100):
+        search.send(1, tenth / 10)
+    search.refuse(1, 9.9, 10.0)
+    search.resume(40.0)  # so long a wait is one for a window: the limit is known
+    speed = search.speed()
+    for moment in (40.0, 41.0, 42.0):
+        search.send(1, moment)
+        search.refuse(1, moment, moment + 0.1)
+        search.resume(moment + 1)
+    assert search.speed() == pytest.approx(speed)
 
 
 def test_shards_that_wait_for_the_same_moment_start_in_turn() -> None:

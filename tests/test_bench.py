@@ -11,6 +11,7 @@ import pytest
 
 from tests.bench import batch, scale
 from tests.bench.__main__ import PLOT, ROOT
+from tests.bench.answered import measured_answered
 from tests.bench.measure import Run, measured, server
 from tests.bench.peers import CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Command, Peers, Plan
 from tests.bench.plot import bars
@@ -129,3 +130,10 @@ def test_a_shard_with_a_server_of_its_own_is_compared_with_the_best() -> None:
 
 def test_the_largest_of_few_parts_of_few_items_is_far_from_the_mean() -> None:
     assert 1.0 <= scale.largest_part(100_000, 10) < 1.05 < scale.largest_part(100, 10)
+
+
+def test_a_batch_that_is_all_answered_is_measured_by_what_it_takes() -> None:
+    """Its journal must fit its requests: else the run is refused, and `run` raises."""
+    found = measured_answered(Path(sys.executable).parent / batch.BATCH, 20, 500, 1)
+    assert found.wall > 0
+    assert "20 items" in batch.answered_line(found, 20)

@@ -276,7 +276,7 @@ class PipeSource:
 
 def _fingerprint(item: Item) -> int:
     """64 bits of all that an item is."""
-    return hash(dumps(tuple(item)))
+    return hash(dumps([*item]))  # a list, which is written at any depth
 
 
 def bad_line_failure(bad: BadLine) -> Failure:

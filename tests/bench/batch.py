@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from tests.bench.answered import Answered, measured_answered
 from tests.bench.measure import Run, peak, run
 from tests.bench.peers import HERE, Command, Peers
 
@@ -34,6 +35,7 @@ SDK_AIOHTTP, SDK_HTTPX2 = "openai SDK, aiohttp", "openai SDK, httpx2"
 XARGS_CURL, XARGS_OASTREAM = "xargs -P, curl", "xargs -P, oastream"
 TWO_BUCKETS = "aiohttp, two buckets, not streamed"
 NOT_MEASURED = {"vllm run-batch": "runs the model itself, and its wheels need a GPU"}
+ANSWERED = 100_000
 OPEN = 5_000
 MARKS = ("<!-- batch figures: made by `python -m tests.bench.batch --write` -->", "<!-- end of batch figures -->")
 
@@ -158,6 +160,14 @@ def memory_line(found: Mapping[str, float], count: int) -> str:
     return f"`oastream-batch` with {count:,} streams open, each half through its answer, peak memory: {figures}.\n"
 
 
+def answered_line(found: Answered, count: int) -> str:
+    """What a run takes that finds all items answered."""
+    return (
+        f"\n{count:,} items that are all answered, 2.6 kB each: {found.wall:.1f} s, {found.cpu:.1f} s of CPU, "
+        f"{found.memory:.0f} MB more than one item. Nothing is connected.\n"
+    )
+
+
 def _cells(found: Mapping[str, Figure], name: str) -> Sequence[str]:
     if name not in found:
         return "", ""
@@ -197,6 +207,7 @@ def main() -> None:
         500: measured(folder, 500, {**ours, **dict.fromkeys(few, 600)}, given.runs),
     }
     text = f"{table(rows)}\n{memory_line(measured_memory(folder, OPEN), OPEN)}"
+    text += answered_line(measured_answered(folder / BATCH, ANSWERED, 2600, given.runs), ANSWERED)
     print(f"{place}\n\n{text}")
     if given.write:
         readme = ROOT / "README.md"

@@ -174,6 +174,7 @@ class Search:
         """The wait is over, and what is sent is let through again."""
         if self._noticed_at is None or self._measured_from is None:
             return
+        has_passed = self._let_through >= self._history.mean_units / 2
         refusal = _Refusal(
             speed=self.speed(),
             rate=max(self._let_through, 1.0) / max(now - self._measured_from, 0.001),
@@ -181,7 +182,8 @@ class Search:
             lasted=self._clock,
             waited=now - self._noticed_at,
         )
-        self._adjust(refusal, now)
+        if has_passed or self._phase is not _Phase.FOUND:
+            self._adjust(refusal, now)  # else it is the wait that was too short, and not the speed too high
         self._history.mark(now)
         self._noticed_at = None
         self._measured_from = now
