@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import batch, scale
+from tests.bench import batch, pace, scale
 from tests.bench.__main__ import PLOT, ROOT
 from tests.bench.answered import measured_answered
 from tests.bench.measure import Run, measured, server
 from tests.bench.peers import CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Command, Peers, Plan
 from tests.bench.plot import bars
 from tests.bench.report import MARKS, long_table, short_table, with_figures
+from tests.support.batch_simulator import AtOnce, ServerSettings
 
 SMALL = Plan(20, 200, (50, 1_000), (50, 500), (20, 200), 0)
 VERSIONS = {SDK: "3", LLM: "0"}
@@ -137,3 +138,13 @@ def test_a_batch_that_is_all_answered_is_measured_by_what_it_takes() -> None:
     found = measured_answered(Path(sys.executable).parent / batch.BATCH, 20, 500, 1)
     assert found.wall > 0
     assert "20 items" in batch.answered_line(found, 20)
+
+
+def test_each_kind_of_server_is_a_case_and_whole_requests_are_the_measure() -> None:
+    cases = pace.all_cases([60, 500])
+    assert len(cases) == len(set(cases)) == 24 + 48
+    found = pace.find(pace.Case("headers", 60.0, True, False, 1, 60))
+    assert found.used >= 95
+    assert found.refused < 1
+    by_second = ServerSettings("nothing", AtOnce, 1.0, rpm=500, tpm=1e9)
+    assert pace.fill_windows(by_second) == pytest.approx(0.96, abs=0.01)  # 8 of 8.33
