@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import shutil
 import signal
 import threading
@@ -15,6 +17,7 @@ from tests.support.batches import BATCH_COMMAND, batch, by_id, item, numbered, r
 from tests.support.engines import (
     RayCluster,
     Slurm,
+    descendants,
     kill_node,
     run_hosts,
     run_ray,
@@ -55,6 +58,11 @@ class Gate:
             self._free.release()
             assert wait_until(lambda: self.waiting != waiting or len(origin.asked) > asked)
 
+    def forget(self) -> None:
+        """Those that wait have nobody any more who would read the answer."""
+        with self._lock:
+            self.waiting = 0
+
     def open(self) -> None:
         """Everybody, from now on."""
         self._free.release(1 << 20)
@@ -93,7 +101,16 @@ def check_drained(
     assert process.returncode == -number, stderr
     answered = {record["custom_id"] for record in read_records(Path(words[2]))}
     assert answered == {*origin.prompts}
+    assert set(origin.prompts.values()) == {1}
     assert len(answered) < 1000
+
+
+def kill_shards(launcher: int) -> None:
+    """Kill the runs that ask, and not the engine, nor what it has started for each."""
+    for pid in descendants(launcher):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if b"oastream.batch" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                os.kill(pid, signal.SIGKILL)
 
 
 # GNU parallel
@@ -183,6 +200,60 @@ def test_a_signal_lets_shards_finish_what_is_in_flight_and_merges_it(tmp_path: P
     check_answered(out, 1000)
 
 
+@needs_parallel
+def test_a_launch_that_is_killed_leaves_its_shards_at_work_and_the_next_one_asks_nothing_again(tmp_path: Path) -> None:
+    source, out = numbered(tmp_path / "in.jsonl", 20), tmp_path / "out.jsonl"
+    gate = Gate(6)
+    with run_origin(gate) as origin:
+        words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", *HERE, "--shards"]
+        with start(*words, "2", program=BATCH_COMMAND) as process:
+            assert wait_until(lambda: gate.waiting == 8, WAY_THERE)
+            left = descendants(process.pid)
+            process.kill()
+            process.wait()
+        busy = batch(*words, "3")
+        assert (busy.status, "is in use" in busy.err) == (52, True), busy.err
+        gate.open()
+        assert wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in left))
+        result = batch(*words, "3")
+        assert (result.status, result.err) == (0, "")
+        assert set(origin.prompts.values()) == {1}
+    check_answered(out, 20)
+
+
+@needs_parallel
+def test_a_shard_that_dies_again_and_again_is_named_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    source, out = numbered(tmp_path / "in.jsonl", 20), tmp_path / "out.jsonl"
+    gate = Gate(6)
+    with run_origin(gate) as origin:
+        words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", "--shards", "1", *HERE]
+        with start(*words, program=BATCH_COMMAND) as process:
+            while process.poll() is None:
+                if gate.waiting:
+                    kill_shards(process.pid)
+                    gate.forget()
+                wait_until(lambda: gate.waiting > 0 or process.poll() is not None, WAY_THERE)
+            _, stderr = process.communicate()
+        assert process.returncode == 50
+        assert b"6 of 20 items have a plain answer: 6 stop, 14 not asked" in stderr
+        assert b"parallel has given up on shard 0 of 1" in stderr
+        assert len(read_records(out)) == 6
+        gate.open()
+        assert batch(*words).status == 0
+    check_answered(out, 20)
+
+
+@needs_parallel
+def test_a_key_that_is_refused_ends_the_batch_as_on_one_machine(tmp_path: Path) -> None:
+    source, out = numbered(tmp_path / "in.jsonl", 20), tmp_path / "out.jsonl"
+    with run_origin(lambda asked: error("401 Unauthorized", "bad key")) as origin:
+        words: list[str | Path] = [source, "--base-url", origin.url, "-j", "1"]
+        alone = batch(*words, "-o", tmp_path / "alone.jsonl")
+        result = batch(*words, "-o", out, "--shards", "2", *HERE)
+        assert (result.status, alone.status) == (51, 51)
+        assert "bad key" in result.err
+
+
 @pytest.mark.skipif(bool(why_no_hosts()), reason=why_no_hosts())
 def test_a_host_that_is_lost_at_work_costs_only_what_it_had_in_flight(tmp_path: Path) -> None:
     source, out = numbered(tmp_path / "in.jsonl", 40), tmp_path / "out.jsonl"
@@ -227,10 +298,6 @@ def test_a_signal_cancels_the_array_after_what_is_in_flight(tmp_path: Path, slur
         words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", "--shards", "2", "--on", "slurm"]
         check_drained(origin, gate, words, signal.SIGTERM, slurm.environment)
         assert slurm.queue() == ""
-        gate.open()
-        assert batch(*words[:-4]).status == 0
-        assert set(origin.prompts.values()) == {1}
-    check_answered(out, 1000)
 
 
 # Ray
@@ -254,10 +321,6 @@ def test_a_signal_reaches_the_tasks_of_ray_and_lets_them_finish_what_is_in_fligh
     with run_origin(gate) as origin:
         words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", "--shards", "2", "--on", "ray"]
         check_drained(origin, gate, words, signal.SIGTERM, ray.environment)
-        gate.open()
-        assert batch(*words[:-4]).status == 0
-        assert set(origin.prompts.values()) == {1}
-    check_answered(out, 1000)
 
 
 @needs_ray

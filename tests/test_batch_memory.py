@@ -5,6 +5,8 @@ Counted in bytes that Python has allotted, which are the same on any machine, bu
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +21,8 @@ from oastream.batch.reading import Reader, Reading
 from oastream.events.answer import Limits
 from oastream.events.reply import Reply
 from oastream.input.body import read_body_settings
-from tests.bench.batch import answers_server, write_requests
-from tests.support.program import run_python
+from tests.bench.batch import answers_server, write_certificates, write_requests
+from tests.support.program import NOTHING, run
 from tests.support.streams import chat_chunks, message, responses_events, sse
 
 WORDS = "word123 " * 100
@@ -49,18 +51,26 @@ print(*map(peak, [parse(words.split()) for words in sys.argv[1:]]))
 """
 
 
-def test_an_open_stream_of_a_run_takes_few_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scheme", "most"), [("http", 18_000), ("https", 60_000)])
+def test_an_open_stream_of_a_run_takes_few_bytes(tmp_path: Path, scheme: str, most: int) -> None:
     """On Chat, whose events are all looked at. The first run is for what is loaded once."""
+    certificates: list[str] = []
+    env = dict(NOTHING)
+    if scheme == "https" and shutil.which("openssl") is None:
+        pytest.skip("no openssl, which makes the certificate")
+    if scheme == "https":
+        certificates = write_certificates(tmp_path)
+        env["SSL_CERT_FILE"] = certificates[0]
     words = []
-    with answers_server() as host:
+    with answers_server(certificates) as host:
         for number, count in enumerate((1, COUNT)):
             requests = write_requests(tmp_path / f"{number}.jsonl", count, "chat")
-            url = f"http://{host}/open/200/{count}/v1"
+            url = f"{scheme}://{host}/open/200/{count}/v1"
             words.append(f"{requests} -o {tmp_path}/answers-{number}.jsonl --base-url {url} -j {count} --no-config")
-        result = run_python(PEAKS_OF_RUNS, *words)
+        result = run([sys.executable, "-c", PEAKS_OF_RUNS, *words], env=env)
     assert result.status == 0, result
     _, peak = map(int, result.out.split())
-    assert 1_000 < peak / COUNT < 18_000
+    assert 1_000 < peak / COUNT < most
 
 
 def responses_reading(reader: Reader, reply: Reply) -> Reading:

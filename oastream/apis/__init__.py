@@ -28,6 +28,7 @@ def api_named(name: str) -> Api:
     return api
 
 
+@functools.lru_cache(maxsize=16)  # a batch asks for each of its items, mostly of one path
 def api_at(path: str) -> Api | None:
     """The API whose requests go to this path below the base URL; None for an endpoint of another kind."""
     for name in API_NAMES:

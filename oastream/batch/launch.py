@@ -133,15 +133,39 @@ def _run(options: BatchOptions, engine: Engine, watch: Watch) -> int | None:
     except OSError as error:
         raise failure_of(Outcome.CONFIG, f"{options.on} cannot be started", describe_error(error)) from error
     stopped_by = None
-    logs = Logs(parts)
-    while process.poll() is None:
+    logs, ends = Logs(parts), Ends(parts)
+    while process.poll() is None or (not ends.are_known() and engine.has_shards_left()):
         logs.pass_on()
         number = _pause(watch)
         if number is not None and stopped_by is None:
             stopped_by = number
             engine.stop(process)
+        if ends.are_old(watch.now()):
+            process.terminate()
+            process.wait()
     logs.pass_on()
     return stopped_by
+
+
+class Ends:
+    """Whether all shards have said how they ended: `sbatch --wait` notices up to half a minute later."""
+
+    def __init__(self, parts: list[str]) -> None:
+        self._left = [*parts]
+        self._since: float | None = None
+
+    def are_known(self) -> bool:
+        while self._left and read_status(self._left[-1]) is not None:
+            self._left.pop()
+        return not self._left
+
+    def are_old(self, now: float) -> bool:
+        """Whether they have for a second, in which an engine ends by itself."""
+        if not self.are_known():
+            return False
+        if self._since is None:
+            self._since = now
+        return now - self._since > 1
 
 
 def _pause(watch: Watch) -> int | None:

@@ -200,6 +200,7 @@ def main() -> None:
     folder = given.venv / "bin"
     run([str(folder / "python"), "-m", "pip", "install", "--quiet", "aiohttp"])
     place = f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    place += f", runs of each: {given.runs}"
     few = {SDK_AIOHTTP: 300, SDK_HTTPX2: 300}
     ours = {BATCH: 10_000, TWO_BUCKETS: 2_000}
     rows = {

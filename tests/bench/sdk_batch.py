@@ -19,7 +19,8 @@ def client(url: str, transport: str) -> AsyncOpenAI:
         from openai import DefaultAioHttpClient
 
         more["http_client"] = DefaultAioHttpClient()
-    return AsyncOpenAI(base_url=url, api_key="none", **more)
+    # A connection may take its time on a busy machine: 5 s, as by default, and the run would end.
+    return AsyncOpenAI(base_url=url, api_key="none", timeout=600, **more)
 
 
 async def ask(sdk: AsyncOpenAI, line: str, places: asyncio.Semaphore) -> None:

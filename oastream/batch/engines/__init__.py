@@ -35,6 +35,9 @@ class Engine(Protocol):
     def stop(self, process: subprocess.Popen[bytes]) -> None:
         """Tell all shards to end as on SIGTERM: what is in flight may finish. The process ends after them."""
 
+    def has_shards_left(self) -> bool:
+        """Whether it will run a shard though its process has ended."""
+
 
 def find_engine(name: str) -> Engine:
     """The engine of this name, loaded now."""

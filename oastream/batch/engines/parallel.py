@@ -36,3 +36,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """At the first SIGTERM parallel starts no more, at the second it passes it on."""
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
+
+
+def has_shards_left() -> bool:
+    return False

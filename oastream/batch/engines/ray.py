@@ -38,6 +38,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
 
 
+def has_shards_left() -> bool:
+    return False
+
+
 def read_task_options(words: list[str]) -> dict[str, Any]:
     """NAME=VALUE → options of a task. What is no JSON is text."""
     options: dict[str, Any] = {"max_retries": _RETRIES}

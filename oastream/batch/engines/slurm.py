@@ -9,10 +9,14 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import time
 
 from oastream.batch.engines import Job
 from oastream.batch.engines.shard import command_of
 from oastream.batch.shard import PLACEHOLDER
+
+_LOOK = 1.0
+"""Seconds between two looks at the queue."""
 
 
 def log_path(part: str) -> str:
@@ -40,6 +44,13 @@ def start(job: Job) -> subprocess.Popen[bytes]:
 def stop(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM to each task, SIGKILL after the cluster's KillWait (30 s by default)."""
     subprocess.run(["scancel", f"--name={_job_name()}"], check=False)
+
+
+def has_shards_left() -> bool:
+    """`sbatch --wait` may take a task for ended whose node has failed, and which is about to be queued again."""
+    time.sleep(_LOOK)
+    words = ["squeue", "--noheader", f"--name={_job_name()}"]
+    return bool(subprocess.run(words, stdout=subprocess.PIPE, check=False).stdout.strip())
 
 
 def _job_name() -> str:

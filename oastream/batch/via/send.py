@@ -23,7 +23,7 @@ from oastream.batch.via.ledger import Ledger, Stage
 from oastream.batch.via.pieces import CutPiece, cut_pieces
 from oastream.batch.via.service import Service
 from oastream.exits import Failure, Outcome, Verdict
-from oastream.output.stderr import STDERR, Reporter, Stderr
+from oastream.output.stderr import STDERR, Reporter, Stderr, Trace
 from oastream.watch import Watch
 
 FIRST_LOOK = 2.0
@@ -72,7 +72,8 @@ class _Sending:
         self._recorder = self._make_recorder()
         request, origin = options.request, setup.origins[0]
         assert isinstance(origin, Origin), "a cloud of --provider has another Batch API"
-        self._service = Service(origin, environ, request.connect_timeout, watch, request.max_time)
+        trace = Trace(stderr, request.verbose)
+        self._service = Service(origin, environ, request.connect_timeout, watch, request.max_time, trace)
         self._origin = origin
 
     def run(self, source: FileSource) -> Sent:
