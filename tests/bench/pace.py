@@ -67,10 +67,10 @@ def fill_windows(server: ServerSettings, count: int = 5000) -> float:
         return 1.0
     items = Items(random.Random(1))
     requests, tokens = server.rpm / 60 * server.window, server.tpm / 60 * server.window
-    windows, sent, used = 0, 0, 0.0
+    windows, used = 0, 0.0
     full = 1.0
     requests_left, tokens_left = requests, tokens
-    for _ in range(count):
+    for sent in range(count):
         item = items.next()
         assert item is not None
         cost = item.size / 4 + (item.output_limit or 0)
@@ -80,7 +80,6 @@ def fill_windows(server: ServerSettings, count: int = 5000) -> float:
             requests_left, tokens_left = requests, tokens
         requests_left -= 1
         tokens_left -= cost
-        sent += 1
         used += cost
     return full if windows >= 10 else 1.0
 
