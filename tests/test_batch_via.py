@@ -264,6 +264,7 @@ def test_a_server_without_the_batch_api_is_told(tmp_path: Path) -> None:
         ["--retry-delay", "9"],
         ["--base-url", "http://a", "--base-url", "http://b"],
         ["--provider", "bedrock"],
+        ["--shards", "2", "--on", "parallel"],
     ],
 )
 def test_what_has_no_effect_with_via_is_told(more: list[str]) -> None:

@@ -132,7 +132,7 @@ class _Sending:
                 continue
             if not self._ledger.pieces:
                 return
-            self._service.sleep(self._look_after)
+            self._wait()
             self._look(delivery)
 
     def _submit(self, delivery: Delivery, cuts: Iterator[CutPiece]) -> bool:
@@ -152,11 +152,14 @@ class _Sending:
             if piece.is_running:
                 delivery.look(piece)
         delivery.try_again()
-        self._look_after = min(2 * self._look_after, LONGEST_LOOK)
         if len(self._ledger.pieces) < before:
-            self._look_after = FIRST_LOOK
-        self._look_after = self._options.poll or self._look_after
+            self._look_after = self._options.poll or FIRST_LOOK
         self._tell_progress()
+
+    def _wait(self) -> None:
+        """Until the next look; the one after it comes later."""
+        self._service.sleep(self._look_after)
+        self._look_after = self._options.poll or min(2 * self._look_after, LONGEST_LOOK)
 
     def _cancel(self, delivery: Delivery) -> None:
         """--cancel: nothing new is sent; what was finished is fetched."""
@@ -174,7 +177,7 @@ class _Sending:
                 else:  # it failed at validation, since the queue was full
                     self._ledger.drop(piece)
             if self._ledger.pieces:
-                self._service.sleep(self._look_after)
+                self._wait()
 
     # --- for people
 
