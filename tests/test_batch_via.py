@@ -76,6 +76,7 @@ def test_answers_are_those_of_single_requests(tmp_path: Path) -> None:
     about = read_records(out)[0]["oastream"]
     assert (about["first_event_ms"], about["elapsed_ms"], about["attempts"]) == (None, None, 1)
     assert json.loads(result.err)["answers"] == {"stop": ITEMS}
+    assert batch(*words(server, source, out)).status == 0  # the server is gone, and nobody misses it
 
 
 def test_each_model_and_endpoint_has_a_batch_and_each_format_its_records(tmp_path: Path) -> None:
@@ -149,12 +150,14 @@ def test_what_is_wrong_with_all_ends_the_run(tmp_path: Path, options: dict[str, 
         result = batch(*words(server, source, out))
     assert result.status == 51
     assert reason in result.err
+    assert not Path(f"{out}.via").exists()
 
 
 def test_replies_that_get_lost_cost_nothing(tmp_path: Path) -> None:
     source, out = numbered(tmp_path / "in.jsonl", ITEMS), tmp_path / "out.jsonl"
     with mock(batch_lose="upload+create+content") as server:
-        assert batch(*words(server, source, out)).status == 0
+        result = batch(*words(server, source, out, "-v"))
+        assert (result.status, result.err.count("> POST http://")) == (0, 2)
         check_all_answered_once(server, out)
         assert paths(server) == ["/v1/files", "/v1/batches"]
 
@@ -204,12 +207,13 @@ def test_a_signal_leaves_the_batches_running_and_tells_their_ids(tmp_path: Path)
         assert batches_at(server)[0].id.encode() in err
         result = batch(str(source), "-o", str(out), "--base-url", server.url)
         assert (result.status, "--via batch-api" in result.err) == (52, True)  # it would be paid twice
-        write_lines(tmp_path / "in.jsonl", [item("q0", "something else")])
+        others = [item(f"q{number}") for number in range(1, ITEMS)]
+        write_lines(tmp_path / "in.jsonl", [item("q0", "something else"), *others])
         result = batch(*line)
         assert (result.status, "'q0'" in result.err) == (52, True)
-        numbered(tmp_path / "in.jsonl", ITEMS)
-        assert batch(*line).status == 0
-        check_all_answered_once(server, out)
+        assert batch(*line, "--redo", "changed").status == 0
+        answers = by_id(read_records(out))
+        assert [text_of(answers["q0"]), len(answers), count_executed(server)] == ["something else", ITEMS, ITEMS + 1]
 
 
 def test_cancel_fetches_what_was_finished_and_the_rest_can_be_sent_later(tmp_path: Path) -> None:
@@ -260,6 +264,7 @@ def test_a_server_without_the_batch_api_is_told(tmp_path: Path) -> None:
         ["--retry-delay", "9"],
         ["--base-url", "http://a", "--base-url", "http://b"],
         ["--provider", "bedrock"],
+        ["--shards", "2", "--on", "parallel"],
     ],
 )
 def test_what_has_no_effect_with_via_is_told(more: list[str]) -> None:

@@ -375,7 +375,18 @@ _NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
 
 # What the Batch API leaves no room for: it has its own pace, its own times, and whole answers only.
 _IDLE_WITH_VIA = (
-    *("concurrency", "rpm", "tpm", "max_tokens_total", "drain", "sync", "report", "keep_partial", "order_buffer"),
+    *(
+        "concurrency",
+        "rpm",
+        "tpm",
+        "max_tokens_total",
+        "drain",
+        "sync",
+        "report",
+        "keep_partial",
+        "order_buffer",
+        "shards",
+    ),
     *("first_event_timeout", "idle_timeout", "retry_delay"),
 )
 

@@ -43,7 +43,7 @@ def finish(
     if sent.signal is not None:
         return Verdict(Outcome.SIGNAL, signal=sent.signal)
     if backlog.journal is not None and backlog.plan.order is not None and _is_complete(backlog.plan, sent.figures):
-        backlog.plan.use_answers(Answers())  # which are not needed any more, and take 106 bytes each
+        _forget_answers(backlog.journal, backlog.plan)
         try:
             _put_into_order(backlog.journal, layout, backlog.plan.order)
         except Failure as failed:
@@ -66,6 +66,12 @@ def _with_hint(verdict: Verdict, backlog: Backlog) -> Verdict:
 
 def _is_complete(plan: Plan, figures: Figures) -> bool:
     return figures.outcomes.total() == plan.counts[Standing.TO_ASK] and not plan.counts[Standing.FAILED_FOR_GOOD]
+
+
+def _forget_answers(journal: Journal, plan: Plan) -> None:
+    """Which ids are answered is not needed any more, and takes 106 bytes each."""
+    journal.answers = Answers()
+    plan.use_answers(journal.answers)
 
 
 def _put_into_order(journal: Journal, layout: Layout, order: array.array[int]) -> None:

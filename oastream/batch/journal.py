@@ -14,6 +14,8 @@ from __future__ import annotations
 import array
 import contextlib
 import fcntl
+import itertools
+import operator
 import os
 import stat
 import threading
@@ -210,11 +212,7 @@ class Journal:
         return len(offsets)
 
     def reorder(self, layout: Layout, position: Callable[[str], int | None]) -> None:
-        """Put the answers into the order of their positions, those that have none at the end, as they are.
-
-        It ends the use of the file: which ids are answered is forgotten.
-        """
-        self.answers = Answers()
+        """Put the answers into the order of their positions, those that have none at the end, as they are."""
         last = 1 << 60
         places, offsets = array.array("q"), array.array("q")  # of a million lines 16 MB; tuples took 190
         for offset, line in self._lines():
@@ -222,7 +220,7 @@ class Journal:
             places.append(last if place is None else place)
             offsets.append(offset)
         in_order = sorted(range(len(places)), key=places.__getitem__)
-        if in_order == list(range(len(places))):
+        if all(map(operator.eq, in_order, itertools.count())):
             return
         offsets.append(self._size)
         # Not through a buffer: it would be filled for each line, a megabyte for 2.6 kB.

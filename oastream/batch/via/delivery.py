@@ -143,9 +143,14 @@ class Delivery:
         """Upload a piece and create its batch."""
         piece = cut.piece
         self._ledger.add(piece)
-        self._note_upload(piece, self._upload(piece, cut.file))
-        cut.file.close()
-        self._create(piece)
+        try:
+            with cut.file:
+                self._note_upload(piece, self._upload(piece, cut.file))
+            self._create(piece)
+        except Failure as failed:
+            if (failed.verdict.http_status or 500) < 500:  # it was refused: nothing of it is running
+                self._ledger.drop(piece)
+            raise
 
     def _upload(self, piece: Piece, file: BinaryIO) -> str:
         name = self._ledger.file_name(piece)

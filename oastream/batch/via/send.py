@@ -23,7 +23,7 @@ from oastream.batch.via.ledger import Ledger, Stage
 from oastream.batch.via.pieces import CutPiece, cut_pieces
 from oastream.batch.via.service import Service
 from oastream.exits import Failure, Outcome, Verdict
-from oastream.output.stderr import STDERR, Reporter, Stderr
+from oastream.output.stderr import STDERR, Reporter, Stderr, Trace
 from oastream.watch import Watch
 
 FIRST_LOOK = 2.0
@@ -72,7 +72,8 @@ class _Sending:
         self._recorder = self._make_recorder()
         request, origin = options.request, setup.origins[0]
         assert isinstance(origin, Origin), "a cloud of --provider has another Batch API"
-        self._service = Service(origin, environ, request.connect_timeout, watch, request.max_time)
+        trace = Trace(stderr, request.verbose)
+        self._service = Service(origin, environ, request.connect_timeout, watch, request.max_time, trace)
         self._origin = origin
 
     def run(self, source: FileSource) -> Sent:
@@ -131,7 +132,7 @@ class _Sending:
                 continue
             if not self._ledger.pieces:
                 return
-            self._service.sleep(self._look_after)
+            self._wait()
             self._look(delivery)
 
     def _submit(self, delivery: Delivery, cuts: Iterator[CutPiece]) -> bool:
@@ -151,11 +152,14 @@ class _Sending:
             if piece.is_running:
                 delivery.look(piece)
         delivery.try_again()
-        self._look_after = min(2 * self._look_after, LONGEST_LOOK)
         if len(self._ledger.pieces) < before:
-            self._look_after = FIRST_LOOK
-        self._look_after = self._options.poll or self._look_after
+            self._look_after = self._options.poll or FIRST_LOOK
         self._tell_progress()
+
+    def _wait(self) -> None:
+        """Until the next look; the one after it comes later."""
+        self._service.sleep(self._look_after)
+        self._look_after = self._options.poll or min(2 * self._look_after, LONGEST_LOOK)
 
     def _cancel(self, delivery: Delivery) -> None:
         """--cancel: nothing new is sent; what was finished is fetched."""
@@ -173,7 +177,7 @@ class _Sending:
                 else:  # it failed at validation, since the queue was full
                     self._ledger.drop(piece)
             if self._ledger.pieces:
-                self._service.sleep(self._look_after)
+                self._wait()
 
     # --- for people
 

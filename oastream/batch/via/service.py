@@ -20,6 +20,8 @@ from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import bracket_host, is_loopback
 from oastream.http.proxy import Proxy, proxy_for
+from oastream.output.stderr import Trace
+from oastream.redaction import mask_url
 from oastream.threads import call_in_thread
 from oastream.watch import Watch
 
@@ -41,12 +43,19 @@ class Service:
     """One provider. Nothing waits longer than `max_time` seconds from now, if that is not 0."""
 
     def __init__(
-        self, origin: Origin, environ: Mapping[str, str], connect_timeout: float, watch: Watch, max_time: float
+        self,
+        origin: Origin,
+        environ: Mapping[str, str],
+        connect_timeout: float,
+        watch: Watch,
+        max_time: float,
+        trace: Trace,
     ) -> None:
         self._origin = origin
         self._environ = environ
         self._connect_timeout = connect_timeout
         self._watch = watch
+        self._trace = trace
         self._max_time = max_time
         self._deadline = watch.now() + (max_time or math.inf)
         self._client: openai.OpenAI | None = None
@@ -171,7 +180,7 @@ class Service:
         import openai
 
         given = {name: value for name, value in self._origin.request.headers if name.lower() not in _OWN_HEADERS}
-        hooks: list[Callable[[httpx2.Request], None]] = []
+        hooks: list[Callable[[httpx2.Request], None]] = [self._show_request]
         if not any(name.lower() == "authorization" for name in given):
             hooks.append(_take_key_off)
         timeout = httpx2.Timeout(_READ_TIMEOUT, connect=self._connect_timeout or None)
@@ -181,7 +190,7 @@ class Service:
             trust_env=False,
             follow_redirects=False,
             timeout=timeout,
-            event_hooks={"request": hooks},
+            event_hooks={"request": hooks, "response": [self._show_reply]},
         )
         return openai.OpenAI(
             base_url=self._origin.base_url,
@@ -191,6 +200,14 @@ class Service:
             timeout=timeout,
             http_client=http_client,
         )
+
+    # For -v, from the thread that asks: the other one waits for it, and writes nothing meanwhile.
+
+    def _show_request(self, request: httpx2.Request) -> None:
+        self._trace.sent(f"{request.method} {mask_url(str(request.url))}")
+
+    def _show_reply(self, response: httpx2.Response) -> None:
+        self._trace.received(f"{response.status_code} {response.reason_phrase}")
 
     def _trust(self) -> Any:
         if not self._origin.route.has_tls:
