@@ -187,13 +187,12 @@ def test_redo_asks_once_whatever_the_shards_live_through(tmp_path: Path) -> None
 
 
 @needs_parallel
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_shards_finish_what_is_in_flight_and_merges_it(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_lets_shards_finish_what_is_in_flight_and_merges_it(tmp_path: Path) -> None:
     source, out = numbered(tmp_path / "in.jsonl", 1000), tmp_path / "out.jsonl"
     gate = Gate(6)
     with run_origin(gate) as origin:
         words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", "--shards", "2", *HERE]
-        check_drained(origin, gate, words, number)
+        check_drained(origin, gate, words, signal.SIGINT)
         gate.open()
         assert batch(*words).status == 0
         assert set(origin.prompts.values()) == {1}
@@ -252,6 +251,17 @@ def test_a_key_that_is_refused_ends_the_batch_as_on_one_machine(tmp_path: Path) 
         result = batch(*words, "-o", out, "--shards", "2", *HERE)
         assert (result.status, alone.status) == (51, 51)
         assert "bad key" in result.err
+
+
+@pytest.mark.skipif(bool(why_no_hosts()), reason=why_no_hosts())
+def test_a_signal_lets_shards_on_hosts_finish_too(tmp_path: Path) -> None:
+    source, out = numbered(tmp_path / "in.jsonl", 1000), tmp_path / "out.jsonl"
+    gate = Gate(6)
+    (tmp_path / "ssh").mkdir()
+    with run_hosts(tmp_path / "ssh", 2) as hosts, run_origin(gate) as origin:
+        words = [str(source), "-o", str(out), "--base-url", origin.url, "-j", "4", "--shards", "2", *HERE]
+        words += ["--on-args", f"--sshloginfile {hosts.login_file}"]
+        check_drained(origin, gate, words, signal.SIGTERM)
 
 
 @pytest.mark.skipif(bool(why_no_hosts()), reason=why_no_hosts())

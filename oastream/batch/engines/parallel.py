@@ -22,10 +22,15 @@ _OPTIONS = (
 
 
 def start(job: Job) -> subprocess.Popen[bytes]:
-    """Each command is a line of the input, where parallel looks for no {} to replace."""
+    """Each command is a line of the input, where parallel looks for no {} to replace.
+
+    Without `exec` the host's shell dies of SIGTERM at once, and parallel kills what it takes for its leftovers.
+    """
     options = (*_OPTIONS, f"-j{job.total}", "--workdir", job.folder, *job.engine_words)
     process = subprocess.Popen(["parallel", *options], stdin=subprocess.PIPE, stdout=2, start_new_session=True)
-    commands = [shlex.join(command_of(f"{number}/{job.total}", job.part, job.words)) for number in range(job.total)]
+    commands = [
+        f"exec {shlex.join(command_of(f'{number}/{job.total}', job.part, job.words))}" for number in range(job.total)
+    ]
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin:  # it has ended, and says why
         process.stdin.write("\0".join(commands).encode(errors="surrogateescape"))
@@ -39,4 +44,5 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def has_shards_left() -> bool:
+    """The process has waited for all of them."""
     return False
