@@ -358,7 +358,9 @@ def test_ray_without_an_address_is_told_so(tmp_path: Path) -> None:
         (["in.jsonl", "-o", "out.jsonl", "--shards", "2", "--on", "slurm", "--repair"], "--repair has no meaning"),
         (["in.jsonl", "-o", "o.{shard}", "--shards", "2", "--on", "slurm"], "has {shard} in its name"),
         (["in.jsonl", "-o", "o", "--shards", "2", "--on", "slurm", "--report", "r"], "--report needs {shard}"),
+        (["in.jsonl", "-o", "o", "--errors", "{shard}", "--shards", "2", "--on", "slurm"], "has {shard} in its name"),
         (["in.jsonl", "-o", "o", "--shards", "2", "--on", "slurm", "--on-args", "'"], "--on-args"),
+        ([".", "-o", "o", "--shards", "2", "--on", "slurm"], "--shards needs INPUT to be a file"),
         (["in.jsonl", "-o", "in.jsonl", "--shards", "2", "--on", "slurm"], "are the same file"),
         (["in.jsonl", "-o", "/dev/null", "--shards", "2", "--on", "slurm"], "is not a regular file"),
         (["in.jsonl", "-o", "o", "--errors", "-", "--shards", "2", "--on", "slurm"], "--errors needs a regular file"),
@@ -372,6 +374,13 @@ def test_a_launch_that_makes_no_sense_exits_2_and_touches_nothing(words: list[st
     assert why in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
     assert (tmp_path / "in.jsonl").read_bytes() == content
+
+
+def test_an_input_that_is_not_there_ends_a_launch_as_it_ends_a_run(tmp_path: Path) -> None:
+    words = ["in.jsonl", "-o", "out.jsonl", "--base-url", "mock:"]
+    alone = batch(*words, cwd=tmp_path)
+    launched = batch(*words, "--shards", "2", "--on", "slurm", cwd=tmp_path)
+    assert (launched.status, launched.err) == (alone.status, alone.err)
 
 
 def test_an_engine_that_is_not_installed_is_named_and_nothing_is_lost(tmp_path: Path) -> None:

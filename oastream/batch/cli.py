@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -453,7 +452,7 @@ def _with_shard(params: dict[str, Any]) -> dict[str, Any]:
         path = params[name]
         if path is None or PLACEHOLDER not in path:
             continue
-        if shard is None and params["shards"] is not None and name != "output":
+        if shard is None and params["shards"] is not None and name in ("output_dir", "report"):
             continue  # each shard replaces its own
         if shard is None:
             raise click.UsageError(f"{path} has {PLACEHOLDER} in its name, and there is no --shard")
@@ -484,10 +483,12 @@ def _launch_of(context: click.Context, params: dict[str, Any]) -> dict[str, Any]
             raise click.UsageError(f"{_typed_name(context, name)} has no meaning with --shards: {why}")
     if params["output"] in (None, "-"):
         raise click.UsageError("--shards needs -o: the answers of the shards are merged into it")
-    if not words or words[0] == "-" or not os.path.isfile(words[0]):
+    if not words or words[0] == "-" or (os.path.exists(words[0]) and not os.path.isfile(words[0])):
         raise click.UsageError("--shards needs INPUT to be a file: each shard reads it")
     if params["report"] is not None and PLACEHOLDER not in params["report"]:
         raise click.UsageError(f"--report needs {PLACEHOLDER} in its name with --shards: each shard has its own")
+    import shlex  # which no other run needs
+
     try:
         on_args = tuple(shlex.split(params["on_args"] or ""))
     except ValueError as error:

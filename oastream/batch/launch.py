@@ -70,11 +70,20 @@ def _check(options: BatchOptions, read_text: ReadText) -> None:
     if options.request.misconfigured is not None:
         raise Failure(options.request.misconfigured)
     check_paths(options)
+    _check_input(options.input or "")
     if os.path.exists(options.output) and not os.path.isfile(options.output):
         raise failure_of(Outcome.USAGE, f"-o {options.output} is not a regular file", "it could not be continued")
     if options.errors_path is not None and is_stream(options.errors_path):
         raise failure_of(Outcome.USAGE, "bad usage", "--errors needs a regular file with --shards")
     check_errors_file(options, read_text)
+
+
+def _check_input(path: str) -> None:
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise failure_of(Outcome.INPUT, f"{path} cannot be read", describe_error(error)) from error
 
 
 def _gather_earlier(options: BatchOptions, read_text: ReadText, reporter: Reporter) -> None:

@@ -61,26 +61,27 @@ def find(case: Case) -> Found:
     return Found(share.used / fill_windows(server), share.refused)
 
 
-def fill_windows(server: ServerSettings, count: int = 3000) -> float:
+def fill_windows(server: ServerSettings, count: int = 5000) -> float:
     """How much of a counter whole requests fill, one after the other: the last one does not fit."""
     if server.refill is Continuous:
         return 1.0
     items = Items(random.Random(1))
     requests, tokens = server.rpm / 60 * server.window, server.tpm / 60 * server.window
-    windows, used, requests_left, tokens_left = 1, 0.0, requests, tokens
-    for _ in range(count):
+    windows, used = 0, 0.0
+    full = 1.0
+    requests_left, tokens_left = requests, tokens
+    for sent in range(count):
         item = items.next()
         assert item is not None
         cost = item.size / 4 + (item.output_limit or 0)
         if requests_left < 1 or tokens_left < cost:
             windows += 1
+            full = max(sent / requests, used / tokens) / windows
             requests_left, tokens_left = requests, tokens
         requests_left -= 1
         tokens_left -= cost
         used += cost
-    if windows < 10:
-        return 1.0
-    return max(count / requests, used / tokens) / windows
+    return full if windows >= 10 else 1.0
 
 
 def main() -> None:

@@ -7,8 +7,10 @@ and what follows from the death of a node is the engine's own; how a shard ended
 from __future__ import annotations
 
 import importlib
-import subprocess
-from typing import NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+
+if TYPE_CHECKING:
+    import subprocess
 
 NAMES = ("slurm", "ray", "parallel")
 
