@@ -234,6 +234,16 @@ def test_cancel_fetches_what_was_finished_and_the_rest_can_be_sent_later(tmp_pat
     assert len(by_id(read_records(out))) == ITEMS
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"base_url":"http://other/v1","pieces":[],"run":"r","began":0}'])
+def test_a_record_of_batches_that_is_none_of_ours_is_left_alone(tmp_path: Path, content: str) -> None:
+    source, out = numbered(tmp_path / "in.jsonl", 1), tmp_path / "out.jsonl"
+    via = tmp_path / "out.jsonl.via"
+    via.write_text(content)
+    result = batch(source, "-o", out, "--via", "batch-api", "--base-url", "http://127.0.0.1:9/v1")
+    assert (result.status, "out.jsonl.via cannot be continued" in result.err) == (52, True)
+    assert via.read_text() == content
+
+
 def test_max_time_ends_a_wait(tmp_path: Path) -> None:
     source, out = numbered(tmp_path / "in.jsonl", ITEMS), tmp_path / "out.jsonl"
     with mock(batch_stall="before-upload") as server:

@@ -117,7 +117,8 @@ class _Sending:
         """The ids of what goes on without us."""
         for piece in self._ledger.pieces:
             if piece.batch_id is not None:
-                self._reporter.line(f"{piece.batch_id} goes on ({len(piece.entries)} items)")
+                items = "1 item" if len(piece.entries) == 1 else f"{len(piece.entries)} items"
+                self._reporter.line(f"{piece.batch_id} keeps running ({items})")
 
     # --- all that is to be asked
 
