@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import random
 import re
 import signal
@@ -20,7 +21,7 @@ from oastream.batch.shard import Shard, read_shard
 from oastream.exits import TABLE, Outcome
 from tests.support.batches import BATCH_COMMAND, batch, item, numbered, read_records, write_lines
 from tests.support.program import ROOT, start
-from tests.support.waiting import wait_until
+from tests.support.waiting import SOON, wait_until
 
 MOCK = ("--base-url", "mock:")
 SLURM = zip(("ID", "MIN", "MAX", "COUNT"), "5375", strict=True)
@@ -229,6 +230,15 @@ def test_the_format_is_that_of_the_parts(layout: str, tmp_path: Path) -> None:
         assert batch("in", *words, *MOCK, cwd=tmp_path).status == 0
     assert batch("--merge", "out", "--input", "in", *form, "p0", "p1", cwd=tmp_path).status == 0
     assert len(read_records(tmp_path / "out")) == 2
+
+
+def test_a_pipe_is_not_merged_into(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out")
+    (tmp_path / "part").touch()
+    result = batch("--merge", tmp_path / "out", tmp_path / "part", timeout=SOON)
+    assert result.status == 2
+    assert "is not a regular file" in result.err
+    assert (tmp_path / "out").is_fifo()
 
 
 @pytest.mark.parametrize(

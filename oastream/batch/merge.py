@@ -95,6 +95,8 @@ def open_part(path: str) -> Iterator[Part]:
 @contextlib.contextmanager
 def _locked_against_runs(out: str, parts: Sequence[Part]) -> Iterator[None]:
     """No run may answer into OUT, which is going to be another file. Where OUT is a part, that has the lock."""
+    if os.path.exists(out) and not os.path.isfile(out):  # a FIFO would be waited for, and a device replaced
+        raise failure_of(Outcome.USAGE, f"{out} is not a regular file", "it would be replaced")
     try:
         file = open(out, "rb")  # noqa: SIM115
     except FileNotFoundError:
