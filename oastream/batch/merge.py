@@ -30,6 +30,7 @@ from oastream.batch.source import Input, bad_line_failure, choose_form
 from oastream.batch.summary import Tally, judge
 from oastream.exits import Failure, Outcome, Verdict, failure_of
 from oastream.lenient_json import parse_json
+from oastream.output.destination import is_special
 from oastream.output.stderr import Reporter
 from oastream.system_errors import describe_error
 from oastream.watch import signal_failure
@@ -95,7 +96,7 @@ def open_part(path: str) -> Iterator[Part]:
 @contextlib.contextmanager
 def _locked_against_runs(out: str, parts: Sequence[Part]) -> Iterator[None]:
     """No run may answer into OUT, which is going to be another file. Where OUT is a part, that has the lock."""
-    if os.path.exists(out) and not os.path.isfile(out):  # a FIFO would be waited for, and a device replaced
+    if is_special(out):  # a FIFO would be waited for, and a device replaced
         raise failure_of(Outcome.USAGE, f"{out} is not a regular file", "it would be replaced")
     try:
         file = open(out, "rb")  # noqa: SIM115
