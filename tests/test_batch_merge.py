@@ -46,6 +46,11 @@ def has_lines(path: Path, count: int) -> bool:
     return path.exists() and path.read_bytes().count(b"\n") >= count
 
 
+def is_being_replaced(path: Path) -> bool:
+    """Whether its next content is being written beside it."""
+    return any(each.name.startswith(f".{path.name}.") for each in path.parent.iterdir())
+
+
 def ids(path: Path) -> list[str]:
     return [record["custom_id"] for record in read_records(path)]
 
@@ -174,6 +179,65 @@ def test_what_only_the_old_file_has_is_not_lost(tmp_path: Path) -> None:
     assert ids(tmp_path / "out") == ["old", "a"]
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "why"),
+    [
+        (["--merge", "p", "p", "--errors", "p"], 2, "--errors and --merge are the same file"),
+        (["--merge", "out", "p", "--errors", "p"], 2, "--errors and a part are the same file"),
+        (["--merge", "out", "p", "--errors", "out"], 2, "--errors and --merge are the same file"),
+        (["--merge", "in", "p", "--input", "in"], 2, "--merge and --input are the same file"),
+        (["--merge", "out", "p", "--input", "in", "--errors", "in"], 2, "--errors and --input are the same file"),
+        (["--merge", "out", "p", "--errors", "-"], 2, "is no file"),
+        (["--merge", "out", "p", "--errors", "/dev/null"], 2, "is no file"),
+        (["--merge", "-", "p"], 2, "--merge needs the name of a file"),
+        (["--merge", "notes", "p"], 52, "notes is not merged into"),
+        (["--merge", "out", "p", "--errors", "notes"], 52, "notes is not a file of errors"),
+        (["--merge", "out", "p", "/dev/null"], 8, "/dev/null cannot be read: it is no regular file"),
+        (["--merge", "out", "p", "fifo"], 8, "fifo cannot be read: it is no regular file"),
+        (["--merge", "out", "p", "hello"], 52, "hello cannot be merged"),
+    ],
+)
+def test_no_file_is_replaced_or_read_as_what_it_is_not(words: list[str], status: int, why: str, tmp_path: Path) -> None:
+    write_lines(tmp_path / "p", [answer("a")])
+    write_lines(tmp_path / "in", [item("a")])
+    (tmp_path / "notes").write_text("precious\n")
+    (tmp_path / "hello").write_text("hello")
+    os.mkfifo(tmp_path / "fifo")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    result = batch(*words, cwd=tmp_path)
+    assert (result.status, why in result.err) == (status, True), result
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_pattern_may_name_the_errors_of_the_parts_too(tmp_path: Path) -> None:
+    write_lines(tmp_path / "p.jsonl", [answer("a")])
+    write_lines(tmp_path / "p.errors.jsonl", [failure("b")])
+    assert batch("--merge", "out.jsonl", "p.errors.jsonl", "p.jsonl", cwd=tmp_path).status == 50
+    assert ids(tmp_path / "out.jsonl") == ["a"]
+
+
+def test_many_parts_take_one_descriptor_each(tmp_path: Path) -> None:
+    parts = [write_lines(tmp_path / f"p{number}", [answer(f"q{number}")]) for number in range(200)]
+    command = 'ulimit -n 230; exec "$@"'
+    result = batch("--merge", "out", *parts, cwd=tmp_path, shell=command)
+    assert (result.status, len(ids(tmp_path / "out"))) == (0, 200)
+
+
+def test_while_a_merge_is_at_work_nobody_else_writes_there(tmp_path: Path) -> None:
+    write_lines(tmp_path / "p", (answer(f"q{number}") for number in range(100_000)))
+    source = numbered(tmp_path / "in", 3)
+    for out in ("new", "p"):
+        with start("--merge", out, "p", program=BATCH_COMMAND, cwd=tmp_path) as merging:
+            assert wait_until(partial(is_being_replaced, tmp_path / out))
+            merging.send_signal(signal.SIGSTOP)
+            for words in (["--merge", out, "p"], [source, "-o", out, "--format", "text", *MOCK]):
+                result = batch(*words, cwd=tmp_path)
+                assert (result.status, f"{out} is in use" in result.err) == (52, True), result
+            merging.send_signal(signal.SIGCONT)
+            assert merging.wait(60) == 0
+        assert len(ids(tmp_path / out)) == 100_000
+
+
 def test_a_torn_tail_is_passed_over_with_a_notice(tmp_path: Path) -> None:
     lines = write_lines(tmp_path / "p", [answer("a"), answer("b")])
     lines.write_bytes(lines.read_bytes()[:-9])
@@ -298,10 +362,10 @@ def test_shards_that_are_killed_and_run_again_merge_into_the_input(seed: int, tm
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_out_as_it_was(sent: signal.Signals, tmp_path: Path) -> None:
     write_lines(tmp_path / "p", (answer(f"q{number}") for number in range(300_000)))
-    (tmp_path / "out").write_text("old\n")
+    old = write_lines(tmp_path / "out", [answer("q0")]).read_bytes()
     with start("--merge", "out", "p", program=BATCH_COMMAND, cwd=tmp_path) as process:
-        assert wait_until(lambda: any(path.name.startswith(".out.") for path in tmp_path.iterdir()))
+        assert wait_until(partial(is_being_replaced, tmp_path / "out"))
         process.send_signal(sent)
         assert process.wait(60) == -sent
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "p"]
-    assert (tmp_path / "out").read_text() == "old\n"
+    assert (tmp_path / "out").read_bytes() == old

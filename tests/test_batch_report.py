@@ -204,6 +204,14 @@ def test_no_file_of_the_run_is_the_page(tmp_path: Path) -> None:
         assert "the same file" in result.err
 
 
+def test_a_fifo_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with run_origin() as origin:
+        source = numbered(tmp_path / "in", 2)
+        result = batch("--report", "fifo", "--base-url", origin.url, source, cwd=tmp_path)
+        assert (result.status, "it is a FIFO" in result.err, len(origin.asked)) == (9, True, 0)
+
+
 def test_a_page_may_go_to_a_device_or_through_a_link_and_not_to_a_dash(tmp_path: Path) -> None:
     (tmp_path / "link.html").symlink_to("linked.html")
     with run_origin() as origin:

@@ -93,12 +93,12 @@ def open_journal(options: BatchOptions, layout: Layout) -> Iterator[OpenJournal]
         records = [broken_line_record(each.line, each.offset) for each in broken]
         bad_lines.extend(records)
         if path is not None:
-            replace_errors(path, [*_whole_errors(path), *records])
+            replace_errors(path, [*read_whole_errors(path), *records])
 
     journal = Journal(options.output)
     try:
         if options.repair and path is not None:
-            bad_lines.extend(line for line in _whole_errors(path) if is_broken_line_record(line))
+            bad_lines.extend(line for line in read_whole_errors(path) if is_broken_line_record(line))
         journal.load(layout, keep_broken if options.repair else None)
         journal.answers.forget(options.redo)
         yield OpenJournal(journal, bad_lines)
@@ -164,7 +164,7 @@ def _read_errors(path: str) -> Iterator[bytes]:
         yield line
 
 
-def _whole_errors(path: str) -> list[bytes]:
+def read_whole_errors(path: str) -> list[bytes]:
     """The same without a last line that was cut off."""
     return [line for line in _read_errors(path) if line.endswith(b"\n")]
 

@@ -427,6 +427,8 @@ def _files_of(context: click.Context, params: dict[str, Any]) -> dict[str, Any]:
     if out is None:
         files = {**_files_of_run(words, merge_input, params), "merge": False, "parts": (), "names_format": names_format}
         return {**files, **_launch_of(context, params)}
+    if out == "-":
+        raise click.UsageError("--merge needs the name of a file: it is replaced in one step")
     if not words:
         raise click.UsageError("--merge needs the parts: the answers of each shard, after the options")
     for name in params:

@@ -109,7 +109,7 @@ class Journal:
         self.path = path
         self.answers = Answers()
         self.is_new = not os.path.exists(path)
-        self._fd = _open_locked(path)
+        self._fd = open_locked(path)
         self._size = os.fstat(self._fd).st_size
         self._needs_sync = False
         self._syncing = threading.Lock()
@@ -230,7 +230,7 @@ class Journal:
         self._replace(line for offset, line in self._lines() if offset not in offsets)
 
     def _replace(self, lines: Iterator[bytes]) -> None:
-        """Give the file these lines, in one step. The new one is locked before it has the name."""
+        """Give the file these lines, in one step. The new one is locked as soon as it has the name."""
         try:
             replacement = Replacement(os.path.realpath(self.path), 0o600)  # a link stays one
             try:
@@ -241,7 +241,7 @@ class Journal:
             finally:
                 replacement.discard()
             old = self._fd
-            self._fd = _open_locked(self.path)
+            self._fd = open_locked(self.path)
             os.close(old)
             self._size = os.fstat(self._fd).st_size
         except OSError as error:
@@ -271,7 +271,7 @@ class Journal:
             return open(self.path, "rb", buffering=_READ_SIZE)
 
 
-def _open_locked(path: str) -> int:
+def open_locked(path: str) -> int:
     """The file at this path, created with mode 0600 where there is none, and ours alone until it is closed."""
     while True:
         fd = _open(path)

@@ -12,17 +12,16 @@ Neither chooses nodes, nor looks after them, nor sends a request: `engines` and 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from oastream.batch import engines
 from oastream.batch.engines import Engine, Job
 from oastream.batch.engines.shard import read_status, status_beside
 from oastream.batch.engines.slurm import log_path
+from oastream.batch.journal import open_locked
 from oastream.batch.lines import is_stream
 from oastream.batch.options import BatchOptions
 from oastream.batch.parts import ReadText, check_errors_file, find_parts, find_unfinished, gather, part_path, split
@@ -110,13 +109,11 @@ def _gather_these(options: BatchOptions, read_text: ReadText, reporter: Reporter
 @contextlib.contextmanager
 def _locked(out: str) -> Iterator[None]:
     """No other launch or run may answer the same items meanwhile."""
-    file: BinaryIO
-    with open(out, "rb+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise failure_of(Outcome.JOURNAL, f"{out} is in use", "another oastream-batch writes to it") from error
+    fd = open_locked(out)
+    try:
         yield
+    finally:
+        os.close(fd)
 
 
 def _parts_of(options: BatchOptions, total: int) -> list[str]:

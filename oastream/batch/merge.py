@@ -1,9 +1,9 @@
 """--merge: the answers files of several shards → one, and their errors beside it.
 
 In: `BatchOptions` with the parts; perhaps the input, for its order and for what is missing. Out: OUT, replaced in one
-step, and a `Verdict` as on a run over the whole input. Asks no server, and changes no part. Raises `Failure`: journal
-for a part that a run is writing, that is damaged, or that has another answer to an id than an earlier one; input,
-output, or a signal.
+step, and a `Verdict` as on a run over the whole input. Asks no server, and changes no part but one that is OUT. Raises
+`Failure`: journal for a part that a run is writing, that is damaged, or that has another answer to an id than an
+earlier one; usage, input, output, or a signal.
 
 Memory holds 170 bytes an id: where its answer is, not the answer.
 """
@@ -15,20 +15,24 @@ import contextlib
 import fcntl
 import os
 import signal
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
+from oastream.batch.backlog import read_whole_errors
 from oastream.batch.input import BadLine, read_items
+from oastream.batch.journal import open_locked
 from oastream.batch.keys import id_key
-from oastream.batch.lines import replace_lines
+from oastream.batch.lines import is_stream, replace_lines
 from oastream.batch.options import BatchOptions, errors_beside
 from oastream.batch.plan import DuplicateId
 from oastream.batch.records import LAYOUTS, Answered, Layout, read_error_line
 from oastream.batch.setup import read_form
 from oastream.batch.source import Input, bad_line_failure, choose_form
 from oastream.batch.summary import Tally, judge
-from oastream.exits import Failure, Outcome, Verdict, failure_of
+from oastream.exits import Outcome, Verdict, failure_of
+from oastream.files import is_same_file
 from oastream.lenient_json import parse_json
 from oastream.output.destination import is_special
 from oastream.output.stderr import Reporter
@@ -36,6 +40,7 @@ from oastream.system_errors import describe_error
 from oastream.watch import signal_failure
 
 _READ_SIZE = 1 << 20
+_LINE_SIZE = 1 << 13
 _PLACE_BITS = 48
 """Of a packed place: a file may be as long as 281 TB."""
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -52,14 +57,16 @@ def merge_parts(options: BatchOptions, read_text: Callable[[str], str], reporter
     assert out is not None
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals_raised())
-        parts = [stack.enter_context(open_part(path)) for path in options.parts]
-        stack.enter_context(_locked_against_runs(out, parts))
+        _check_files(options)
+        stack.enter_context(_locked(out))
+        named = _without_errors(options.parts)
+        parts = [stack.enter_context(open_part(path, is_same_file(path, out))) for path in named]
         layout = _choose_layout(options, parts, read_text)
         answers = MergedAnswers(parts, layout)
         _check_nothing_is_lost(out, layout, answers)
         for path in answers.torn:
             reporter.line(f"{path}: the last line is not whole, and is left out")
-        errors = _read_errors([_errors_of(options, path) for path in options.parts], layout, answers)
+        errors = _read_errors([_errors_of(options, path) for path in named], layout, answers)
         wanted = _read_input(options, read_text)
         with _as_output_failure(out):
             replace_lines(os.path.realpath(out), answers.lines(wanted.order))
@@ -75,43 +82,67 @@ class Part(NamedTuple):
 
     path: str
     file: BinaryIO
-    lookup: BinaryIO
-    """The same file once more, for a look at any line while `file` is read from line to line."""
 
 
 @contextlib.contextmanager
-def open_part(path: str) -> Iterator[Part]:
-    """An answers file, ours to read. Raises `Failure`: input where it cannot be read, journal where a run has it."""
+def open_part(path: str, is_ours: bool = False) -> Iterator[Part]:
+    """An answers file to read, which no run may write to meanwhile; `is_ours` says that it is locked already.
+
+    Raises `Failure`: input where it cannot be read, journal where a run has it.
+    """
     try:
-        file = open(path, "rb", buffering=_READ_SIZE)  # noqa: SIM115  closed by whoever opened the context
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise _in_use_failure(path) from error
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise failure_of(Outcome.INPUT, f"{path} cannot be read", describe_error(error)) from error
-    with file, open(path, "rb") as lookup:  # the lock keeps it the same file
-        yield Part(path, file, lookup)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise failure_of(Outcome.INPUT, f"{path} cannot be read", "it is no regular file, and a part is read twice")
+    with open(fd, "rb", buffering=_READ_SIZE) as file:
+        if not is_ours:
+            _share(fd, path)
+        yield Part(path, file)
+
+
+def _share(fd: int, path: str) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        why = "an oastream-batch writes to it"
+        raise failure_of(Outcome.JOURNAL, f"{path} is in use", why, "merge when it has ended") from error
+    except OSError as error:
+        raise failure_of(Outcome.JOURNAL, f"{path} cannot be locked", describe_error(error)) from error
 
 
 @contextlib.contextmanager
-def _locked_against_runs(out: str, parts: Sequence[Part]) -> Iterator[None]:
-    """No run may answer into OUT, which is going to be another file. Where OUT is a part, that has the lock."""
+def _locked(out: str) -> Iterator[None]:
+    """OUT, which no run may answer into, nor another merge replace. One that was not there goes if nothing comes."""
     if is_special(out):  # a FIFO would be waited for, and a device replaced
         raise failure_of(Outcome.USAGE, f"{out} is not a regular file", "it would be replaced")
+    is_new = not os.path.lexists(out)
+    fd = open_locked(out)
     try:
-        file = open(out, "rb")  # noqa: SIM115
-    except FileNotFoundError:
         yield
-        return
-    except OSError as error:
-        raise failure_of(Outcome.OUTPUT, f"{out} cannot be written", describe_error(error)) from error
-    with file:
-        if not any(os.path.sameopenfile(file.fileno(), part.file.fileno()) for part in parts):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise _in_use_failure(out) from error
-        yield
+    finally:
+        if is_new and os.path.getsize(out) == 0:
+            os.unlink(out)
+        os.close(fd)
+
+
+def _check_files(options: BatchOptions) -> None:
+    """Raise `Failure` where a file that is written is another one of this merge, but for a part that is OUT."""
+    out, errors = options.output, options.errors_path
+    assert out is not None
+    assert errors is not None
+    if is_stream(errors):
+        raise failure_of(Outcome.USAGE, "bad usage", f"--errors {errors} is no file, and a merge replaces it")
+    read = [(name, path) for name, path in (("--input", options.input),) if path not in (None, "-")]
+    read += [("a part", path) for path in options.parts]
+    for name, path in (("--merge", out), *read):
+        if path is not None and is_same_file(errors, path):
+            raise failure_of(Outcome.USAGE, "bad usage", f"--errors and {name} are the same file, {path}")
+    if options.input not in (None, "-") and is_same_file(out, options.input or ""):
+        raise failure_of(Outcome.USAGE, "bad usage", f"--merge and --input are the same file, {out}")
+    read_whole_errors(errors)  # raises for a file of another kind, which would be replaced
 
 
 def _choose_layout(options: BatchOptions, parts: Sequence[Part], read_text: Callable[[str], str]) -> Layout:
@@ -152,7 +183,8 @@ class MergedAnswers:
             try:
                 answer = self._layout.read(parse_json(line))
             except ValueError as error:
-                if line.endswith(b"\n"):
+                content = line.rstrip(b"\0")  # blocks that were allotted before a power failure, and not yet written
+                if line.endswith(b"\n") or (content and not content.startswith(b"{")):
                     why = f"the line at byte {offset}: {error}"
                     hint = "run its shard again with --repair, or name its --format"
                     raise failure_of(Outcome.JOURNAL, f"{part.path} cannot be merged", why, hint) from error
@@ -183,21 +215,30 @@ class MergedAnswers:
             yield line if line.endswith(b"\n") else line + b"\n"
 
     def _line_at(self, place: int) -> bytes:
-        lookup = self._parts[place >> _PLACE_BITS].lookup
-        lookup.seek(place & (1 << _PLACE_BITS) - 1)
-        return lookup.readline()
+        fd, offset = self._parts[place >> _PLACE_BITS].file.fileno(), place & (1 << _PLACE_BITS) - 1
+        line = bytearray()
+        while piece := os.pread(fd, _LINE_SIZE, offset + len(line)):
+            end = piece.find(b"\n") + 1
+            if end:
+                return bytes(line + piece[:end])
+            line += piece
+        return bytes(line)
 
 
 def _check_nothing_is_lost(out: str, layout: Layout, answers: MergedAnswers) -> None:
-    """Raise `Failure` for an OUT that has answers which no part has: it is replaced, and they were paid for."""
-    for line in read_whole_lines(out):
-        try:
-            custom_id = layout.read(parse_json(line)).custom_id
-        except ValueError:
-            continue  # no answer, and nothing that a merge would keep
-        if id_key(custom_id) not in answers:
-            what = f"{out} has an answer to {custom_id!r}, and no part has any"
-            raise failure_of(Outcome.JOURNAL, what, "it would be lost", f"name {out} as a part too, or remove it")
+    """Raise `Failure` for an OUT that is another file, or has an answer, paid for, that no part has: it is replaced."""
+    with open(out, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # what a run would cut off
+            try:
+                custom_id = layout.read(parse_json(line)).custom_id
+            except ValueError as error:
+                why = f"it would be replaced, and is no answers file of the parts' format: {error}"
+                raise failure_of(Outcome.JOURNAL, f"{out} is not merged into", why) from error
+            if id_key(custom_id) not in answers:
+                what = f"{out} has an answer to {custom_id!r}, and no part has any"
+                raise failure_of(Outcome.JOURNAL, what, "it would be lost", f"name {out} as a part too, or remove it")
 
 
 def _is_same_answer(first: bytes, second: bytes) -> bool:
@@ -219,6 +260,12 @@ class MergedErrors(NamedTuple):
     bad_lines: dict[bytes, None]
 
 
+def _without_errors(paths: Sequence[str]) -> list[str]:
+    """The parts, without the files of their errors, which a pattern such as `part.*` names too."""
+    errors = {errors_beside(path) for path in paths}
+    return [path for path in paths if path not in errors]
+
+
 def _errors_of(options: BatchOptions, part: str) -> str:
     """Where the errors of a part are. OUT itself, where that is a part, may have them under a name of their own."""
     if part == options.output and options.errors_path is not None:
@@ -230,7 +277,7 @@ def _read_errors(paths: Sequence[str], layout: Layout, answers: MergedAnswers) -
     """The errors of the parts, of ids that no part answers; the last that was read of an id counts."""
     errors = MergedErrors({}, {}, {})
     for path in paths:
-        for line in read_whole_lines(path):
+        for line in read_whole_errors(path):
             failed = read_error_line(line, layout)
             if failed is None:
                 errors.bad_lines[line] = None
@@ -240,17 +287,6 @@ def _read_errors(paths: Sequence[str], layout: Layout, answers: MergedAnswers) -
                 errors.lines[key] = line
                 errors.outcomes[key] = failed.outcome
     return errors
-
-
-def read_whole_lines(path: str) -> Iterator[bytes]:
-    """The whole lines of a file; none of one that is not there."""
-    try:
-        with open(path, "rb") as file:
-            yield from (line for line in file if line.endswith(b"\n"))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise failure_of(Outcome.INPUT, f"{path} cannot be read", describe_error(error)) from error
 
 
 def _write_errors(path: str | None, errors: MergedErrors) -> None:
@@ -306,10 +342,6 @@ def _count(answers: MergedAnswers, errors: MergedErrors, wanted: Wanted) -> Tall
     if wanted.order is not None:
         missing = sum(key not in answers and key not in errors.lines for key in wanted.order)
     return Tally(answers.outcomes, Counter(errors.outcomes.values()), len(errors.bad_lines), missing)
-
-
-def _in_use_failure(path: str) -> Failure:
-    return failure_of(Outcome.JOURNAL, f"{path} is in use", "an oastream-batch writes to it", "merge when it has ended")
 
 
 @contextlib.contextmanager

@@ -57,8 +57,9 @@ def find_parts(out: str, total: int | None = None) -> list[str]:
 def gather(options: BatchOptions, parts: Sequence[str], read_text: ReadText, reporter: Reporter) -> Tally:
     """Merge these into the answers file, and remove them but for that file itself; what became of all items."""
     with contextlib.ExitStack() as held:
-        for part in parts:  # nobody answers into a file that is about to go
-            held.enter_context(open_part(part))
+        for part in parts:  # nobody answers into a file that is about to go; OUT is the merge's to lock
+            if part != options.output:
+                held.enter_context(open_part(part))
         counts = merge_parts(options._replace(parts=tuple(parts), names_format=True), read_text, reporter)
         for part in parts:
             if part != options.output:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.files import Replacement
+from oastream.output.destination import find_descriptor
 from oastream.system_errors import describe_error
 
 
@@ -56,6 +58,8 @@ class PageFile:
         """Raise `OSError` for what would keep a page from being written."""
         if os.path.isdir(self._path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if _is_named_fifo(self._path):
+            raise OSError(errno.EINVAL, "it is a FIFO")  # whose reader would be waited for
         if self._is_regular:
             Replacement(self._path, 0o600).discard()
 
@@ -81,3 +85,8 @@ class PageFile:
 
     def _failure(self, error: OSError) -> Failure:
         return failure_of(Outcome.OUTPUT, f"{self._name} cannot be written", describe_error(error))
+
+
+def _is_named_fifo(path: str) -> bool:
+    """A FIFO that is to be opened; /dev/stdout is one that is open already."""
+    return os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode) and find_descriptor(path) is None
