@@ -139,7 +139,7 @@ def test_another_number_of_shards_goes_on_with_the_parts_and_the_answers_that_ar
         words = ["--base-url", origin.url]
         assert batch(numbered(tmp_path / "few.jsonl", 6), "-o", out, *words).status == 0
         for number in (0, 3):  # what a launch leaves that was killed
-            part = tmp_path / f"out.{number}-of-4.jsonl"
+            part = tmp_path / f"out.oastream-{number}-of-4.jsonl"
             assert batch(source, "-o", part, "--shard", f"{number}/4", *words).status == 0
         before = origin.prompts
         known = {record["custom_id"] for record in read_records(out)}
@@ -404,3 +404,16 @@ def test_an_engine_that_is_not_installed_is_named_and_nothing_is_lost(tmp_path: 
         assert "slurm cannot be started" in result.err
         assert batch(*words, "--shards", "2", "--on", "slurm", env=env).status == 6
         check_answered(out, 4)
+
+
+def test_a_users_own_shards_are_no_parts(tmp_path: Path) -> None:
+    source = numbered(tmp_path / "in.jsonl", 4)
+    assert batch(source, "--shard", "0/2", "-o", "out.0-of-2.jsonl", "--base-url", "mock:", cwd=tmp_path).status == 0
+    own = (tmp_path / "out.0-of-2.jsonl").read_bytes()
+    words = (source, "-o", "out.jsonl", "--shards", "2", "--on", "parallel", "--base-url", "mock:")
+    result = batch(*words, "--stats", cwd=tmp_path)
+    assert (result.status, "--stats has no meaning with --shards" in result.err) == (2, True)
+    if shutil.which("parallel") is None:
+        pytest.skip("without GNU parallel")
+    assert batch(*words, cwd=tmp_path).status == 0
+    assert (tmp_path / "out.0-of-2.jsonl").read_bytes() == own

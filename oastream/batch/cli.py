@@ -465,6 +465,7 @@ def _with_shard(params: dict[str, Any]) -> dict[str, Any]:
 _NOT_IN_LAUNCH = {
     "shard": "--shards hands out each part of the input",
     "repair": "repair FILE by a run without --shards",
+    "stats": "each shard would have figures of its own",
     "order_buffer": "the answers of shards are put in order on disk",
 }
 _OF_LAUNCH = frozenset(("shards", "on", "on_args", "output", "errors", "redo", "retry_failed", "max_tokens_total"))

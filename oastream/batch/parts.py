@@ -29,19 +29,21 @@ from oastream.output.stderr import Reporter
 from oastream.system_errors import describe_error
 
 ReadText = Callable[[str], str]
+_MARK = "oastream-"
+"""In the name of a part: it is removed in the end, and nobody calls a file of their own so."""
 
 
 def part_path(out: str, total: int) -> str:
     """The part of a shard, with {shard} for its number: beside the file that `out` is or links to."""
     stem, suffix = os.path.splitext(os.path.realpath(out))
-    return f"{stem}.{PLACEHOLDER}-of-{total}{suffix}"
+    return f"{stem}.{_MARK}{PLACEHOLDER}-of-{total}{suffix}"
 
 
 def find_parts(out: str, total: int | None = None) -> list[str]:
     """The parts that there are, of any number of shards or of this one."""
     folder, name = os.path.split(os.path.realpath(out))
     stem, suffix = os.path.splitext(name)
-    pattern = re.compile(rf"{re.escape(stem)}\.(\d+)-of-(\d+){re.escape(suffix)}")
+    pattern = re.compile(rf"{re.escape(stem)}\.{_MARK}(\d+)-of-(\d+){re.escape(suffix)}")
     found = []
     try:
         names = os.listdir(folder)
