@@ -9,15 +9,16 @@ Data goes one way, and the folders are its stages, in this order:
     events/     bytes                         → events, the reply they make up, the verdict on it; no I/O
     attempts/   streams are read and delivered; whether another request follows
     output/     events, messages              → formats, stdout, files, stderr
+    local/      a model on this machine       → a server that lasts as long as the run
     batch/      many requests at once, a program of its own, on the parts of these rooms
     mock/       the scripted server, a program of its own
 
 `main.py` is the process, `pipeline.py` the way of one run, on one page, `ending.py` what happens once its verdict is
-known, `list_models.py` the other thing that a run can be. Every room may stand on the modules beside them: how a run
-ends (`exits`), what was asked for (`options`), every wait (`watch`, `threads`, `reading`, `commands`, `writer`), files
-that are replaced whole (`files`), why the system refuses (`system_errors`), what must not be shown (`redaction`) and
-how the rest is shown (`display`), text and JSON as servers write them (`surrogates`, `lenient_json`), and what loads
-late (`lazy_imports`).
+known, `list_models.py` the other thing that a run can be, `own_server.py` what `mock:` and `local:` start. Every room
+may stand on the modules beside them: how a run ends (`exits`), what was asked for (`options`), every wait (`watch`,
+`threads`, `reading`, `commands`, `writer`), files that are replaced whole (`files`), why the system refuses
+(`system_errors`), what must not be shown (`redaction`) and how the rest is shown (`display`), text and JSON as servers
+write them (`surrogates`, `lenient_json`), what loads late (`lazy_imports`), or need not be there at all (`packages`).
 
 Decisions, and what was measured (2026-11, two cores, Python 3.11; ratios of one run):
 

@@ -206,7 +206,7 @@ def new_format(options: Options, on_terminal: bool, item_schema: ItemSchema | No
             return Format(sanitized)
         from oastream.output.item_lines import ItemsFormat
 
-        return ItemsFormat(sanitized, item_schema)
+        return ItemsFormat(sanitized, item_schema.find_error)
     if options.format == "tools" and options.eager:
         return EagerToolsFormat(sanitized)
     if options.format == "sse" and (options.background or options.resume):

@@ -16,9 +16,18 @@ from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Plan, Standing
 from oastream.batch.recorder import Figures
 from oastream.batch.records import Layout
-from oastream.batch.sending import Sent
 from oastream.batch.source import PipeSource
-from oastream.batch.summary import GO_ON_HINT, LOST_HINT, UNREAD, judge, judge_aborted, stats_fields, stats_line, tally
+from oastream.batch.summary import (
+    GO_ON_HINT,
+    LOST_HINT,
+    UNREAD,
+    Sent,
+    judge,
+    judge_aborted,
+    stats_fields,
+    stats_line,
+    tally,
+)
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.lenient_json import dumps
 from oastream.output.stderr import Reporter, Stderr

@@ -22,9 +22,10 @@ from oastream.batch.finish import finish
 from oastream.batch.lines import write_stdout
 from oastream.batch.options import BatchOptions
 from oastream.batch.recorder import Figures
-from oastream.batch.sending import Sent, send_all
+from oastream.batch.sending import send_all
 from oastream.batch.servers import serve_own
 from oastream.batch.setup import Setup, describe_first_request, read_setup
+from oastream.batch.summary import Sent
 from oastream.exits import Verdict
 from oastream.input.prompt import InputReader
 from oastream.output.stderr import Reporter, Stderr

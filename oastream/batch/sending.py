@@ -12,7 +12,7 @@ import math
 import resource
 import signal
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from oastream.batch.backlog import Backlog
 from oastream.batch.journal import Journal
@@ -26,6 +26,7 @@ from oastream.batch.runner import Runner, Settings
 from oastream.batch.servers import open_server
 from oastream.batch.setup import Setup, empty_failure
 from oastream.batch.source import PipeSource
+from oastream.batch.summary import Sent
 from oastream.exits import Failure, Outcome, Verdict, internal_error
 from oastream.output.stderr import Reporter, Stderr, Trace
 from oastream.watch import die_of_signal
@@ -38,19 +39,6 @@ DRAIN = 20.0
 STDOUT = 1
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SPARE_DESCRIPTORS = 32
-
-
-class Sent(NamedTuple):
-    """What sending came to. `held` are the seconds in which limits kept requests back.
-
-    `aborted` is why the run was broken off, `signal` the first that came, `failure` what else ended it.
-    """
-
-    figures: Figures
-    held: float = 0.0
-    aborted: Verdict | None = None
-    signal: int | None = None
-    failure: Failure | None = None
 
 
 def send_all(

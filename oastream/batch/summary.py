@@ -12,11 +12,24 @@ from typing import Any, NamedTuple
 
 from oastream.batch.plan import Plan, Standing
 from oastream.batch.recorder import Figures
-from oastream.exits import Outcome, Verdict, exit_status
+from oastream.exits import Failure, Outcome, Verdict, exit_status
 
 GO_ON_HINT = "the same command goes on with what is missing"
 LOST_HINT = "with -o FILE the same command would go on with what is missing"
 UNREAD = "the input was not read to its end: there may be more items"
+
+
+class Sent(NamedTuple):
+    """What sending came to. `held` are the seconds in which limits kept requests back.
+
+    `aborted` is why the run was broken off, `signal` the first that came, `failure` what else ended it.
+    """
+
+    figures: Figures
+    held: float = 0.0
+    aborted: Verdict | None = None
+    signal: int | None = None
+    failure: Failure | None = None
 
 
 class Tally(NamedTuple):

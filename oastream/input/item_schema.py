@@ -11,9 +11,8 @@ from typing import Any
 from oastream.exits import Failure
 from oastream.input.body import ReadText
 from oastream.input.schema import Schema, compile_schema, read_schema
+from oastream.output.item_lines import LIST_KEY
 
-LIST_KEY = "items"
-"""The field of the answer that has the list, as in `llm --schema-multi`."""
 _SHARED = ("$defs", "definitions", "$schema", "$id")
 """What a schema has at its root alone: what other parts refer to, and what it is called."""
 
@@ -34,7 +33,7 @@ class ItemSchema:
         }
         self.asked = Schema(wrapped, item.head, compile_schema(wrapped))
 
-    def error(self, text: str) -> str | None:
+    def find_error(self, text: str) -> str | None:
         """Where an item does not fit, as a path within it and why; None for one that does."""
         found = self._item.first_error(text)
         if found is None:

@@ -1,23 +1,24 @@
 """--schema-multi: each item of the answer's list on a line, as soon as it is whole and valid.
 
-In: the text of an answer as it comes, the schema of one item. Out: lines; at the end what was wrong, if anything was.
-Memory holds the item that is being read, and nothing of those before it. What a valid list looks like is `LIST_KEY`'s
-and the schema's to say; how the text came is not known here.
+In: the text of an answer as it comes, a check of one item. Out: lines; at the end what was wrong, if anything was.
+Memory holds the item that is being read, and nothing of those before it. What a valid item is, and how the text came,
+is not known here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from oastream.exits import Outcome, Verdict
-from oastream.input.item_schema import LIST_KEY, ItemSchema
 from oastream.output.formats import Event, Format, on_one_line
 
 if TYPE_CHECKING:
     from oastream.events.reply import Reply
 
+LIST_KEY = "items"
+"""The field of the answer that has the list, as in `llm --schema-multi`."""
 _MARK = re.compile(r'["{}\[\],]')
 _END_OF_TEXT = re.compile(r'["\\]')
 _OPENING = re.compile(r'\s*\{\s*"' + LIST_KEY + r'"\s*:\s*\[\s*')
@@ -115,11 +116,11 @@ class ItemReader:
 
 
 class ItemsFormat(Format):
-    """A valid item a line."""
+    """A valid item a line. `find_error` says where an item does not fit, as a path within it; None where it does."""
 
-    def __init__(self, sanitized: bool, schema: ItemSchema) -> None:
+    def __init__(self, sanitized: bool, find_error: Callable[[str], str | None]) -> None:
         super().__init__(sanitized)
-        self._schema = schema
+        self._find_error = find_error
         self._reader = ItemReader()
         self._count = 0
         self._errors: list[str] = []
@@ -130,7 +131,7 @@ class ItemsFormat(Format):
             self._add_item(item)
 
     def _add_item(self, item: str) -> None:
-        error = self._schema.error(item)
+        error = self._find_error(item)
         if error is None:
             self._add_json(on_one_line(item.replace("\r", " ").encode("utf-8", "replace")))
         else:

@@ -26,9 +26,8 @@ from oastream.batch.report.page_file import PageFile
 from oastream.batch.report.sampling import LimitKey, Sampler, Totals
 from oastream.batch.report.snapshot import ServerFigures, Snapshot
 from oastream.batch.runner import Runner
-from oastream.batch.sending import Sent
 from oastream.batch.setup import Setup
-from oastream.batch.summary import stats_fields, tally
+from oastream.batch.summary import Sent, stats_fields, tally
 from oastream.display import one_line
 from oastream.exits import Failure, Outcome, Verdict
 from oastream.redaction import KnownSecrets, mask_url

@@ -14,10 +14,10 @@ from oastream.batch.lines import JournalLines
 from oastream.batch.options import BatchOptions
 from oastream.batch.plan import Standing
 from oastream.batch.recorder import BatchRecorder, Folder
-from oastream.batch.sending import Sent
 from oastream.batch.servers import Origin
 from oastream.batch.setup import Setup
 from oastream.batch.source import FileSource
+from oastream.batch.summary import Sent
 from oastream.batch.via.delivery import Delivery, sync_lines
 from oastream.batch.via.ledger import Ledger, Stage
 from oastream.batch.via.pieces import CutPiece, cut_pieces
