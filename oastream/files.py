@@ -14,7 +14,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 MARK = ".oastream-"
 """What the name of a file that is being written has after the name it will get."""
@@ -140,11 +140,17 @@ class Replacement:
                 os.close(fd)
 
 
-def replace_file(path: str, data: bytes) -> None:
+def replace_file(path: str, data: bytes, new_mode: int = 0o666) -> None:
     """Give a file this content, or leave it as it was and raise `OSError`."""
-    replacement = Replacement(path)
+    replace_by_pieces(path, (data,), new_mode)
+
+
+def replace_by_pieces(path: str, pieces: Iterable[bytes], new_mode: int = 0o666) -> None:
+    """The same for content that memory need not hold. What `pieces` raises leaves the file as it was, too."""
+    replacement = Replacement(path, new_mode)
     try:
-        replacement.write(data)
+        for piece in pieces:
+            replacement.write(piece)
         replacement.seal()
         replacement.put()
     finally:

@@ -25,7 +25,7 @@ from typing import BinaryIO, NamedTuple
 from oastream.batch.keys import id_key
 from oastream.batch.records import Answered, Layout
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.files import Replacement
+from oastream.files import replace_by_pieces
 from oastream.lenient_json import parse_json
 from oastream.system_errors import describe_error
 
@@ -232,14 +232,7 @@ class Journal:
     def _replace(self, lines: Iterator[bytes]) -> None:
         """Give the file these lines, in one step. The new one is locked as soon as it has the name."""
         try:
-            replacement = Replacement(os.path.realpath(self.path), 0o600)  # a link stays one
-            try:
-                for line in lines:
-                    replacement.write(line)
-                replacement.seal()
-                replacement.put()
-            finally:
-                replacement.discard()
+            replace_by_pieces(os.path.realpath(self.path), lines, 0o600)  # a link stays one
             old = self._fd
             self._fd = open_locked(self.path)
             os.close(old)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from oastream.batch.journal import Journal
 from oastream.exits import Failure, Outcome, Verdict, failure_of
-from oastream.files import Replacement
+from oastream.files import replace_by_pieces
 from oastream.output.destination import STDOUT, find_descriptor, is_special
 from oastream.system_errors import describe_error
 
@@ -281,14 +281,7 @@ def _check_writable(path: str) -> None:
 
 def replace_lines(path: str, lines: Iterable[bytes]) -> None:
     """Give a file these lines, in one step; a new one can be read by its owner alone. Raises `OSError`."""
-    replacement = Replacement(path, 0o600)
-    try:
-        for block in _in_blocks(lines):
-            replacement.write(block)
-        replacement.seal()
-        replacement.put()
-    finally:
-        replacement.discard()
+    replace_by_pieces(path, _in_blocks(lines), 0o600)
 
 
 def _in_blocks(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ import stat
 import threading
 
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.files import Replacement
+from oastream.files import Replacement, replace_file
 from oastream.output.destination import find_descriptor
 from oastream.system_errors import describe_error
 
@@ -75,13 +75,7 @@ class PageFile:
             with open(self._path, "wb", buffering=0) as file:
                 file.write(page)
             return
-        replacement = Replacement(self._path, 0o600)
-        try:
-            replacement.write(page)
-            replacement.seal()
-            replacement.put()
-        finally:
-            replacement.discard()
+        replace_file(self._path, page, 0o600)
 
     def _failure(self, error: OSError) -> Failure:
         return failure_of(Outcome.OUTPUT, f"{self._name} cannot be written", describe_error(error))

@@ -18,7 +18,7 @@ from typing import Any
 
 from oastream.batch.keys import id_digest
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.files import Replacement
+from oastream.files import replace_file
 from oastream.lenient_json import dumps, parse_json
 from oastream.redaction import mask_text
 from oastream.system_errors import describe_error
@@ -128,13 +128,7 @@ class Ledger:
             "began": self.began,
             "pieces": [_write_piece(piece) for piece in self.pieces],
         }
-        replacement = Replacement(self.path, 0o600)
-        try:
-            replacement.write(dumps(fields) + b"\n")
-            replacement.seal()
-            replacement.put()
-        finally:
-            replacement.discard()
+        replace_file(self.path, dumps(fields) + b"\n", 0o600)
 
     def _failure(self, error: OSError) -> Failure:
         return failure_of(Outcome.OUTPUT, f"{self.path} cannot be written", describe_error(error))
