@@ -160,10 +160,9 @@ class Journal:
 
         Raises `Failure` where it is not the beginning of a record, since then the file may be anything else.
         """
-        content = line.rstrip(b"\0")  # blocks that were allotted before a power failure, and not yet written
-        if content and not content.startswith(b"{"):
+        if not may_be_cut_off(line):
             raise _damage_failure(self.path, BrokenLine(offset, line, "it is no record"))
-        if content == line and not self._read_line(line, layout):
+        if not line.endswith(b"\0") and not self._read_line(line, layout):
             self.append(b"\n")
         else:
             self._cut(offset)
@@ -262,6 +261,25 @@ class Journal:
             return open(f"/proc/self/fd/{self._fd}", "rb", buffering=_READ_SIZE)
         except FileNotFoundError:  # no /proc: macOS
             return open(self.path, "rb", buffering=_READ_SIZE)
+
+
+def may_be_cut_off(line: bytes) -> bool:
+    """Whether a last line without its newline is the beginning of a record, or of nothing.
+
+    After a power failure it may be NULs: blocks that were allotted, and not yet written.
+    """
+    content = line.rstrip(b"\0")
+    return not content or content.startswith(b"{")
+
+
+@contextlib.contextmanager
+def hold_lock(path: str) -> Iterator[None]:
+    """No other run, launch or merge has the file meanwhile. Raises `Failure`: journal, output, usage."""
+    fd = open_locked(path)
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def open_locked(path: str) -> int:

@@ -15,20 +15,19 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
 
 from oastream.batch import engines
 from oastream.batch.engines import Engine, Job
-from oastream.batch.engines.shard import read_status, status_beside
-from oastream.batch.engines.slurm import log_path
-from oastream.batch.journal import open_locked
+from oastream.batch.engines.shard import read_status
+from oastream.batch.journal import hold_lock
 from oastream.batch.lines import is_stream
 from oastream.batch.options import BatchOptions
-from oastream.batch.parts import ReadText, check_errors_file, find_parts, find_unfinished, gather, part_path, split
+from oastream.batch.parts import check_errors_file, find_parts, find_unfinished, gather, part_path, split
 from oastream.batch.setup import check_paths
-from oastream.batch.shard import PLACEHOLDER
+from oastream.batch.shard import PLACEHOLDER, log_beside, status_beside
 from oastream.batch.summary import GO_ON_HINT, Tally, judge
 from oastream.exits import TABLE, Failure, Outcome, Verdict, failure_of
+from oastream.input.body import ReadText
 from oastream.output.stderr import Reporter
 from oastream.system_errors import describe_error
 from oastream.watch import Watch
@@ -49,7 +48,7 @@ def launch(options: BatchOptions, read_text: ReadText, watch: Watch, reporter: R
     watch.catch_signals()
     _gather_earlier(options, read_text, reporter)
     try:
-        with _locked(options.output):
+        with hold_lock(options.output):
             split(options, options.shards, read_text)
             signal = _run(options, engine, watch)
             _await_parts(options, watch)
@@ -104,16 +103,6 @@ def _gather_these(options: BatchOptions, read_text: ReadText, reporter: Reporter
         if failed.verdict.outcome is Outcome.INPUT:
             gather(options._replace(input=None), parts, read_text, reporter)
         raise
-
-
-@contextlib.contextmanager
-def _locked(out: str) -> Iterator[None]:
-    """No other launch or run may answer the same items meanwhile."""
-    fd = open_locked(out)
-    try:
-        yield
-    finally:
-        os.close(fd)
 
 
 def _parts_of(options: BatchOptions, total: int) -> list[str]:
@@ -194,7 +183,7 @@ class Logs:
     def pass_on(self) -> None:
         """What is new."""
         for number, part in enumerate(self._parts):
-            path = log_path(part)
+            path = log_beside(part)
             with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
                 file.seek(self._read[path])
                 for line in file:

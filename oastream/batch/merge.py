@@ -17,12 +17,12 @@ import os
 import signal
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from oastream.batch.backlog import read_whole_errors
 from oastream.batch.input import BadLine, read_items
-from oastream.batch.journal import open_locked
+from oastream.batch.journal import hold_lock, may_be_cut_off
 from oastream.batch.keys import id_key
 from oastream.batch.lines import is_stream, replace_lines
 from oastream.batch.options import BatchOptions, errors_beside
@@ -33,32 +33,32 @@ from oastream.batch.source import Input, bad_line_failure, choose_form
 from oastream.batch.summary import Tally, judge
 from oastream.exits import Outcome, Verdict, failure_of
 from oastream.files import is_same_file
+from oastream.input.body import ReadText
 from oastream.lenient_json import parse_json
 from oastream.output.destination import is_special
 from oastream.output.stderr import Reporter
 from oastream.system_errors import describe_error
-from oastream.watch import signal_failure
+from oastream.watch import ENDING_SIGNALS, signal_failure
 
 _READ_SIZE = 1 << 20
 _LINE_SIZE = 1 << 13
 _PLACE_BITS = 48
 """Of a packed place: a file may be as long as 281 TB."""
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def merge(options: BatchOptions, read_text: Callable[[str], str], reporter: Reporter) -> Verdict:
+def merge(options: BatchOptions, read_text: ReadText, reporter: Reporter) -> Verdict:
     """Merge `options.parts` into `options.output`. A signal leaves OUT as it was."""
     return judge(merge_parts(options, read_text, reporter), options.request.ok, options.errors_path)
 
 
-def merge_parts(options: BatchOptions, read_text: Callable[[str], str], reporter: Reporter) -> Tally:
+def merge_parts(options: BatchOptions, read_text: ReadText, reporter: Reporter) -> Tally:
     """The same; what became of all items."""
     out = options.output
     assert out is not None
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals_raised())
         _check_files(options)
-        stack.enter_context(_locked(out))
+        stack.enter_context(_lock_out(out))
         named = _without_errors(options.parts)
         parts = [stack.enter_context(open_part(path, is_same_file(path, out))) for path in named]
         layout = _choose_layout(options, parts, read_text)
@@ -67,11 +67,11 @@ def merge_parts(options: BatchOptions, read_text: Callable[[str], str], reporter
         for path in answers.torn:
             reporter.line(f"{path}: the last line is not whole, and is left out")
         errors = _read_errors([_errors_of(options, path) for path in named], layout, answers)
-        wanted = _read_input(options, read_text)
+        order = _read_order(options, read_text)
         with _as_output_failure(out):
-            replace_lines(os.path.realpath(out), answers.lines(wanted.order))
+            replace_lines(os.path.realpath(out), answers.lines(order))
         _write_errors(options.errors_path, errors)
-        return _count(answers, errors, wanted)
+        return _count(answers, errors, order)
 
 
 # The parts --------------------------------------------------------------------------------------------------------
@@ -114,18 +114,17 @@ def _share(fd: int, path: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(out: str) -> Iterator[None]:
+def _lock_out(out: str) -> Iterator[None]:
     """OUT, which no run may answer into, nor another merge replace. One that was not there goes if nothing comes."""
     if is_special(out):  # a FIFO would be waited for, and a device replaced
         raise failure_of(Outcome.USAGE, f"{out} is not a regular file", "it would be replaced")
     is_new = not os.path.lexists(out)
-    fd = open_locked(out)
-    try:
-        yield
-    finally:
-        if is_new and os.path.getsize(out) == 0:
-            os.unlink(out)
-        os.close(fd)
+    with hold_lock(out):
+        try:
+            yield
+        finally:
+            if is_new and os.path.getsize(out) == 0:
+                os.unlink(out)
 
 
 def _check_files(options: BatchOptions) -> None:
@@ -145,7 +144,7 @@ def _check_files(options: BatchOptions) -> None:
     read_whole_errors(errors)  # raises for a file of another kind, which would be replaced
 
 
-def _choose_layout(options: BatchOptions, parts: Sequence[Part], read_text: Callable[[str], str]) -> Layout:
+def _choose_layout(options: BatchOptions, parts: Sequence[Part], read_text: ReadText) -> Layout:
     """The layout that --format names; without it, the one of the first line that there is."""
     form = read_form(options, read_text)
     if options.names_format:
@@ -183,8 +182,7 @@ class MergedAnswers:
             try:
                 answer = self._layout.read(parse_json(line))
             except ValueError as error:
-                content = line.rstrip(b"\0")  # blocks that were allotted before a power failure, and not yet written
-                if line.endswith(b"\n") or (content and not content.startswith(b"{")):
+                if line.endswith(b"\n") or not may_be_cut_off(line):
                     why = f"the line at byte {offset}: {error}"
                     hint = "run its shard again with --repair, or name its --format"
                     raise failure_of(Outcome.JOURNAL, f"{part.path} cannot be merged", why, hint) from error
@@ -310,15 +308,10 @@ def _as_output_failure(path: str) -> Iterator[None]:
 # The input and the end --------------------------------------------------------------------------------------------
 
 
-class Wanted(NamedTuple):
+def _read_order(options: BatchOptions, read_text: ReadText) -> array.array[int] | None:
     """The keys of the input's ids in its order; None where no input was named, and all that is there is all."""
-
-    order: array.array[int] | None
-
-
-def _read_input(options: BatchOptions, read_text: Callable[[str], str]) -> Wanted:
     if options.input is None:
-        return Wanted(None)
+        return None
     source = Input(None if options.input == "-" else options.input)
     form, chunks = choose_form(read_form(options, read_text), source.chunks())
     order, seen = array.array("q"), set()
@@ -334,20 +327,20 @@ def _read_input(options: BatchOptions, read_text: Callable[[str], str]) -> Wante
             raise DuplicateId(item)
         seen.add(key)
         order.append(key)
-    return Wanted(order)
+    return order
 
 
-def _count(answers: MergedAnswers, errors: MergedErrors, wanted: Wanted) -> Tally:
+def _count(answers: MergedAnswers, errors: MergedErrors, order: array.array[int] | None) -> Tally:
     missing = 0
-    if wanted.order is not None:
-        missing = sum(key not in answers and key not in errors.lines for key in wanted.order)
+    if order is not None:
+        missing = sum(key not in answers and key not in errors.lines for key in order)
     return Tally(answers.outcomes, Counter(errors.outcomes.values()), len(errors.bad_lines), missing)
 
 
 @contextlib.contextmanager
 def _signals_raised() -> Iterator[None]:
     """A signal that ends the run is raised, so that nothing is left beside OUT. Those that were ignored stay so."""
-    caught = {number for number in _ENDING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
+    caught = {number for number in ENDING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
     before = {number: signal.signal(number, _raise_signal) for number in caught}
     try:
         yield

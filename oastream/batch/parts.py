@@ -10,25 +10,23 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from oastream.batch.backlog import read_failures
-from oastream.batch.engines.shard import status_beside
-from oastream.batch.engines.slurm import log_path
 from oastream.batch.keys import shard_number
 from oastream.batch.merge import merge_parts, open_part
 from oastream.batch.options import BatchOptions, errors_beside
 from oastream.batch.records import LAYOUTS, Answered, Layout, read_error_line
 from oastream.batch.setup import read_form
-from oastream.batch.shard import PLACEHOLDER
+from oastream.batch.shard import PLACEHOLDER, log_beside, status_beside
 from oastream.batch.summary import Tally
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.files import Replacement
+from oastream.input.body import ReadText
 from oastream.lenient_json import parse_json
 from oastream.output.stderr import Reporter
 from oastream.system_errors import describe_error
 
-ReadText = Callable[[str], str]
 _MARK = "oastream-"
 """In the name of a part: it is removed in the end, and nobody calls a file of their own so."""
 
@@ -70,7 +68,7 @@ def gather(options: BatchOptions, parts: Sequence[str], read_text: ReadText, rep
 
 
 def _remove_part(part: str) -> None:
-    for path in (errors_beside(part), status_beside(part), log_path(part), part):
+    for path in (errors_beside(part), status_beside(part), log_beside(part), part):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 

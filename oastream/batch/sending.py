@@ -29,7 +29,7 @@ from oastream.batch.source import PipeSource
 from oastream.batch.summary import Sent
 from oastream.exits import Failure, Outcome, Verdict, internal_error
 from oastream.output.stderr import Reporter, Stderr, Trace
-from oastream.watch import die_of_signal
+from oastream.watch import ENDING_SIGNALS, die_of_signal
 
 if TYPE_CHECKING:
     from oastream.batch.report.report import Report
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 DRAIN = 20.0
 """Seconds that what is in flight may take after SIGTERM, SIGHUP or a run that is broken off."""
 STDOUT = 1
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SPARE_DESCRIPTORS = 32
 
 
@@ -59,7 +58,7 @@ def send_all(
     try:
         return loop.run_until_complete(_Sending(options, setup, backlog, stderr, reporter, report).run())
     finally:
-        for number in _ENDING_SIGNALS:
+        for number in ENDING_SIGNALS:
             if loop.remove_signal_handler(number):
                 signal.signal(number, signal.SIG_DFL)
 
@@ -199,7 +198,7 @@ class _Sending:
     def _listen_for_signals(self, runner: Runner) -> None:
         """The first signal lets what is in flight end, a second one of its kind kills."""
         loop = asyncio.get_running_loop()
-        for number in _ENDING_SIGNALS:
+        for number in ENDING_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 loop.add_signal_handler(number, self._take_signal, number, loop, runner)
 

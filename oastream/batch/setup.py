@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from oastream.batch.input import BadLine, InputForm, read_items
@@ -29,7 +29,7 @@ from oastream.files import is_same_file
 from oastream.http.credentials import find_key
 from oastream.http.request import build_request
 from oastream.http.route import route_to
-from oastream.input.body import base_body, read_body_settings, text_or_file
+from oastream.input.body import ReadText, base_body, read_body_settings, text_or_file
 from oastream.input.prompt import InputReader, count_stdin_uses
 from oastream.input.schema import Schema, read_schema
 from oastream.lenient_json import dumps, parse_json
@@ -38,9 +38,6 @@ from oastream.watch import Watch
 
 if TYPE_CHECKING:
     from oastream.batch.cloud_origin import CloudOrigin
-
-ReadText = Callable[[str], str]
-"""A path → the text of that file."""
 
 
 class Setup(NamedTuple):

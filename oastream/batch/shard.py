@@ -6,6 +6,7 @@ environment unless the word asks for it: an array of jobs may have an input for 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -24,6 +25,16 @@ class Shard(NamedTuple):
 
     def has(self, custom_id: str) -> bool:
         return shard_number(custom_id) % self.total == self.number
+
+
+def status_beside(part: str) -> str:
+    """The file that says how the shard with these answers ended, where an engine runs it."""
+    return f"{os.path.splitext(part)[0]}.status"
+
+
+def log_beside(part: str) -> str:
+    """The file that such a shard writes stderr to, where its engine keeps that in files."""
+    return f"{os.path.splitext(part)[0]}.log"
 
 
 def read_shard(word: str, environ: Mapping[str, str]) -> Shard:

@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
 
 class Engine(Protocol):
-    """A module of this folder. What shards say goes to stderr of the process, or to files that `log_path` names."""
+    """A module of this folder. What shards say goes to its stderr, or to files that `shard.log_beside` names."""
 
     def start(self, job: Job) -> subprocess.Popen[bytes]:
         """Hand the shards over. Raises `OSError` where the engine is not installed."""

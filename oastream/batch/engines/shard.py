@@ -16,18 +16,13 @@ import sys
 from collections.abc import Sequence
 
 from oastream.batch.options import errors_beside
-from oastream.batch.shard import PLACEHOLDER, read_shard
+from oastream.batch.shard import PLACEHOLDER, read_shard, status_beside
+from oastream.watch import ENDING_SIGNALS
 
 _LOST = 75
 """For the engine: run it again. EX_TEMPFAIL of sysexits.h."""
 _LOOK = 0.2
 """Seconds in which an interrupt may be overlooked."""
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def status_beside(part: str) -> str:
-    """The file that says how the shard with these answers ended."""
-    return f"{os.path.splitext(part)[0]}.status"
 
 
 def read_status(part: str) -> int | None:
@@ -81,7 +76,7 @@ def _await_predecessor(part: str) -> None:
 def main() -> None:
     """The process of a shard. An engine that ends a job signals all of it: the shard decides, and is waited for."""
     which, part, *words = sys.argv[1:]
-    for number in _ENDING_SIGNALS:
+    for number in ENDING_SIGNALS:
         signal.signal(number, lambda number, frame: None)  # not SIG_IGN, which the shard would inherit
     sys.exit(run_shard(which, part, words, os.getcwd()))
 

@@ -13,20 +13,15 @@ import time
 
 from oastream.batch.engines import Job
 from oastream.batch.engines.shard import command_of
-from oastream.batch.shard import PLACEHOLDER
+from oastream.batch.shard import PLACEHOLDER, log_beside
 
 _LOOK = 1.0
 """Seconds between two looks at the queue."""
 
 
-def log_path(part: str) -> str:
-    """Where the shard with these answers writes stderr."""
-    return f"{os.path.splitext(part)[0]}.log"
-
-
 def start(job: Job) -> subprocess.Popen[bytes]:
     """The script goes through stdin: no shell and no length of a command line is in between."""
-    log = log_path(job.part).replace("%", "%%").replace(PLACEHOLDER, "%a")
+    log = log_beside(job.part).replace("%", "%%").replace(PLACEHOLDER, "%a")
     options = (
         *("--wait", "--requeue", f"--array=0-{job.total - 1}", f"--job-name={_job_name()}", f"--chdir={job.folder}"),
         *("--output=/dev/null", f"--error={log}", "--open-mode=append"),
