@@ -35,7 +35,7 @@ def server_for(
     elif base_url.startswith(LOCAL):
         from oastream.local.server import LocalServer
 
-        with contextlib.closing(LocalServer(base_url, slots, environ, watch, deadline)) as local:
+        with contextlib.closing(LocalServer(base_url.removeprefix(LOCAL), slots, environ, watch, deadline)) as local:
             yield local.url
     else:
         yield base_url

@@ -143,11 +143,12 @@ class BaseUrl(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from oastream.http.request import join_url  # not for --help
+        from oastream.own_server import LOCAL, MOCK
 
         try:
-            if value.startswith("mock:"):
+            if value.startswith(MOCK):
                 self._check_plan(value, param, ctx)
-            elif not value.startswith("local:"):
+            elif not value.startswith(LOCAL):
                 join_url(value, "")
         except Failure as error:
             from oastream.redaction import mask_text

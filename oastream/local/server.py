@@ -1,7 +1,7 @@
 """A llama.cpp for one run: started on loopback, and gone with the run.
 
-In: a `local:` URL, how many answers at once. Out: the base URL of its API. Its noise goes nowhere: what a user must
-know of it is said here. How a model is loaded is `process`'s to know, which model it is `models`'.
+In: what follows `local:`, how many answers at once. Out: the base URL of its API. Its noise goes nowhere: what a user
+must know of it is said here. How a model is loaded is `process`'s to know, which model it is `models`'.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from oastream.reading import read_all
 from oastream.system_errors import describe_error
 from oastream.watch import Watch
 
-SCHEME = "local:"
 PACKAGE = "xllamacpp"
 _WAIT_POLICY = "OMP_WAIT_POLICY"
 """How threads wait for each other. By default they spin; on two cores with other work, 60 tokens take 30 s then, not 3:
@@ -32,15 +31,15 @@ _NOT_STARTED = "!"
 class LocalServer:
     """A process that answers from a model. `url` is the base URL of its API; `close` ends it."""
 
-    def __init__(self, base_url: str, slots: int, environ: Mapping[str, str], watch: Watch, deadline: float = math.inf):
-        """Wait until the model is loaded.
+    def __init__(self, name: str, slots: int, environ: Mapping[str, str], watch: Watch, deadline: float = math.inf):
+        """Wait until the model is loaded. `name` is what follows `local:`, empty where no file is named.
 
         Raises `Failure`: config without the package, without a model, or for one that llama.cpp cannot load; what
         ended the wait otherwise. `deadline` is a moment of the run's clock, in seconds.
         """
         if not is_installed(PACKAGE):
             raise _no_package_failure(environ)
-        path = find_model(base_url.removeprefix(SCHEME), environ)
+        path = find_model(name, environ)
         self._process = _start_process(path, slots)
         try:
             self.url = f"{self._read_address(path, watch, deadline)}/v1"

@@ -33,23 +33,25 @@ class CodeBlockFormat(Format):
     def __init__(self, sanitized: bool, language: str) -> None:
         super().__init__(sanitized)
         self._language = language
+        self._blocks: list[CodeBlock] = []
 
     def complete(self, reply: Reply) -> None:
-        block = self._choose_block(reply)
+        self._blocks = read_blocks(reply.text)  # up to 6 µs a character: once
+        block = self._choose_block()
         if block is not None:
             self._pending.append(self._encode(block.content))
 
     def find_lack(self, reply: Reply) -> Verdict | None:
-        if self._choose_block(reply) is not None:
+        if self._choose_block() is not None:
             return None
-        languages = [block.language for block in read_blocks(reply.text)]
+        languages = [block.language for block in self._blocks]
         if not languages:
             return Verdict(Outcome.NO_CODE, "no code block", "the answer has none")
         named = ", ".join(dict.fromkeys(language or "one without a language" for language in languages))
         return Verdict(Outcome.NO_CODE, f"no code block in {self._language}", f"the answer has {one_line(named)}")
 
-    def _choose_block(self, reply: Reply) -> CodeBlock | None:
-        for block in read_blocks(reply.text):
+    def _choose_block(self) -> CodeBlock | None:
+        for block in self._blocks:
             if self._language in (ANY_LANGUAGE, block.language):
                 return block
         return None

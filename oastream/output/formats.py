@@ -73,7 +73,7 @@ class Format:
         """The answer is complete, plain or not. Raises `Failure` when what is printed now is not whole."""
 
     def find_lack(self, reply: Reply) -> Verdict | None:
-        """What a complete answer lacks of what the format prints, as a verdict; None if nothing."""
+        """What a complete answer lacks of what the format prints, as a verdict; None if nothing. Follows `complete`."""
         return None
 
     def _add_value(self, value: Any) -> None:
