@@ -319,12 +319,7 @@ def _options(context: click.Context) -> BatchOptions:
     params = dict(context.params)
     params |= _files_of(context, params)
     redo, redo_changed = params.pop("redo") or (frozenset(), False)
-    input_format = params.pop("input_format")
-    lines, ends_in_nul = params.pop("lines"), params.pop("null")
-    if lines or ends_in_nul:
-        if input_format not in (None, "text"):
-            raise click.UsageError(f"-l reads prompts, --input-format {input_format} something else")
-        input_format = "text"
+    input_format, ends_in_nul = _take_input_format(params)
     if params["output"] == "-":  # as in curl, and in oastream
         params["output"] = None
     if params["errors"] == "-" and params["output"] is None:  # among the answers, as without it
@@ -358,6 +353,17 @@ def _options(context: click.Context) -> BatchOptions:
     )
 
 
+def _take_input_format(params: dict[str, Any]) -> tuple[str | None, bool]:
+    """The name of the format, None where the first line tells it, and whether prompts end in NUL."""
+    input_format: str | None = params.pop("input_format")
+    lines, ends_in_nul = params.pop("lines"), params.pop("null")
+    if not (lines or ends_in_nul):
+        return input_format, ends_in_nul
+    if input_format not in (None, "text"):
+        raise click.UsageError(f"-l reads prompts, --input-format {input_format} something else")
+    return "text", ends_in_nul
+
+
 # An option → what it needs, in words; the parameter that this is, and the values without which it does nothing, none
 # for any value. `None` is an input whose first line has to tell.
 _NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
@@ -375,19 +381,8 @@ _NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
 
 # What the Batch API leaves no room for: it has its own pace, its own times, and whole answers only.
 _IDLE_WITH_VIA = (
-    *(
-        "concurrency",
-        "rpm",
-        "tpm",
-        "max_tokens_total",
-        "drain",
-        "sync",
-        "report",
-        "keep_partial",
-        "order_buffer",
-        "shards",
-    ),
-    *("first_event_timeout", "idle_timeout", "retry_delay"),
+    *("concurrency", "rpm", "tpm", "max_tokens_total", "drain", "sync", "report", "keep_partial", "order_buffer"),
+    *("shards", "first_event_timeout", "idle_timeout", "retry_delay"),
 )
 
 

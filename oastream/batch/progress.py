@@ -100,12 +100,12 @@ class Progress:
             parts.append("waits for a limit")
         return parts
 
-    def _answered(self) -> int:
+    def _count_answered(self) -> int:
         return self._figures.outcomes.total() + self._plan.counts[Standing.ANSWERED]
 
     def _share(self) -> str:
         total = self._total()
-        return str(self._answered()) if total is None else f"{self._answered()} of {total}"
+        return str(self._count_answered()) if total is None else f"{self._count_answered()} of {total}"
 
     def _total(self) -> int | None:
         """How many items there are; None while a pipe may still bring more."""

@@ -106,11 +106,7 @@ class _Sending:
         progress = Progress(
             options, backlog.plan, backlog.source, recorder.figures, runner, self._stderr, self._reporter
         )
-        upkeep = [loop.create_task(progress.run())]
-        if backlog.journal is not None and options.sync:
-            upkeep.append(loop.create_task(_sync_regularly(backlog.journal, options.sync, recorder)))
-        if self._report is not None:
-            upkeep.append(loop.create_task(self._report.watch(backlog, recorder, runner)))
+        upkeep = self._start_upkeep(progress, recorder, runner)
         try:
             await runner.run()
             for line in backlog.bad_lines[known_bad_lines:]:
@@ -126,6 +122,16 @@ class _Sending:
             progress.close()
         failure = recorder.failure or stdout.failure or _close_errors(errors)
         return self._sum_up(recorder.figures, runner, failure)
+
+    def _start_upkeep(self, progress: Progress, recorder: BatchRecorder, runner: Runner) -> list[asyncio.Task[None]]:
+        """What goes on beside the requests, until somebody cancels it."""
+        loop, journal, seconds = asyncio.get_running_loop(), self._backlog.journal, self._options.sync
+        upkeep = [loop.create_task(progress.run())]
+        if journal is not None and seconds:
+            upkeep.append(loop.create_task(_sync_regularly(journal, seconds, recorder)))
+        if self._report is not None:
+            upkeep.append(loop.create_task(self._report.watch(self._backlog, recorder, runner)))
+        return upkeep
 
     def _sum_up(self, figures: Figures, runner: Runner, failure: Failure | None) -> Sent:
         source = self._backlog.source

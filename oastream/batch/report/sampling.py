@@ -124,7 +124,7 @@ class Curves(NamedTuple):
             count / (end - start) for count, (start, end) in zip(counts, itertools.pairwise(self.edges), strict=True)
         ]
 
-    def joined(self, most: int) -> Curves:
+    def join(self, most: int) -> Curves:
         """The same in so many buckets at most."""
         size = -(-len(self.buckets) // most)
         if size <= 1:

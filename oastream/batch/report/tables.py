@@ -156,7 +156,7 @@ def servers_table(snapshot: Snapshot) -> Markup:
 
 def curves_table(snapshot: Snapshot) -> Markup:
     """The curves as a table, for those who do not see them, in as many rows as one reads."""
-    curves = snapshot.curves.joined(_MOST_ROWS)
+    curves = snapshot.curves.join(_MOST_ROWS)
     charts = [chart for chart in make_charts(curves, snapshot.server_names) if not chart.is_few]
     columns = [(chart, series) for chart in charts for series in chart.series]
     heads = [tag("th", _column_name(chart, series.name), scope="col", class_="n") for chart, series in columns]
