@@ -22,6 +22,7 @@ from oastream.batch.reading import Reader
 from oastream.events.answer import Limits
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Verdict
+from tests.support.reading import feed_pieces
 from tests.support.streams import (
     call,
     chat_body,
@@ -46,16 +47,7 @@ def read(pieces: list[bytes], api: str) -> tuple[dict[str, Any], Verdict]:
     reply = Reply(prints_deltas=False, keep_text=True)
     reading = READER.chat(0.0, reply, 1, False) if api == "chat" else READER.responses(0.0, reply, False)
     answer = reading.answer
-    for piece in pieces:
-        for _ in answer.feed(piece):
-            pass
-        answer.heard(1.0)
-        if answer.is_done:
-            break
-    else:
-        for _ in answer.end():
-            pass
-        answer.heard(1.0)
+    feed_pieces(answer, pieces)
     return json.loads(reading.body()), answer.verdict()
 
 

@@ -15,6 +15,7 @@ from oastream.batch.reading import Reader
 from oastream.events.answer import Limits
 from oastream.events.reply import Reply
 from oastream.exits import Failure
+from tests.support.reading import feed_pieces
 from tests.support.streams import (
     Event,
     call,
@@ -37,16 +38,7 @@ def outcome(reader: Reader, pieces: list[bytes], is_cut_off: bool = False) -> tu
     reading = reader.responses(0.0, reply, False)
     answer = reading.answer
     try:
-        for piece in pieces:
-            for _ in answer.feed(piece):
-                pass
-            answer.heard(1.0)
-            if answer.is_done:
-                break
-        else:
-            for _ in answer.end("it was cut" if is_cut_off else ""):
-                pass
-            answer.heard(1.0)
+        feed_pieces(answer, pieces, "it was cut" if is_cut_off else "")
         verdict = answer.verdict()
     except Failure as failed:
         verdict = failed.verdict

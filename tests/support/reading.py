@@ -6,6 +6,9 @@ means; whether the program reads it so over a socket is for other tests to show.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from oastream.events.answer import Answer
 from oastream.events.decode import Decoder, Dialect
 from oastream.events.reply import Reply
 from oastream.exits import Failure, Outcome
@@ -13,6 +16,19 @@ from oastream.output.formats import Format, ToolsFormat
 
 LIMIT = 1 << 20
 """Bytes of the largest event."""
+
+
+def feed_pieces(answer: Answer, pieces: Iterable[bytes], why_cut: str = "") -> None:
+    """Give an answer a body in these pieces, until it is done or the body is at its end. Raises `Failure`."""
+    for piece in pieces:
+        for _ in answer.feed(piece):
+            pass
+        answer.heard(1.0)
+        if answer.is_done:
+            return
+    for _ in answer.end(why_cut):
+        pass
+    answer.heard(1.0)
 
 
 def read_body(
