@@ -1,19 +1,18 @@
-"""The kinds of value that options take, as Click knows them.
+"""The kinds of value that options take, as Click knows them: what `values` makes of a text, under a name for messages.
 
-In: the text that a person, a variable or the file gave. Out: the value that `Options` holds, or what is wrong with the
-text, in words that read well after the option's name. Knows nothing of which option it is; what one kind needs of the
-rest of the program is imported when a value is converted, never for --help.
+In: the text that a person, a variable or the file gave. Out: the value that `Options` holds, or Click's error. Knows
+nothing of which option it is.
 """
 
 from __future__ import annotations
 
 import codecs
-import math
 from typing import Any
 
 import click
 
-from oastream.exits import TABLE, Failure, Outcome
+from oastream.cli.values import as_base_url, as_header, as_number, as_outcomes, as_pair
+from oastream.exits import Outcome
 
 
 class FiniteNumber(click.ParamType[float]):
@@ -26,14 +25,9 @@ class FiniteNumber(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            number = float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number", param, ctx)
-        if self.least is not None and not self.least <= number < math.inf:
-            self.fail(f"{value!r} is not a number of at least {self.least:g}", param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number", param, ctx)
-        return number
+            return as_number(value, self.least)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Seconds(FiniteNumber):
@@ -56,40 +50,30 @@ class Pair(click.ParamType[tuple[str, str]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         if isinstance(value, tuple):
             return value
-        left, separator, right = str(value).partition(self.separator)
-        if not separator or not left.strip():
-            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
-        return left.strip(), right
+        try:
+            return self._split(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def _split(self, text: str) -> tuple[str, str]:
+        try:
+            return as_pair(text, self.separator)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not of the form {self.name}") from error
 
     def as_text(self, pair: tuple[str, str]) -> str:
         """The pair as one text."""
         return self.separator.join(pair)
 
 
-_FRAMING_HEADERS = ("content-length", "transfer-encoding")
-
-
 class Header(Pair):
-    """A request header: a token, a colon, and a value on one line of ASCII. It is not repeated: it may be a key."""
+    """A request header."""
 
     def __init__(self) -> None:
         super().__init__("'Name: value'", ":")
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        from oastream.http.request import is_header_value  # not for --help
-
-        if isinstance(value, tuple):
-            return value
-        name, colon, text = (part.strip() for part in str(value).partition(":"))
-        if not colon or not name:
-            self.fail(f"it is not of the form {self.name}", param, ctx)
-        if not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
-            self.fail("what is before the colon is not a header name", param, ctx)
-        if name.lower() in _FRAMING_HEADERS:
-            self.fail(f"{name} says where the body ends, and oastream sets it itself", param, ctx)
-        if not is_header_value(text):
-            self.fail(f"the value of {name} has characters that a header cannot carry", param, ctx)
-        return name, text
+    def _split(self, text: str) -> tuple[str, str]:
+        return as_header(text)
 
     def as_text(self, pair: tuple[str, str]) -> str:
         """The header as --show-config shows it."""
@@ -116,13 +100,10 @@ class Outcomes(click.ParamType[frozenset[Outcome]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[Outcome]:
         if isinstance(value, frozenset):
             return value
-        known = {outcome.value: outcome for outcome in TABLE}
-        known |= {str(number): outcome for outcome, (number, _) in TABLE.items()}
-        words = [word.strip() for word in str(value).split(",") if word.strip()]
-        for word in words:
-            if word not in known:
-                self.fail(f"{word!r} is neither the name nor the number of an exit status", param, ctx)
-        return frozenset(known[word] for word in words)
+        try:
+            return as_outcomes(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class ResponseId(click.ParamType[str]):
@@ -142,28 +123,10 @@ class BaseUrl(click.ParamType[str]):
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from oastream.http.request import join_url  # not for --help
-        from oastream.own_server import LOCAL, MOCK
-
         try:
-            if value.startswith(MOCK):
-                self._check_plan(value, param, ctx)
-            elif not value.startswith(LOCAL):
-                join_url(value, "")
-        except Failure as error:
-            from oastream.redaction import mask_text
-
-            self.fail(f"{mask_text(value)!r}: {error.verdict.detail}", param, ctx)
-        return str(value)
-
-    def _check_plan(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
-        """Here it is known whether the mistake is the command line's or that of a variable."""
-        from oastream.mock.script import plan_from_url
-
-        try:
-            plan_from_url(value)
-        except (ValueError, OSError) as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
+            return as_base_url(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class MediaType(click.ParamType[str]):
