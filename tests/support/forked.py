@@ -141,13 +141,13 @@ def _nursery_of(program: str) -> Nursery:
 
 
 def main() -> None:
-    program, fd = sys.argv[1:]
+    program, number = sys.argv[1:]
     for name in PRELOADED[program]:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
     gc.collect()
     gc.freeze()  # or every child would touch, and so copy, all that was imported
-    jobs = socket.socket(fileno=int(fd))
+    jobs = socket.socket(fileno=int(number))
     jobs.send(b"ready")
     while True:
         data, fds, _, _ = socket.recv_fds(jobs, 1 << 20, 3)
