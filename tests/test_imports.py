@@ -1,4 +1,4 @@
-"""What a run imports is a promise about its start-up: counted in modules, which do not depend on the machine's mood."""
+"""What a run never imports is a promise about its start-up; how many modules it may is in test_budgets."""
 
 from __future__ import annotations
 
@@ -12,22 +12,18 @@ HEAVY = {"openai", "httpx2", "httpcore2", "asyncio", "anyio", "pydantic", "jsons
 NEVER_FOR_HELP = HEAVY | {"ast", "shutil", "ssl", "socket", "httptools", "orjson", "http.client", "email"}
 NEVER_FOR_HTTP = HEAVY | {"ssl", "http.client", "http.server", "email", "random", "subprocess", "base64", "click"}
 DEFERRED = {"inspect", "ipaddress", "platform"}
-MOST_FOR_HELP = 112
-MOST_FOR_AN_ANSWER = 162
 
 
 @pytest.mark.parametrize("option", ["--help", "--help-all", "--version"])
 def test_help_imports_nothing_of_the_network(option: str) -> None:
     modules = imported_modules(option)
     assert not modules & NEVER_FOR_HELP
-    assert len(modules) <= MOST_FOR_HELP
 
 
 def test_a_text_answer_over_http_imports_nothing_it_does_not_use() -> None:
     with serve(sse_response(responses_body(message("hi")))) as server:
         modules = imported_modules("--base-url", server.url, "hi")
     assert not modules & (NEVER_FOR_HTTP | DEFERRED)
-    assert len(modules) <= MOST_FOR_AN_ANSWER
 
 
 @pytest.mark.parametrize("wanted", ["import inspect; inspect.signature", "from inspect import signature"])
