@@ -7,12 +7,10 @@ import json
 
 from tests.budgets.measure import (
     BYTECODES,
-    FORMATS,
     INSTRUCTIONS,
     MODULES,
     VERSION,
     has_valgrind,
-    instructions_of_event,
     instructions_of_pass,
 )
 from tests.budgets.record import RECORD
@@ -40,9 +38,7 @@ def print_instructions() -> None:
     print(f"python -c pass: {unit:,} instructions")
     for name, count in INSTRUCTIONS.items():
         instructions = count()
-        print(f"{name}: {instructions:,} instructions, {instructions / unit:.2f} × python -c pass")
-    for name in FORMATS:
-        print(f"an event, {name}: {instructions_of_event(name):,.0f} instructions")
+        print(f"{name}: {instructions:,.0f} instructions, {instructions / unit:.4f} × python -c pass")
 
 
 if __name__ == "__main__":

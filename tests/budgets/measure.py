@@ -23,7 +23,9 @@ from tests.support.wire import serve, sse_response
 HELP, ANSWER = "--help", "a 20-event answer"
 """The runs that a start-up is measured by."""
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-DELTAS, MORE_DELTAS = 20, 520
+DELTAS = 20
+LENGTHS = {"alone": (20, 120), "in a burst": (2000, 4000)}
+"""Answers whose difference is the cost of an event: fewer than are ever read as one, and many of those."""
 FORMATS = {
     "responses, text": ("--api", "responses", "--format", "text"),
     "responses, ndjson": ("--api", "responses", "--format", "ndjson"),
@@ -102,17 +104,18 @@ def bytecodes_of_answer(name: str, deltas: int) -> Bytecodes:
         return count_bytecodes(*words)
 
 
-def bytecodes_of_event(name: str) -> Bytecodes:
+def bytecodes_of_event(name: str, way: str) -> Bytecodes:
     """What one more delta costs."""
-    short, long = (bytecodes_of_answer(name, deltas) for deltas in (DELTAS, MORE_DELTAS))
-    more = {module: round((count - short.get(module, 0)) / (MORE_DELTAS - DELTAS), 1) for module, count in long.items()}
+    few, many = LENGTHS[way]
+    short, long = (bytecodes_of_answer(name, deltas) for deltas in (few, many))
+    more = {module: round((count - short.get(module, 0)) / (many - few), 1) for module, count in long.items()}
     return {module: count for module, count in more.items() if count}
 
 
-def instructions_of_event(name: str) -> float:
+def instructions_of_event(name: str, way: str) -> float:
     """What one more delta costs."""
-    short, long = (instructions_of_answer(name, deltas) for deltas in (DELTAS, MORE_DELTAS))
-    return (long - short) / (MORE_DELTAS - DELTAS)
+    few, many = LENGTHS[way]
+    return (instructions_of_answer(name, many) - instructions_of_answer(name, few)) / (many - few)
 
 
 def modules_of_answer() -> set[str]:
@@ -120,13 +123,14 @@ def modules_of_answer() -> set[str]:
         return imported_modules(*words)
 
 
-INSTRUCTIONS: dict[str, Callable[[], int]] = {
+INSTRUCTIONS: dict[str, Callable[[], float]] = {
     HELP: lambda: instructions_of(HELP),
     ANSWER: lambda: instructions_of_answer(_FIRST, DELTAS),
+    **{f"{name}, {way}": functools.partial(instructions_of_event, name, way) for name in FORMATS for way in LENGTHS},
 }
 BYTECODES: dict[str, Callable[[], Bytecodes]] = {
     HELP: lambda: count_bytecodes(HELP),
     ANSWER: lambda: bytecodes_of_answer(_FIRST, DELTAS),
-    **{name: functools.partial(bytecodes_of_event, name) for name in FORMATS},
+    **{f"{name}, {way}": functools.partial(bytecodes_of_event, name, way) for name in FORMATS for way in LENGTHS},
 }
 MODULES: dict[str, Callable[[], set[str]]] = {HELP: lambda: imported_modules(HELP), ANSWER: modules_of_answer}
