@@ -17,13 +17,19 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from oastream.lazy_imports import defer
 
-defer("inspect", "ipaddress")
+defer("inspect")
+defer("ipaddress")
+defer("platform", system=lambda: os.uname().sysname)  # what uuid asks, which orjson imports
 
 from oastream.exits import Failure, Outcome, Verdict, exit_status, internal_error
 from oastream.watch import Watch, die_of_signal, release_signals
+
+if TYPE_CHECKING:
+    from oastream.options import Options
 
 
 def main() -> None:
@@ -37,14 +43,13 @@ def main() -> None:
 
 
 def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) -> tuple[Verdict, frozenset[Outcome]]:
-    from oastream.cli.help import PrintAndExit
-    from oastream.cli.parse import parse
+    from oastream.cli.print_and_exit import PrintAndExit
     from oastream.output.stderr import Reporter, Stderr
 
     stderr = Stderr(watch)
     accepted: frozenset[Outcome] = frozenset()
     try:
-        options = parse(words)
+        options = _parse(words)
         accepted = options.ok
         from oastream.input.prompt import stdin_kind
         from oastream.pipeline import Run
@@ -61,6 +66,17 @@ def _run(words: list[str], stdin_open: bool, stdout_open: bool, watch: Watch) ->
         verdict = internal_error(error).verdict
     Reporter(stderr).verdict(verdict)
     return verdict, accepted
+
+
+def _parse(words: list[str]) -> Options:
+    from oastream.cli.plain import parse_plain
+
+    options = parse_plain(words, os.environ)
+    if options is None:
+        from oastream.cli.parse import parse  # Click: a quarter of the start of a run
+
+        options = parse(words)
+    return options
 
 
 def _show(text: str, stdout_open: bool, watch: Watch) -> Verdict:

@@ -35,6 +35,8 @@ class Api:
     """The field of a body that has the conversation: by it a body without an address is told from another API's."""
     ends_with_whole_answer = False
     """Whether its last event holds all of the answer, as the API sends it without streaming."""
+    has_own_events = False
+    """Whether its events are the vocabulary of ours, so that they are passed on as the server wrote them."""
     default_model = "gpt-5-mini"
     headers: tuple[tuple[str, str], ...] = ()
     """What each request says beside the key, such as a version."""

@@ -25,6 +25,7 @@ class Responses(Api):
     path = "/responses"
     prompt_field = "input"
     ends_with_whole_answer = True
+    has_own_events = True
     takes_file_urls = True
 
     def fields(self, options: Options, items: Sequence[Item], base: Body, system: str | None) -> Body:

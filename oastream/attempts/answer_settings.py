@@ -39,10 +39,13 @@ class AnswerSettings:
         self._request_fields = request_fields
         self._tool_names = tool_names
 
-    def new_decoder(self, output_format: Format) -> Decoder:
+    def new_decoder(self, output_format: Format, shows_events: bool) -> Decoder:
+        """`shows_events` says that somebody looks at each event by itself."""
         keep_text = output_format.repeats_text or self._keep_text
         dialect = self._api.new_dialect(self._choices, keep_text, self._request_fields)
-        return Decoder(dialect, self._max_event_bytes)
+        # Of deltas that were joined the server's own JSON is left, one event a line; of translated ones there is none.
+        joins_deltas = not shows_events and (self._api.has_own_events or not output_format.prints_events)
+        return Decoder(dialect, self._max_event_bytes, joins_deltas)
 
     def new_reply(self, output_format: Format) -> Reply:
         keep_text = output_format.assembles or self._keep_text

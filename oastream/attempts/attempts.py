@@ -109,7 +109,9 @@ class Attempts:
 
     def _new_answer(self) -> Answer:
         reply, deadlines = self.delivery.reply, self.context.deadlines
-        decoder = self._answer_settings.new_decoder(self.delivery.format)
+        # In the background each event is counted.
+        shows_events = self.job is not None or self.context.trace.shows_events
+        decoder = self._answer_settings.new_decoder(self.delivery.format, shows_events)
         if self.job is None:
             return Answer(decoder, reply, deadlines.limits, deadlines.now())
         from oastream.attempts.background_answer import BackgroundAnswer

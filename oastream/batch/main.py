@@ -16,7 +16,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 from oastream.batch.cli import PROGRAM, parse
 from oastream.batch.run import run_batch
-from oastream.cli.help import PrintAndExit
+from oastream.cli.print_and_exit import PrintAndExit
 from oastream.exits import Failure, Outcome, Verdict, exit_status, internal_error
 from oastream.output.stderr import Reporter, Stderr
 from oastream.watch import Watch, die_of_signal

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-COMMAND_LINE = "command line"
-NEAREST_FIRST = (COMMAND_LINE, "environment", "profile", "file")
+COMMAND_LINE, ENVIRONMENT = "command line", "environment"
+NEAREST_FIRST = (COMMAND_LINE, ENVIRONMENT, "profile", "file")
 """The places that an option may come from, the strongest first."""
 
 # An option → the other one without which it does nothing, and the value that this must have, None for any.

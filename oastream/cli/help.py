@@ -6,11 +6,13 @@ no option by name and no program, so that all of them share it. Click's own page
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
 from oastream import __version__
+from oastream.cli.print_and_exit import PrintAndExit
 
 Groups = Mapping[str, Sequence[click.Option]]
 """A heading → the options below it."""
@@ -22,10 +24,6 @@ PLACES = {
     "complete-fish": "completions/{}.fish",
 }
 """What --generate takes → its file, below the package's own copy and below the root of the source tree."""
-
-
-class PrintAndExit(Exception):
-    """Ends parsing with a text for stdout: --help, --version, a man page."""
 
 
 class GroupedCommand(click.Command):
@@ -67,13 +65,26 @@ class GroupedCommand(click.Command):
         return self._page(context, self.groups, self._end_of_all)
 
     def _page(self, context: click.Context, groups: Groups, end: str) -> str:
-        formatter = context.make_formatter()
+        formatter = click.HelpFormatter(width=_page_width(os.environ))
         self.format_usage(context, formatter)
-        self.format_help_text(context, formatter)
+        formatter.write_paragraph()
+        with formatter.indentation():  # Click's own way to here loads `inspect`
+            formatter.write_text(self.help or "")
         for heading, options in groups.items():
             with formatter.section(heading):
                 formatter.write_dl(_help_records(context, options), col_max=28)
         return f"{formatter.getvalue()}\n{end}"
+
+
+def _page_width(environ: Mapping[str, str]) -> int:
+    """Columns of a page: those of the terminal less a margin, within what is good to read. Click asks `shutil`."""
+    columns = environ.get("COLUMNS", "")
+    if not (columns.isdecimal() and int(columns) > 0):
+        try:
+            columns = str(os.get_terminal_size(1).columns)
+        except OSError:  # no terminal
+            columns = "80"
+    return max(min(int(columns), 80) - 2, 50)
 
 
 def _help_records(context: click.Context, options: Iterable[click.Option]) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
+from oastream.cli.config_path import config_path
 from oastream.cli.help import lowercase_sentence
 from oastream.cli.types import FiniteNumber, Header, Outcomes, Pair
 from oastream.exits import Failure, Outcome, failure_of
@@ -45,10 +46,18 @@ class Option(click.Option):
     """
 
     def __init__(
-        self, names: Sequence[str], help: str, action: bool = False, in_file: bool = True, **more: Any
+        self,
+        names: Sequence[str],
+        help: str,
+        action: bool = False,
+        in_file: bool = True,
+        show_default: bool = False,
+        **more: Any,
     ) -> None:
         super().__init__(names, **more)
-        self.help = help  # Click would load `inspect` to take off an indentation that it does not have
+        # Click would load `inspect` to take off an indentation that this does not have, and to show a default.
+        self.help = help
+        self._default_is_shown = show_default
         self.in_file = in_file and self.expose_value
         self.unset_value = _unset_value(self, more.get("default"))
         long = self.opts[-1]
@@ -71,8 +80,8 @@ class Option(click.Option):
         """Show 10 rather than 10.0, and hide Click's range: the option's name implies it."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
-        if "default" in extra:
-            extra["default"] = extra["default"].removesuffix(".0")
+        if self._default_is_shown:
+            extra["default"] = str(self.default).removesuffix(".0")
         return extra
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
@@ -191,14 +200,6 @@ def config_error_of(context: click.Context) -> Failure | None:
 
 def _remember_config_error(context: click.Context, failed: Failure) -> None:
     context.meta.setdefault(_CONFIG_ERROR, failed)
-
-
-def config_path(environ: Mapping[str, str]) -> str:
-    """The configuration file. The XDG specification has a relative XDG_CONFIG_HOME ignored."""
-    base = environ.get("XDG_CONFIG_HOME", "")
-    if not base.startswith("/"):
-        base = os.path.expanduser("~/.config")
-    return os.path.join(base, "oastream", "config.toml")
 
 
 # What the file may set --------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ import click
 
 from oastream.cli.clashes import COMMAND_LINE as ON_COMMAND_LINE
 from oastream.cli.clashes import lower_precedence, names_stdin, settle
-from oastream.cli.help import PrintAndExit, describe_usage_error
+from oastream.cli.help import describe_usage_error
 from oastream.cli.option import COMMAND_LINE, DEFAULT, OPENAI_BASE_URL, config_error_of, origin_of
 from oastream.cli.options_table import OPTIONAL_VALUE, OPTIONS, build_command, unset_values
+from oastream.cli.print_and_exit import PrintAndExit
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.options import Options
 

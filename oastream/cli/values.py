@@ -27,6 +27,21 @@ def as_number(text: str | float, least: float | None = None) -> float:
     return number
 
 
+def as_whole_number(text: str, least: int) -> int:
+    """A whole number that is not below the least."""
+    number = int(text)
+    if number < least:
+        raise ValueError(f"{text!r} is not a whole number of at least {least}")
+    return number
+
+
+def as_choice(text: str, *choices: str) -> str:
+    """One of a few words."""
+    if text not in choices:
+        raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
+    return text
+
+
 def as_pair(text: str, separator: str) -> tuple[str, str]:
     """Two texts with a separator between them: a name, and what it is for."""
     name, found, content = text.partition(separator)

@@ -6,6 +6,7 @@ assemble, how it ended. No I/O, no clock.
     answer                  one stream: its decoder, its reply, until when to wait, the verdict
       decode                body → events; its parts are body_kind, sse, json_body
         responses_dialect   events of the Responses API, as they are
+        delta_runs          deltas that arrived together, read as one event
         chat_dialect        chunks of Chat, by chat: chat_fields, chat_calls, chat_items
       reply                 events → text, calls, response, verdict
         item_table          which item an event belongs to

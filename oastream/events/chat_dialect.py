@@ -8,13 +8,18 @@ fail it: what is broken after that ends it as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from oastream.events.api_error import ApiError, event_error
 from oastream.events.chat import ChatTranslator
+from oastream.events.chat_fields import lone_delta
 from oastream.events.decode import DecodedEvent, Dialect
 from oastream.events.fields import Event, dicts_in
 from oastream.events.json_body import is_done_marker, parse_event
 from oastream.exits import Failure, Outcome, failure_of
+
+if TYPE_CHECKING:
+    from oastream.events.delta_runs import LoneDelta
 
 _ERROR_FIELDS = ("code", "message", "type", "detail", "status")
 """The fields of an error that is the chunk itself."""
@@ -60,6 +65,9 @@ class ChatDialect(Dialect):
     def read_chunk(self, data: bytes, name: str) -> Event:
         """The chunk in an event's data. Raises `Failure`. The place where something else may look at each."""
         return parse_event(data, name)[0]
+
+    def lone_delta(self, chunk: Event) -> LoneDelta | None:
+        return lone_delta(chunk)
 
     def decode_answer(self, answer: Event) -> Sequence[DecodedEvent] | None:
         if not isinstance(answer.get("choices"), list):

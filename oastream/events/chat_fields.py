@@ -76,23 +76,66 @@ def lone_text(chunk: Fields, choice_number: int | None) -> str:
     why every field with a rule of its own is ruled out here: errors, usage, a finish_reason, logprobs, and any second
     field of the delta. A new rule for a field of the chunk must be ruled out here, too.
     """
-    choices = chunk.get("choices")
-    if type(choices) is not list or len(choices) != 1 or "error" in chunk or "x_groq" in chunk or chunk.get("usage"):
-        return ""
-    if chunk.get("object") == "error" or chunk.get("type") == "error":
-        return ""
-    entry = choices[0]
-    if type(entry) is not dict or entry.get("finish_reason") or "error" in entry:
-        return ""
-    if choice_number is not None and entry.get("index") != choice_number:
+    entry = _lone_entry(chunk)
+    if entry is None or (choice_number is not None and entry.get("index") != choice_number):
         return ""
     delta = entry.get("delta")
-    if type(delta) is not dict or len(delta) != 1 or entry.get("logprobs"):
+    if type(delta) is not dict or len(delta) != 1:
         return ""
     text = delta.get("content")
     if type(text) is not str:
         return ""
     return text
+
+
+def _lone_entry(chunk: Fields) -> Fields | None:
+    """The choice of a chunk that has one, and nothing beside it that any rule is for."""
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or "error" in chunk or "x_groq" in chunk or chunk.get("usage"):
+        return None
+    if chunk.get("object") == "error" or chunk.get("type") == "error" or "base_resp" in chunk:
+        return None
+    entry = choices[0]
+    if type(entry) is not dict or entry.get("finish_reason") or "error" in entry or entry.get("logprobs"):
+        return None
+    if entry.get("native_finish_reason") or entry.get("usage"):
+        return None
+    return entry
+
+
+def lone_delta(chunk: Fields) -> tuple[str, str] | None:
+    """The field and the text of the one piece in a chunk that says nothing else; None for any other chunk.
+
+    As strict as `lone_text`, for the same reason, but a text of any kind counts, and so does a piece of a call's
+    arguments. A fragment with a name does not: where calls have no index, each begins a call.
+    """
+    entry = _lone_entry(chunk)
+    if entry is None:
+        return None
+    delta = entry.get("delta")
+    if type(delta) is not dict:
+        return None
+    said = {name: value for name, value in delta.items() if value not in (None, "", []) and name != "role"}
+    if len(said) != 1:
+        return None
+    field, value = said.popitem()
+    if field == "tool_calls":
+        return _lone_arguments(value)
+    if field in ("content", "refusal", "reasoning_content", "reasoning") and type(value) is str:
+        return field, value
+    return None
+
+
+def _lone_arguments(fragments: Any) -> tuple[str, str] | None:
+    if type(fragments) is not list or len(fragments) != 1 or type(fragments[0]) is not dict:
+        return None
+    function = fragments[0].get("function")
+    if type(function) is not dict or len(function) != 1 or "custom" in fragments[0]:
+        return None
+    arguments = function.get("arguments")
+    if type(arguments) is not str or not arguments:
+        return None
+    return "arguments", arguments
 
 
 # Calls -----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def is_done_marker(data: bytes) -> bool:
 
 
 def parse_event(data: bytes, name: str = "") -> tuple[Event, bytes | None]:
-    """The payload of an event, and the server's own JSON of it, where the payload is that word for word.
+    """The payload of an event, and the server's own JSON of it on one line, where the payload is that word for word.
 
     Raises `Failure` malformed when it is not a JSON object; an event of type error may be plain words.
     """
@@ -36,6 +36,8 @@ def parse_event(data: bytes, name: str = "") -> tuple[Event, bytes | None]:
             return _error_event(_as_text(data)), None
         raise malformed("an event is not JSON", data) from error
     if isinstance(value, dict):
+        if b"\n" in data:  # only between tokens, where a space means the same
+            data = data.replace(b"\n", b" ")
         return value, data
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and event_error(value[0]):
         return value[0], None  # Gemini wraps its errors in a list

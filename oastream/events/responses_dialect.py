@@ -7,14 +7,29 @@ means, except for errors, which servers write in every shape.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from oastream.events.api_error import event_error
 from oastream.events.decode import DecodedEvent, Dialect
 from oastream.events.fields import Event
 from oastream.events.json_body import is_done_marker, parse_event
 
+if TYPE_CHECKING:
+    from oastream.events.delta_runs import LoneDelta
+
 OWN_RECORDS = "oastream:"
 """The prefix of our own records' types. A server that could send one could forge the end of the run."""
+_DELTAS = frozenset(
+    {
+        "response.output_text.delta",
+        "response.refusal.delta",
+        "response.reasoning_text.delta",
+        "response.reasoning_summary_text.delta",
+        "response.function_call_arguments.delta",
+        "response.custom_tool_call_input.delta",
+    }
+)
+"""Events that add a piece to a text: several of one text add what one with all their pieces would."""
 
 
 class ResponsesDialect(Dialect):
@@ -44,6 +59,13 @@ class ResponsesDialect(Dialect):
         if event["type"].startswith(OWN_RECORDS):
             return ()
         return ((event, raw),)
+
+    def lone_delta(self, event: Event) -> LoneDelta | None:
+        delta = event.get("delta")
+        # Without an index the item's state decides where the delta belongs, and each may change it.
+        if event.get("type") in _DELTAS and type(event.get("output_index")) is int and type(delta) is str:
+            return "delta", delta
+        return None
 
     def decode_answer(self, answer: Event) -> Sequence[DecodedEvent] | None:
         if not isinstance(answer.get("choices"), list):

@@ -23,6 +23,14 @@ _BLOCK = re.compile(rb"(?:event: ?+([^\n]+)\n)?data: ?+([^\n]+)\n\n|((?s:.*?)\n\
 _BARE_ERRORS = (b'{"error"', b'{"object":"error"')
 
 
+def split_block(block: bytes) -> RawEvent:
+    """Type and data of an event in one of the usual shapes, blank line included; both empty for any other block."""
+    found = _BLOCK.fullmatch(block)
+    if found is None or found[2] is None:
+        return b"", b""
+    return found[1] or b"", found[2]
+
+
 class Parser:
     """Feeds on chunks, gives the events that they complete. Linear in the bytes, however they are cut.
 

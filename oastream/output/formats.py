@@ -39,6 +39,8 @@ class Format:
     """Whether text is printed as it comes, and cannot be taken back."""
     repeats_text = False
     """Whether events that repeat the whole text are part of the output."""
+    prints_events = False
+    """Whether each event is printed by itself."""
     assembles = False
     """Whether the assembled response is needed at the end."""
     wants_rest_of_body = False
@@ -130,13 +132,14 @@ class NdjsonFormat(Format):
 
     name = "ndjson"
     summary = "One event per line, as it arrives."
+    prints_events = True
     repeats_text = True
 
     def add_event(self, event: Event, raw: bytes | None, text: str, reply: Reply) -> None:
         if raw is None:  # translated from Chat, or put right: there is no JSON of the server's that says the same
             self._add_value(event)
         else:
-            self._add_json(on_one_line(raw))
+            self._add_json(as_utf8(raw))
 
     def add_record(self, record: Event) -> None:
         self._add_value(record)
@@ -214,7 +217,7 @@ class SseEventsFormat(SseFormat):
         if raw is None:
             data = self._dumps(event)
         else:
-            data = on_one_line(raw)
+            data = as_utf8(raw)
         kind = str(event["type"]).encode("utf-8", "replace")
         super().add_chunk(b"event: %s\ndata: %s\n\n" % (kind, data))
 
@@ -238,16 +241,11 @@ FORMATS: dict[str, type[Format]] = {
 """What --format takes, in the order in which help and completions name it."""
 
 
-def on_one_line(data: bytes) -> bytes:
-    """The server's JSON on one line: between tokens, the only place where JSON has newlines, a space means the same.
-
-    The tests are there for what nearly every server sends, ASCII on one line: it is passed on without a copy.
-    """
-    if not data.isascii():
-        data = data.decode("utf-8", "replace").encode()
-    if b"\n" in data:
-        return data.replace(b"\n", b" ")
-    return data
+def as_utf8(data: bytes) -> bytes:
+    """The server's JSON with U+FFFD for what is not UTF-8. ASCII, as nearly every server sends, takes no copy."""
+    if data.isascii():
+        return data
+    return data.decode("utf-8", "replace").encode()
 
 
 def end_record(verdict: Verdict, exit_status: int, figures: Event) -> Event:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from oastream.exits import Outcome, Verdict
-from oastream.output.formats import Event, Format, on_one_line
+from oastream.output.formats import Event, Format
 
 if TYPE_CHECKING:
     from oastream.events.reply import Reply
@@ -133,7 +133,7 @@ class ItemsFormat(Format):
     def _add_item(self, item: str) -> None:
         error = self._find_error(item)
         if error is None:
-            self._add_json(on_one_line(item.replace("\r", " ").encode("utf-8", "replace")))
+            self._add_json(item.replace("\r", " ").replace("\n", " ").encode("utf-8", "replace"))
         else:
             self._wrong += 1
             if len(self._errors) < _MOST_ERRORS:
