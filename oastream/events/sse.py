@@ -99,8 +99,6 @@ class Parser:
                 return events
         if end < len(chunk):
             self._read_lines(chunk[end:], events)
-        if self._open_line_size + self._data_size > self._limit + _MAX_FIELD_NAME:
-            self.has_overflowed = True
         return events
 
     def close(self) -> list[RawEvent]:
@@ -152,6 +150,8 @@ class Parser:
         if rest:
             self._open_line.append(rest)
             self._open_line_size += len(rest)
+            if self._open_line_size + self._data_size > self._limit + _MAX_FIELD_NAME:
+                self.has_overflowed = True
 
     # Lines → events ----------------------------------------------------------------------------------------------
 
