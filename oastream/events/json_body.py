@@ -25,9 +25,9 @@ def is_done_marker(data: bytes) -> bool:
 
 
 def parse_event(data: bytes, name: bytes = b"") -> tuple[Event, bytes | None]:
-    """The payload of an event of the type `name`, and the server's own JSON of it on one line, where the payload is that word for word.
+    """The payload of an event of the type `name`, and the server's own JSON of it, where that is it word for word.
 
-    Raises `Failure` malformed when it is not a JSON object; an event of type error may be plain words.
+    The JSON is on one line. Raises `Failure` malformed when it is not a JSON object; an event of type error may be plain words.
     """
     try:
         value = parse_json(data)
