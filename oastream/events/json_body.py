@@ -27,7 +27,8 @@ def is_done_marker(data: bytes) -> bool:
 def parse_event(data: bytes, name: bytes = b"") -> tuple[Event, bytes | None]:
     """The payload of an event of the type `name`, and the server's own JSON of it, where that is it word for word.
 
-    The JSON is on one line. Raises `Failure` malformed when it is not a JSON object; an event of type error may be plain words.
+    The JSON is on one line. Raises `Failure` malformed when it is not a JSON object; an event of type error may be
+    plain words.
     """
     try:
         value = parse_json(data)
