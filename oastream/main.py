@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 from oastream.lazy_imports import defer
 
-defer("inspect", "ipaddress")
+defer("inspect")
+defer("ipaddress")
+defer("platform", system=lambda: os.uname().sysname)  # what uuid asks, which orjson imports
 
 from oastream.exits import Failure, Outcome, Verdict, exit_status, internal_error
 from oastream.watch import Watch, die_of_signal, release_signals

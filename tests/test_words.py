@@ -29,7 +29,7 @@ from oastream.output.formats import FORMATS, Format
 from tests.docs import COMMAND
 from tests.docs.declared import PROGRAMS, Option
 from tests.docs.generated import ROOT, generated
-from tests.docs.manpage import TENS
+from tests.docs.manpage import TENS, option_examples
 from tests.readme import README
 
 README_TEXT = README.read_text()
@@ -110,12 +110,27 @@ def test_every_option_has_an_example_or_a_note(program: str) -> None:
     assert not missing, write_words(missing, f"tests/docs/{program}.1.in, below @OPTIONS")
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_option_has_an_example(program: str) -> None:
+    """Below its note, and it is in it. What programs share, one page shows."""
+    shown = {example.option: example.script for example in option_examples(template(program))}
+    missing = [
+        option.names[-1]
+        for option in own_options(program)
+        if not any(occurs(name, shown.get(note, "")) for name in option.names for note in option.names)
+    ]
+    assert not missing, (
+        f"{', '.join(missing)} has no example: write it in tests/docs/{program}.1.in, as a line that begins with"
+        f" `$ {program} ` below a line `@ {missing[0]}`, then run: {COMMAND}"
+    )
+
+
 def own_options(program: str) -> list[Option]:
     options = PROGRAMS[program]().options
     if program == "oastream":
         return options
-    shared = {name for option in PROGRAMS["oastream"]().options for name in option.long}
-    return [option for option in options if shared.isdisjoint(option.long)]
+    shared = {(option.names, option.help) for option in PROGRAMS["oastream"]().options}
+    return [option for option in options if (option.names, option.help) not in shared]
 
 
 def test_every_option_is_a_field_of_options() -> None:

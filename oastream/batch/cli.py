@@ -366,7 +366,7 @@ def _take_input_format(params: dict[str, Any]) -> tuple[str | None, bool]:
 
 # An option → what it needs, in words; the parameter that this is, and the values without which it does nothing, none
 # for any value. `None` is an input whose first line has to tell.
-_NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
+NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
     "prompt_key": ("--input-format json, csv or tsv", "input_format", ("json", "csv", "tsv")),
     "template": ("--input-format json, csv, tsv or text", "input_format", ("json", "csv", "tsv", "text")),
     "id_key": ("--input-format body, json, csv or tsv", "input_format", (None, "body", "json", "csv", "tsv")),
@@ -380,7 +380,7 @@ _NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
 }
 
 # What the Batch API leaves no room for: it has its own pace, its own times, and whole answers only.
-_IDLE_WITH_VIA = (
+IDLE_WITH_VIA = (
     *("concurrency", "rpm", "tpm", "max_tokens_total", "drain", "sync", "report", "keep_partial", "order_buffer"),
     *("shards", "first_event_timeout", "idle_timeout", "retry_delay"),
 )
@@ -390,7 +390,7 @@ def _reject_idle(context: click.Context, params: dict[str, Any]) -> None:
     """Raise for an option that would have no effect: whoever typed it expects one."""
     if params["input"] == "":
         raise click.UsageError("the name of INPUT is empty")
-    for name, (needed, other, wanted) in _NEEDS.items():
+    for name, (needed, other, wanted) in NEEDS.items():
         is_typed = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         is_idle = params[other] not in wanted
         if not wanted:
@@ -403,7 +403,7 @@ def _reject_idle(context: click.Context, params: dict[str, Any]) -> None:
         raise click.UsageError("--answer-key oastream is the field with what is known of the request; choose another")
 
 
-_BESIDE_MERGE = frozenset(
+BESIDE_MERGE = frozenset(
     (
         *("merge", "merge_input", "input", "errors", "batch_format", "answer_key", "ok", "verbose", "quiet"),
         *("input_format", "lines", "null", "id_key", "prompt_key", "template", "skip_bad", "profile", "no_config"),
@@ -427,7 +427,7 @@ def _files_of(context: click.Context, params: dict[str, Any]) -> dict[str, Any]:
     if not words:
         raise click.UsageError("--merge needs the parts: the answers of each shard, after the options")
     for name in params:
-        if name not in _BESIDE_MERGE and _is_typed(context, name):
+        if name not in BESIDE_MERGE and _is_typed(context, name):
             raise click.UsageError(f"{_typed_name(context, name)} has no meaning with --merge")
     merged = {"merge": True, "output": out, "input": merge_input, "parts": tuple(words), "names_format": names_format}
     return {**merged, "on_args": (), "words": ()}
@@ -457,7 +457,7 @@ def _with_shard(params: dict[str, Any]) -> dict[str, Any]:
     return written
 
 
-_NOT_IN_LAUNCH = {
+NOT_IN_LAUNCH = {
     "shard": "--shards hands out each part of the input",
     "repair": "repair FILE by a run without --shards",
     "stats": "each shard would have figures of its own",
@@ -476,7 +476,7 @@ def _launch_of(context: click.Context, params: dict[str, Any]) -> dict[str, Any]
         return {"on_args": (), "words": ()}
     if params["on"] is None:
         raise click.UsageError(f"--shards needs --on: one of {', '.join(ENGINES)}")
-    for name, why in _NOT_IN_LAUNCH.items():
+    for name, why in NOT_IN_LAUNCH.items():
         if _is_typed(context, name):
             raise click.UsageError(f"{_typed_name(context, name)} has no meaning with --shards: {why}")
     if params["output"] in (None, "-"):
@@ -526,7 +526,7 @@ def _typed_name(context: click.Context, name: str) -> str:
 
 
 def _reject_idle_with_via(context: click.Context, params: dict[str, Any]) -> None:
-    for name in _IDLE_WITH_VIA:
+    for name in IDLE_WITH_VIA:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{in_cli_form(name)} has no effect with --via {params['via']}")
     if len(params["base_urls"] or ()) > 1:

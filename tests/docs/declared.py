@@ -20,6 +20,7 @@ from oastream.mock import cli as mock_cli
 from oastream.mock.endings import ENDS
 from oastream.mock.keys import KEYS
 from oastream.mock.limits import Refill, Shown, Window
+from tests.docs.relations import NO_RELATIONS, RELATIONS, Relations
 
 
 class Takes(enum.Enum):
@@ -46,7 +47,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option. `placeholder` names its value, `optional` says that it may go without; `opposite` takes it back."""
+    """An option. `placeholder` names its value, `optional` says that it may go without; `opposite` takes it back.
+
+    `ends_parsing` is one that prints something by itself; `relations` are to others.
+    """
 
     names: tuple[str, ...]
     placeholder: str
@@ -57,6 +61,8 @@ class Option:
     optional: bool = False
     repeatable: bool = False
     opposite: str | None = None
+    ends_parsing: bool = False
+    relations: Relations = NO_RELATIONS
 
     @property
     def short(self) -> tuple[str, ...]:
@@ -117,14 +123,19 @@ PROGRAMS: dict[str, Callable[[], Program]] = {"oastream": oastream, "oastream-ba
 
 def _program(name: str, command: click.Command, groups: Mapping[str, Sequence[click.Option]], words: Takes) -> Program:
     context = click.Context(command)
+    relations = RELATIONS[name]()
     shown = {
-        heading: [_option(option, context) for option in options if not option.hidden]
+        heading: [
+            _option(option, context, relations.get(option.name or "", NO_RELATIONS))
+            for option in options
+            if not option.hidden
+        ]
         for heading, options in groups.items()
     }
     return Program(name, shown, words)
 
 
-def _option(option: click.Option, context: click.Context) -> Option:
+def _option(option: click.Option, context: click.Context, relations: Relations) -> Option:
     names = tuple(sorted(option.opts, key=lambda name: name.startswith("--")))
     takes, values = _takes(option, context)
     return Option(
@@ -137,6 +148,8 @@ def _option(option: click.Option, context: click.Context) -> Option:
         optional=any(name in options_table.OPTIONAL_VALUE for name in names),
         repeatable=option.multiple or option.count,
         opposite=option.opposite if isinstance(option, cli_option.Option) else None,
+        ends_parsing=option.is_eager and not option.expose_value,
+        relations=relations,
     )
 
 

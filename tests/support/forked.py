@@ -2,7 +2,7 @@
 
 In: what `tests.support.program.oastream` takes. Out: the same `Result`; each run has a process, descriptors and an
 environment of its own. For tests of hundreds of runs, where 5 ms and not 200 ms a run decide what can be tried.
-Run as a program it is that process: it reads jobs from a socket, and knows of oastream only its `main`.
+Run as a program it is that process: it reads jobs from a socket, and knows of the programs only their `main`.
 """
 
 from __future__ import annotations
@@ -23,18 +23,24 @@ from pathlib import Path
 
 from tests.support.program import NOTHING, ROOT, TIMEOUT, Environment, Result, check_files, check_result, environment
 
-PRELOADED = ("main", "cli.parse", "pipeline", "input.prompt", "http.transport", "http.recording", "http.replay")
+_SINGLE_RUN = ("cli.parse", "pipeline", "input.prompt", "http.transport", "http.recording", "http.replay")
+PRELOADED = {
+    "oastream": ("oastream.main", *(f"oastream.{name}" for name in _SINGLE_RUN)),
+    "oastream-batch": ("oastream.batch.main", "oastream.batch.run", "openai"),
+    "oastream-mock": ("oastream.mock.cli", "oastream.mock.server"),
+}
+"""What each program is likely to load; the first has its `main`. An extra may be missing."""
 SLOWEST_START = 30.0
 
 
 class Nursery:
     """The process that forks, and the socket to it. One run at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         env = environment({"OPENAI_API_KEY": None})
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.forked", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.support.forked", program, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env=env,
             cwd=ROOT,
@@ -63,6 +69,27 @@ class Nursery:
         check_files(args, cwd)
         return check_result(status, out, err, seconds)
 
+    def first_line(self, args: tuple[str, ...], env: Environment, cwd: Path | None, limit: float) -> tuple[str, Result]:
+        """Run a server until it has said its first line, and end it by a signal."""
+        with contextlib.ExitStack() as stack, self._lock:
+            reading, writing = os.pipe()
+            files = [os.memfd_create("stdin"), writing, os.memfd_create("stderr")]
+            job = {"args": args, "env": environment(env), "cwd": cwd and str(cwd), "stdin": False}
+            socket.send_fds(self._socket, [json.dumps(job).encode()], files)
+            os.close(writing)
+            stack.callback(os.close, files[0])
+            stack.callback(os.close, files[2])
+            self._socket.settimeout(SLOWEST_START)
+            child = int(self._socket.recv(16))
+            with open(reading) as output:
+                line = output.readline()  # at the end of what it says, if it ends by itself
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGTERM)
+            self._socket.settimeout(limit)
+            status = int(self._socket.recv(16))
+            err = os.pread(files[2], os.fstat(files[2]).st_size, 0)
+        return line, check_result(status, line.encode(), err)
+
     def _await_status(self, limit: float) -> int:
         """The status of the run that was handed over; one that takes too long is killed, and fails the test."""
         self._socket.settimeout(SLOWEST_START)
@@ -81,7 +108,7 @@ class Nursery:
         self._process.wait()
 
 
-_nursery: Nursery | None = None
+_nurseries: dict[str, Nursery] = {}
 
 
 def oastream(
@@ -90,23 +117,37 @@ def oastream(
     env: Environment = NOTHING,
     cwd: Path | None = None,
     timeout: float = TIMEOUT,
+    program: str = "oastream",
 ) -> Result:
     """Run the program to its end. Stdin is a file with these bytes, or /dev/null."""
-    global _nursery  # noqa: PLW0603  one process for the whole test run
-    if _nursery is None:
-        _nursery = Nursery()
-    return _nursery.run(args, env, cwd, stdin, timeout)
+    return _nursery_of(program).run(args, env, cwd, stdin, timeout)
+
+
+def first_line(
+    *args: str, program: str, env: Environment = NOTHING, cwd: Path | None = None, timeout: float = TIMEOUT
+) -> tuple[str, Result]:
+    """Run a server until it has said its first line, and end it by a signal."""
+    return _nursery_of(program).first_line(args, env, cwd, timeout)
+
+
+def _nursery_of(program: str) -> Nursery:
+    """One process for the whole test run."""
+    if program not in _nurseries:
+        _nurseries[program] = Nursery(program)
+    return _nurseries[program]
 
 
 # The process that forks ------------------------------------------------------------------------------------------
 
 
 def main() -> None:
-    for name in PRELOADED:
-        importlib.import_module(f"oastream.{name}")
+    program, number = sys.argv[1:]
+    for name in PRELOADED[program]:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()  # or every child would touch, and so copy, all that was imported
-    jobs = socket.socket(fileno=int(sys.argv[1]))
+    jobs = socket.socket(fileno=int(number))
     jobs.send(b"ready")
     while True:
         data, fds, _, _ = socket.recv_fds(jobs, 1 << 20, 3)
@@ -115,14 +156,14 @@ def main() -> None:
         child = os.fork()
         if not child:
             jobs.close()
-            become(json.loads(data), fds)
+            become(program, json.loads(data), fds)
         for fd in fds:
             os.close(fd)
         jobs.send(b"%d" % child)
         jobs.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
-def become(job: dict[str, object], fds: list[int]) -> None:
+def become(program: str, job: dict[str, object], fds: list[int]) -> None:
     """Turn this process into a run of the program."""
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
@@ -139,10 +180,10 @@ def become(job: dict[str, object], fds: list[int]) -> None:
     assert isinstance(args, list)
     os.environ.clear()
     os.environ.update(given)
-    sys.argv = ["oastream", *args]
+    sys.argv = [program, *args]
     for module in filter(None, os.environ.get("TESTS_PRELOAD", "").split(",")):
         importlib.import_module(module)
-    importlib.import_module("oastream.main").main()
+    importlib.import_module(PRELOADED[program][0]).main()
     os._exit(97)  # main never returns
 
 
