@@ -17,7 +17,8 @@ from tests.bench.measure import Place, Run, count_instructions, why_uncounted
 from tests.bench.peers import APIS, CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Peers, ours
 from tests.bench.plot import bars
 from tests.bench.report import MARKS, full_report, short_table, show_figure, with_figures
-from tests.bench.rows import Figure, Plan, Row, all_rows
+from tests.bench.rows import Figure, Row
+from tests.bench.trials import Plan, all_rows
 from tests.support.batch_simulator import AtOnce, ServerSettings
 
 SMALL = Plan(

@@ -20,7 +20,8 @@ from tests.bench.measure import Place, why_uncounted
 from tests.bench.peers import Peers
 from tests.bench.plot import bars
 from tests.bench.report import full_report, short_table, spread, with_figures
-from tests.bench.rows import FULL, QUICK, Bench, Plan, Row, all_rows
+from tests.bench.rows import Row
+from tests.bench.trials import FULL, QUICK, Bench, Plan, all_rows
 from tests.bench.trust import make_trust
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from tests.bench.peers import APIS, CURL, FORMATS, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, ours, with_api
-from tests.bench.rows import Plan, Row
+from tests.bench.rows import Row
+from tests.bench.trials import Plan
 
 Measured = Mapping[str, Row]
 """Rows by the keys of their figures."""

@@ -34,12 +34,11 @@ def bars(rows: Iterable[Row], place: str) -> str:
     y = 2 + GAP
     for row in shown:
         parts.append(_text(0, y, row.figure.what, "title"))
-        y += 4
         medians = {name: value for name, value in row.medians().items() if name in COLUMNS}
         for name, value in medians.items():
             y += BAR
             parts += _bar(y, name, value / max(medians.values()), show_figure(row, value))
-        y += GAP
+        y += GAP + BAR // 2
     return _document(y, f"{US} beside its peers", _describe(shown), parts)
 
 
@@ -47,8 +46,8 @@ def _bar(y: float, name: str, share: float, figure: str) -> list[str]:
     length = max(1.0, share * (WIDTH - 2 * MARGIN - LABEL - FIGURE))
     kind = "ours" if name == US else "theirs"
     x = MARGIN + LABEL
-    bar = f'<rect class="{kind}" x="{x}" y="{MARGIN + y - 3}" width="{length:.1f}" height="{BAR - 3}"/>'
-    return [_text(8, y + 8, name), bar, _text(LABEL + length + 6, y + 8, figure)]
+    bar = f'<rect class="{kind}" x="{x}" y="{MARGIN + y - 8}" width="{length:.1f}" height="{BAR - 3}"/>'
+    return [_text(8, y + 3, name), bar, _text(LABEL + length + 6, y + 3, figure)]
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
