@@ -10,73 +10,118 @@ from pathlib import Path
 import pytest
 
 from tests.bench import batch, pace, scale
-from tests.bench.__main__ import PLOT, ROOT
+from tests.bench.__main__ import FIGURES, PLOT, ROOT, prepared
 from tests.bench.answered import measured_answered
-from tests.bench.measure import Run, measured, server
-from tests.bench.peers import CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Command, Peers, Plan
+from tests.bench.goals import all_goals, goal_lines, missed
+from tests.bench.measure import Place, Run, count_instructions, why_uncounted
+from tests.bench.peers import APIS, CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Peers, ours
 from tests.bench.plot import bars
-from tests.bench.report import MARKS, long_table, short_table, with_figures
+from tests.bench.report import MARKS, full_report, short_table, show_figure, with_figures
+from tests.bench.rows import Figure, Row
+from tests.bench.trials import Plan, all_rows
 from tests.support.batch_simulator import AtOnce, ServerSettings
 
-SMALL = Plan(20, 200, (50, 1_000), (50, 500), (20, 200), 0)
+SMALL = Plan(
+    few=20,
+    burst=200,
+    counted=(20, 30),
+    paced=(50, 1_000),
+    delayed=(50, 500),
+    prompts=(2, 2),
+    memory=(20, 200),
+    sdk_memory=200,
+    large=1_000_000,
+    calls=20,
+    body=1_000_000,
+    page=1 << 20,
+)
 VERSIONS = {SDK: "3", LLM: "0"}
-ABSENT = {LLM, SDK, f"{SDK}, chat"} | (set() if shutil.which("curl") and shutil.which("jq") else {CURL, JQ_R, SED_JQ})
+TOOLS = ("bash", "curl", "jq", "openssl", "seq", "xargs")
+LEFT_OUT = {ours(api, form) for api in APIS for form in ("json", "sse")}
+"""For their time: these formats differ from the others in one word of the command."""
+ABSENT = frozenset({LLM, SDK, f"{SDK}, chat"} | LEFT_OUT)
 
 
-class Present(Peers):
-    """The peers without those that are not there, and without the SDK, which takes seconds."""
-
-    def start(self, url: str) -> dict[str, Command]:
-        return present(super().start(url))
-
-    def burst(self, url: str) -> dict[str, Command]:
-        return present(super().burst(url))
-
-    def steady(self, url: str) -> dict[str, Command]:
-        return present(super().steady(url))
-
-    def memory(self, url: str) -> dict[str, Command]:
-        return present(super().memory(url))
-
-    def help(self) -> dict[str, Command]:
-        return present(super().help())
-
-    def tab(self) -> dict[str, Command]:
-        return present(super().tab())
-
-
-def present(commands: dict[str, Command]) -> dict[str, Command]:
-    return {name: command for name, command in commands.items() if name not in ABSENT}
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    """A run with few events, without the SDK and llm, which take seconds."""
+    if missing := [name for name in TOOLS if shutil.which(name) is None]:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    peers = Peers(Path(sys.executable).parent, ROOT / "completions", ABSENT)
+    with prepared(peers, SMALL, 1) as bench:
+        return list(all_rows(bench._replace(counts=False)))
 
 
 @pytest.mark.slow
-def test_every_row_is_measured_and_shown(tmp_path: Path) -> None:
-    peers = Present(Path(sys.executable).parent, tmp_path / "llm", ROOT / "completions")
-    with server(SMALL) as url:
-        rows = measured(peers, url, SMALL, 1)
-    assert [row.what for row in rows] == [
+def test_every_row_is_measured(rows: list[Row]) -> None:
+    assert [row.figure.what for row in rows] == [
         "a 20-event answer, whole process",
         "its first byte",
+        "its CPU",
+        "the same over https, the system's certificates in folder and file",
+        "the same over https, the system's certificates in a file alone",
         "200 events at once",
-        "CPU per event at 1,000 events/s",
+        "200 events of tool calls",
+        "200 events into a pipe",
+        "CPU per event at 1,000 events/s, whole process",
+        "CPU per event at 1,000 events/s, start-up taken off",
         "event on the socket to bytes on stdout, p50",
         "event on the socket to bytes on stdout, p99",
+        "an answer, 2 prompts through `xargs -P 2`",
         "peak memory, 20 events",
         "peak memory, 200 events",
-        "--help",
+        "peak memory, one event of 1 MB",
+        "CPU of 20 tool calls",
+        "CPU of a JSON body of 1 MB",
+        "CPU of an error page of 1 MiB",
+        "`--help`",
         "Tab in bash",
     ]
-    figures = {row.what: row.medians() for row in rows}
-    assert all(value > 0 for row in figures.values() for value in row.values())
-    assert PYTHON in figures["a 20-event answer, whole process"]
-    assert PYTHON not in figures["its first byte"]
-    drawn = ET.fromstring(bars(rows, "here"))
-    shown = "".join(drawn.itertext())
-    long, short = long_table(rows), short_table(rows, VERSIONS)
+    figures = {row.figure.key: row.medians() for row in rows}
+    taken = [value for key, row in figures.items() if key != "steady-events" for value in row.values()]
+    assert all(value > 0 for value in taken)
+    assert {US, CURL, PYTHON} <= figures["start"].keys()
+    assert {US, CURL, JQ_R, SED_JQ, ours("chat", "tools")} <= figures["burst"].keys()
+    assert PYTHON not in figures["first"]
+
+
+@pytest.mark.slow
+def test_every_row_is_shown(rows: list[Row]) -> None:
+    short, whole = short_table(rows, VERSIONS), full_report("here", "no valgrind", all_goals(SMALL), rows)
+    drawn = "".join(ET.fromstring(bars(rows, "here")).itertext())
+    assert "Instructions are missing: no valgrind." in whole
     for row in rows:
-        assert row.what in long
-        assert f"| {row.what} | {row.medians()[US]:.{row.digits}f} {row.unit} |" in short
-        assert (row.what in shown) == row.is_time
+        assert f"| {row.figure.what} | `" in whole
+        assert (row.figure.what in drawn) == row.figure.is_short
+        assert (f"| {row.figure.what} | {show_figure(row, row.medians().get(US, 0))} |" in short) == row.figure.is_short
+
+
+@pytest.mark.slow
+def test_every_goal_is_of_a_row(rows: list[Row]) -> None:
+    goals = all_goals(SMALL)
+    assert {goal.key for goal in goals} <= {row.figure.key for row in rows}
+    lines = list(goal_lines(goals, rows))
+    assert len(lines) == 2 + len(goals)
+    measured = [line for line in lines if "not measured" not in line]
+    assert any("`oastream` ÷ `python -c pass`" in line for line in measured)
+    assert any("`oastream --api chat` ÷ `curl -N, chat`" in line for line in measured)
+
+
+def test_a_goal_that_is_missed_is_named() -> None:
+    def of(ours: float, theirs: float) -> list[str]:
+        row = Row(Figure("start", "start", "ms", 0, lambda run: run.wall), {US: [ours], SDK: [theirs]})
+        return [goal.what for goal in missed(all_goals(SMALL), [row])]
+
+    assert of(10, 100) == []
+    assert of(10, 99) == ["`openai SDK` ÷ `oastream`"]
+
+
+@pytest.mark.skipif(why_uncounted() is not None, reason=str(why_uncounted()))
+def test_the_instructions_of_a_command_are_the_same_each_time(tmp_path: Path) -> None:
+    place = Place(folder=tmp_path)
+    first, second, other = (count_instructions([name], place) for name in ("true", "true", "ls"))
+    assert first == pytest.approx(second, rel=0.01)
+    assert other > 1.1 * first
 
 
 def test_a_delay_is_from_the_stamp_to_the_arrival_however_it_is_cut() -> None:
@@ -112,6 +157,7 @@ def test_the_readme_shows_the_figures_of_one_run() -> None:
     assert "| a 20-event answer, whole process |" in table
     place = table.split(";")[0].strip()
     assert place in PLOT.read_text()
+    assert place in FIGURES.read_text()
     assert with_figures(readme, "there", "| table |").count("| table |") == 1
     with pytest.raises(ValueError, match="once"):
         with_figures("no marks", "there", "")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
 from oastream.apis.api import Api
 from oastream.batch import cli as batch_cli
+from oastream.cli.clashes import NEEDS, in_cli_form
+from oastream.cli.option import Option as CliOption
+from oastream.cli.options_table import OPTIONS
+from oastream.cli.parse import parse
 from oastream.exits import TABLE, Failure, Outcome
 from oastream.mock.script import plan_from_options
 from oastream.mock.server import serve
@@ -22,7 +30,7 @@ from tests.docs.generated import ROOT, generated
 from tests.docs.manpage import examples, option_examples
 from tests.support import forked
 from tests.support.example_files import write_example_files
-from tests.support.program import Environment, Result, oastream, program_path, run
+from tests.support.program import Environment, Result, environment, oastream, program_path, run
 
 PAGES = ["oastream", "oastream-batch", "oastream-mock"]
 SECTIONS = {"STDIN", "OUTPUT FORMATS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS", "SECURITY", "EXAMPLES", "BUGS"}
@@ -77,6 +85,15 @@ def server() -> Iterator[str]:
     running.close()
 
 
+def written_files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "bin" not in path.parts}
+
+
+def is_changed(folder: Path, before: dict[Path, bytes]) -> bool:
+    """Whether a file has become another, or a new one holds something."""
+    return any(content and before.get(path) != content for path, content in written_files(folder).items())
+
+
 def skip_without_tools(script: str) -> None:
     tools = {tool for tool in ("jq", "xargs", "parallel") if re.search(rf"\b{tool}\b", script)}
     if missing := [tool for tool in tools if shutil.which(tool) is None]:
@@ -86,12 +103,12 @@ def skip_without_tools(script: str) -> None:
 @pytest.mark.parametrize(("name", "script"), [(name, text) for name in PAGES for text in examples(template(name))])
 def test_an_example_runs(name: str, script: str, server: str, tmp_path: Path) -> None:
     skip_without_tools(script)
-    (tmp_path / "diagram.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    env = {"PATH": program_path(tmp_path), "HOME": str(tmp_path), "OPENAI_BASE_URL": server}
+    write_example_files(tmp_path)
+    before = written_files(tmp_path)
+    env = {"PATH": program_path(tmp_path), "HOME": str(tmp_path), "XDG_CONFIG_HOME": None, "OPENAI_BASE_URL": server}
     result = run(["sh", "-eu", "-c", script], cwd=tmp_path, env=env, timeout=60)
     assert result.status == 0, result.err
-    written = "".join(file.read_text() for file in tmp_path.glob("*.txt"))
-    assert result.text + written, "the example says nothing"
+    assert result.text or is_changed(tmp_path, before), "the example says nothing"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -104,6 +121,31 @@ def test_the_makefile_makes_a_summary(tmp_path: Path) -> None:
     env = {"PATH": program_path(tmp_path), "OPENAI_BASE_URL": "mock:"}
     assert run(["make", "a.summary"], cwd=tmp_path, env=env, timeout=60).status == 0
     assert (tmp_path / "a.summary").read_text() == "Summarise this text\n\na text\n"
+
+
+@pytest.mark.skipif(shutil.which("tail") is None, reason="tail is not installed")
+def test_the_log_is_watched_line_by_line(tmp_path: Path) -> None:
+    loop = re.search(r"^tail -n 1 -F app.log .*?^    done\n", template("oastream"), re.MULTILINE | re.DOTALL)
+    assert loop
+    log = tmp_path / "app.log"
+    log.write_text("ERROR one\n")
+    env = {"PATH": program_path(tmp_path), "HOME": str(tmp_path), "OPENAI_BASE_URL": "mock:"}
+    with subprocess.Popen(
+        ["sh", "-c", loop[0]],
+        cwd=tmp_path,
+        env=environment(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as watching:
+        assert watching.stdout
+        try:
+            assert watching.stdout.readline() == b"What does this mean? ERROR one\n"
+            with log.open("a") as file:
+                file.write("all is well\nERROR two\n")
+            assert watching.stdout.readline() == b"What does this mean? ERROR two\n"
+        finally:
+            os.killpg(watching.pid, signal.SIGTERM)
 
 
 def test_the_systemd_unit_restarts_after_what_may_pass() -> None:
@@ -127,10 +169,6 @@ def run_example(script: str, folder: Path, server: str) -> Result:
     return run(["sh", "-eu", "-c", script], cwd=folder, env={**env, "XDG_CONFIG_HOME": None}, timeout=60)
 
 
-def written_files(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "bin" not in path.parts}
-
-
 @pytest.mark.parametrize(
     ("option", "url", "script"),
     [each for name in ("oastream", "oastream-batch") for each in option_examples(template(name))],
@@ -143,12 +181,53 @@ def test_the_example_of_an_option_runs(option: str, url: str, script: str, serve
     before = written_files(tmp_path)
     result = run_example(script, tmp_path, url or server)
     assert result.status == 0, result
-    after = written_files(tmp_path)
-    written = [content for path, content in after.items() if before.get(path) != content]
-    assert result.text or result.err or any(written), "the example says nothing"
+    assert result.text or result.err or is_changed(tmp_path, before), "the example says nothing"
 
 
 VALUES = {"--header": "X-A: b", "--set": "a=1", "--redo": "length", "--ok": "length", "--shard": "0/2", "--on": "ray"}
+GIVEN_TWICE = {
+    "attach_type": ("image/png", "image/gif"),
+    "base_url": ("http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"),
+    "header": ("X-A: 1", "X-B: 2"),
+    "input_encoding": ("latin-1", "utf-8"),
+    "ok": ("length", "refusal"),
+    "set": ("a=1", "a=2"),
+    "tool_output": ("a=1", "b=2"),
+}
+"""Values of the options of which not every text is one."""
+
+
+@pytest.mark.parametrize(
+    "option", [option for group in OPTIONS.values() for option in group], ids=lambda option: option.name
+)
+def test_an_option_given_twice_is_what_its_page_says(option: CliOption) -> None:
+    if not option.expose_value or option.name in ("profile", "no_config", "show_config"):
+        return  # they end the parsing, or choose what is read
+    name = option.opts[-1]
+    if option.is_flag or option.count:
+        once, twice = value_of(option, name), value_of(option, name, name)
+        assert (once, twice) == ((1, 2) if option.count else (True, True))
+        if option.opposite is not None:
+            assert not value_of(option, name, option.opposite)
+        return
+    values = GIVEN_TWICE.get(option.name, ("3", "4"))
+    if isinstance(option.type, click.Choice):
+        values = tuple(option.type.choices)[:2]
+    first, second = (f"{name}={value}" for value in values)
+    if option.multiple:
+        assert value_of(option, first, second) == value_of(option, first) + value_of(option, second)
+    else:
+        assert value_of(option, first, second) == value_of(option, second) != value_of(option, first)
+
+
+def value_of(option: CliOption, *words: str) -> Any:
+    """What a command line makes of an option, with what it needs beside it."""
+    needed, value = NEEDS.get(option.name, ("", None))
+    beside = 2 * [f"{in_cli_form(needed)}={value or 'x'}"] if needed else []  # an attachment for each of two types
+    prompt = [] if {option.name, needed} & {"list_models", "resume", "replay"} else ["hi"]
+    return getattr(parse([*beside, *words, *prompt]), option.name)
+
+
 BATCH = PROGRAMS["oastream-batch"]().options
 PAIRS = {tuple(sorted((option.long[-1], word))) for option in BATCH for word in option.relations.not_with}
 

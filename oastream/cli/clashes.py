@@ -51,6 +51,7 @@ LEAVES_OUT: dict[str, tuple[str, ...]] = {
             "resume",
             "replay",
             "reasoning",
+            "stats",
             "extract",
         ),
     ),

@@ -25,8 +25,8 @@ from statistics import median
 from typing import NamedTuple
 
 from tests.bench.answered import Answered, measured_answered
-from tests.bench.measure import Run, peak, run
-from tests.bench.peers import HERE, Command, Peers
+from tests.bench.measure import Command, Run, peak, run
+from tests.bench.peers import HERE, Peers
 
 ROOT = Path(__file__).parents[2]
 EVENTS = 200

@@ -1,46 +1,50 @@
-"""The command lines that are compared, and what is asked of them."""
+"""The command lines that are compared: plain usage, as each peer's own documentation has it."""
 
 from __future__ import annotations
 
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
+
+from tests.bench.measure import Command
 
 HERE = Path(__file__).parent
-Command = list[str] | str
-"""A command: its words, or a line for sh."""
+Called = TypeVar("Called")
 US, SDK, LLM, CURL, PYTHON = "oastream", "openai SDK", "llm", "curl -N", "python -c pass"
-JQ_R, SED_JQ = "curl -N, jq -R", "curl -N, sed -u, jq"
+CHAT = ", chat"
+"""What the names of peers end in where Chat Completions is asked; oastream has an option for it."""
+JQ_R, SED_JQ, CAT = "curl -N, jq -R", "curl -N, sed -u, jq", ", cat"
+FORMATS = ("text", "ndjson", "tools", "json", "sse")
+APIS = ("responses", "chat")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How many events of each kind of stream. Rates are in events a second."""
-
-    few: int
-    burst: int
-    paced: tuple[int, int]
-    delayed: tuple[int, int]
-    memory: tuple[int, ...]
-    sdk_memory: int
-    """The longest stream whose memory the SDK is asked to show: it takes minutes for a million events."""
-
-    def bursts(self) -> list[int]:
-        return [self.few, self.burst, *self.memory]
+def ours(api: str, format: str) -> str:
+    """oastream's name in a row: with the options that are not its defaults."""
+    return " ".join([US, *options_of(api, format)])
 
 
-FULL = Plan(20, 100_000, (10_000, 5_000), (2_000, 500), (1_000, 100_000, 1_000_000), 100_000)
+def with_api(peer: str, api: str) -> str:
+    """Another peer's name in a row."""
+    return f"{peer}{CHAT}" if api == "chat" else peer
+
+
+def options_of(api: str, format: str) -> list[str]:
+    """The options that are not defaults."""
+    options = ["--api", api] if api != APIS[0] else []
+    return [*options, "--format", format] if format != FORMATS[0] else options
 
 
 class Peers:
     """What each peer is called with, for the URL of a stream. `folder` holds the programs."""
 
-    def __init__(self, folder: Path, home: Path, completions: Path) -> None:
+    def __init__(self, folder: Path, completions: Path, absent: frozenset[str] = frozenset()) -> None:
+        """`absent` names those that no row is to have."""
         self._bin = folder
-        self._home = home
         self._completions = completions
+        self._absent = absent
 
     @classmethod
     def installed(cls, venv: Path, root: Path) -> Peers:
@@ -49,9 +53,13 @@ class Peers:
         if not (folder / "python").exists():
             subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         pip = [str(folder / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, str(root), "llm"], check=True)
+        subprocess.run([*pip, str(root), "openai", "llm"], check=True)
         subprocess.run([*pip, "--force-reinstall", "--no-deps", str(root)], check=True)
-        return cls(folder, venv / "llm", root / "completions")
+        return cls(folder, root / "completions")
+
+    def present(self, commands: Mapping[str, Called]) -> dict[str, Called]:
+        """Those of the commands whose peers are there."""
+        return {name: command for name, command in commands.items() if name not in self._absent}
 
     def versions(self) -> dict[str, str]:
         """What the registry's peers are, by the names of their columns."""
@@ -61,50 +69,61 @@ class Peers:
         )
         return dict(zip((SDK, LLM), done.stdout.split(), strict=True))
 
-    def oastream(self, url: str, *options: str) -> Command:
-        return [str(self._bin / "oastream"), "--base-url", f"{url}/v1", *options, "hi"]
+    def oastream(self, url: str, *options: str) -> list[str]:
+        return [str(self._bin / "oastream"), "--base-url", f"{url}/v1", *options, "--", "hi"]
 
-    def sdk(self, url: str, api: str = "responses") -> Command:
+    def formats(self, url: str) -> dict[str, Command]:
+        """Every format on both APIs. An answer without a call is as good as one with it."""
+        commands: dict[str, Command] = {}
+        for api in APIS:
+            for format in FORMATS:
+                accepted = ["--ok", "no_tool_calls"] if format == "tools" else []
+                commands[ours(api, format)] = self.oastream(url, *options_of(api, format), *accepted)
+        return commands
+
+    def sdk(self, url: str, api: str = APIS[0]) -> list[str]:
         return [str(self._bin / "python"), str(HERE / "sdk.py"), f"{url}/v1", api]
 
-    def llm(self, url: str) -> Command:
-        self._home.mkdir(exist_ok=True)
-        model = f"- model_id: bench\n  model_name: m\n  api_base: {url}/v1\n"
-        (self._home / "extra-openai-models.yaml").write_text(model)
-        home = shlex.quote(str(self._home))
-        return f"LLM_USER_PATH={home} OPENAI_API_KEY=none exec {self._bin}/llm -m bench --no-log hi"
+    def llm(self) -> list[str]:
+        """`write_models` says where its model is."""
+        return [str(self._bin / "llm"), "-m", "bench", "--no-log", "hi"]
 
-    def curl(self, url: str, then: str = "") -> Command:
-        return f"curl -sN -X POST -H 'content-type: application/json' -d '{{}}' {url}/v1/responses{then}"
+    def curl(self, url: str, api: str = APIS[0], prompt: str = "hi") -> list[str]:
+        """As the API's own reference has it, without progress and without buffering."""
+        headers = ["-H", "Content-Type: application/json", "-H", "Authorization: Bearer none"]
+        body = f'{{"model": "m", "input": "{prompt}", "stream": true}}'
+        return ["curl", "-sN", f"{url}/v1/{'chat/completions' if api == 'chat' else api}", *headers, "-d", body]
 
-    def start(self, url: str) -> dict[str, Command]:
+    def curls(self, url: str) -> dict[str, Command]:
+        return {with_api(CURL, api): self.curl(url, api) for api in APIS}
+
+    def sdks(self, url: str) -> dict[str, Command]:
+        return {with_api(SDK, api): self.sdk(url, api) for api in APIS}
+
+    def python(self) -> list[str]:
+        return [str(self._bin / "python"), "-c", "pass"]
+
+    def pipelines(self, url: str) -> dict[str, Command]:
+        """What is built of curl and jq instead."""
+        text = "sed -un 's/^data: //p' | jq --unbuffered -rj '.delta // empty'"
         return {
-            US: self.oastream(url),
-            SDK: self.sdk(url),
-            LLM: self.llm(url),
-            CURL: self.curl(url),
-            PYTHON: [str(self._bin / "python"), "-c", "pass"],
+            JQ_R: f"{shlex.join(self.curl(url))} | jq --unbuffered -R .",
+            SED_JQ: f"{shlex.join(self.curl(url))} | {text}",
         }
 
-    def burst(self, url: str) -> dict[str, Command]:
-        return {
-            US: self.oastream(url),
-            f"{US} --format ndjson": self.oastream(url, "--format", "ndjson"),
-            f"{US} --api chat": self.oastream(url, "--api", "chat"),
-            SDK: self.sdk(url),
-            f"{SDK}, chat": self.sdk(url, "chat"),
-            CURL: self.curl(url),
-            JQ_R: self.curl(url, " | jq --unbuffered -R ."),
-            SED_JQ: self.curl(url, " | sed -un 's/^data: //p' | jq --unbuffered -rj '.delta // empty'"),
+    def piped(self, url: str) -> dict[str, Command]:
+        commands = {US: self.oastream(url), CURL: self.curl(url)}
+        return {f"{name}{CAT}": f"{shlex.join(command)} | cat" for name, command in commands.items()}
+
+    def at_once(self, url: str, prompts: int, together: int) -> dict[str, Command]:
+        """Many prompts through xargs, each a process of its own: the last word of each."""
+        each = {
+            US: f"-n 1 {shlex.join(self.oastream(url)[:-1])}",
+            SDK: f"-n 1 {shlex.join(self.sdk(url))}",
+            LLM: f"-n 1 {shlex.join(self.llm()[:-1])}",
+            CURL: f"-I{{}} {shlex.join(self.curl(url, prompt='{}'))}",
         }
-
-    def steady(self, url: str) -> dict[str, Command]:
-        return {US: self.oastream(url), SDK: self.sdk(url), CURL: self.curl(url)}
-
-    def memory(self, url: str) -> dict[str, Command]:
-        kinds = ("", "--format ndjson", "--format sse", "--api chat", "--api chat --format ndjson")
-        ours = {f"{US} {kind}".strip(): self.oastream(url, *kind.split()) for kind in kinds}
-        return {**ours, SDK: self.sdk(url)}
+        return {name: f"seq {prompts} | xargs -P {together} {command}" for name, command in each.items()}
 
     def help(self) -> dict[str, Command]:
         return {US: [str(self._bin / "oastream"), "--help"], LLM: [str(self._bin / "llm"), "--help"]}

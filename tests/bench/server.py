@@ -1,77 +1,46 @@
 """A server that is never the bottleneck: each stream is rendered once, then sent as fast as the socket takes it.
 
-The path of the base URL chooses the stream: `/burst/N/v1/…` sends N events at once; `/pace/N/RATE/v1/…` sends N events
-at RATE a second, each delta beginning with the moment it was sent (nanoseconds of the monotonic clock).
+The path of the base URL chooses the reply: `/pace/N/RATE/v1/…` sends N events at RATE a second, each delta beginning
+with the moment it was sent (nanoseconds of the monotonic clock); the others are those of `streams`, sent at once.
+`python -m tests.bench.server CERTIFICATE KEY PATH…` prints its port once the paths' replies are rendered. One port has
+both: TLS where a connection begins like it, else plain HTTP.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
 import socket
+import ssl
 import sys
 import threading
 import time
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-BASE = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "output": [], "tools": []}
-FIXED = {"parallel_tool_calls": True, "tool_choice": "auto", "instructions": None, "metadata": {}}
-PLACE = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
-USAGE = {
-    "input_tokens": 1,
-    "output_tokens": 1,
-    "total_tokens": 2,
-    "input_tokens_details": {"cached_tokens": 0},
-    "output_tokens_details": {"reasoning_tokens": 0},
-}
+from tests.bench.streams import HEAD, delta, ending, opening, reply
+
+HANDSHAKE = b"\x16"
+"""What TLS begins with, and no request."""
 
 
-def chunk(payload: object, name: str = "") -> bytes:
-    """One event in a chunk of its own, as API servers send it."""
-    event = (f"event: {name}\n" if name else "") + f"data: {json.dumps(payload)}\n\n"
-    data = event.encode()
-    return b"%x\r\n%s\r\n" % (len(data), data)
+def answer(raw: socket.socket, tls: ssl.SSLContext) -> None:
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with raw, contextlib.suppress(OSError), secured(raw, tls) as line:  # OSError: the peer has gone
+        api, kind, *numbers = requested(line)
+        if kind == "pace":
+            send_paced(line, api, int(numbers[0]), float(numbers[1]))
+        else:
+            line.sendall(reply(api, kind, *map(int, numbers)))
+        line.shutdown(socket.SHUT_WR)
+        while line.recv(1 << 16):
+            pass  # to close before the peer does could take back what it has not read
 
 
-def delta(api: str, number: int, text: str) -> bytes:
-    if api == "chat":
-        choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
-        return chunk({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
-    kind = "response.output_text.delta"
-    return chunk({"type": kind, "sequence_number": number, **PLACE, "delta": text, "logprobs": []}, kind)
+def secured(raw: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+    if raw.recv(1, socket.MSG_PEEK) == HANDSHAKE:
+        return tls.wrap_socket(raw, server_side=True)
+    return raw
 
 
-def opening(api: str) -> bytes:
-    if api == "chat":
-        return b""
-    item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
-    part = {"type": "output_text", "text": "", "annotations": []}
-    events: list[dict[str, object]] = [
-        {"type": "response.created", "response": {**BASE, **FIXED, "status": "in_progress"}},
-        {"type": "response.output_item.added", "output_index": 0, "item": item},
-        {"type": "response.content_part.added", **PLACE, "part": part},
-    ]
-    return b"".join(chunk({**e, "sequence_number": n}, str(e["type"])) for n, e in enumerate(events))
-
-
-def ending(api: str) -> bytes:
-    if api == "chat":
-        choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
-        last = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
-        return chunk(last) + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
-    kind = "response.completed"
-    response = {**BASE, **FIXED, "status": "completed", "usage": USAGE}
-    return chunk({"type": kind, "sequence_number": 10**9, "response": response}, kind) + b"0\r\n\r\n"
-
-
-@functools.cache
-def burst(api: str, count: int) -> bytes:
-    deltas = b"".join(delta(api, n + 3, f"word{n} ") for n in range(count))
-    return HEAD + opening(api) + deltas + ending(api)
-
-
-def paced(line: socket.socket, api: str, count: int, rate: float) -> None:
+def send_paced(line: socket.socket, api: str, count: int, rate: float) -> None:
     line.sendall(HEAD + opening(api))
     began = time.monotonic()
     for number in range(count):
@@ -80,22 +49,8 @@ def paced(line: socket.socket, api: str, count: int, rate: float) -> None:
     line.sendall(ending(api))
 
 
-def answer(line: socket.socket) -> None:
-    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with line, contextlib.suppress(OSError):  # the peer has gone
-        words = path(line).split("/")
-        api = "chat" if words[-1] == "completions" else "responses"
-        if words[1] == "burst":
-            line.sendall(burst(api, int(words[2])))
-        else:
-            paced(line, api, int(words[2]), float(words[3]))
-        line.shutdown(socket.SHUT_WR)
-        while line.recv(1 << 16):
-            pass  # to close before the peer does could take back what it has not read
-
-
-def path(line: socket.socket) -> str:
-    """The path of a request, once all of it has come."""
+def requested(line: socket.socket) -> list[str]:
+    """What a request asks for, once all of it has come: the API, then the words that choose the reply."""
     with line.makefile("rb") as request:
         _, target, _ = request.readline().decode().split(" ", 2)
         size = 0
@@ -103,18 +58,27 @@ def path(line: socket.socket) -> str:
             if header.startswith(b"content-length:"):
                 size = int(header.split(b":")[1])
         request.read(size)
-    return target
+    return words_of(target)
+
+
+def words_of(path: str) -> list[str]:
+    """`/burst/20/v1/responses` → responses, burst, 20."""
+    words, _, end = path.strip("/").partition("/v1/")
+    return ["chat" if end.endswith("completions") else "responses", *words.split("/")]
 
 
 def main() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(sys.argv[1], sys.argv[2])
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    for path in sys.argv[3:]:
+        api, kind, *numbers = words_of(path)
+        reply(api, kind, *map(int, numbers))
     print(listener.getsockname()[1], flush=True)
-    for count in map(int, sys.argv[1:]):
-        burst("responses", count)
-        burst("chat", count)
     while True:
-        line, _ = listener.accept()
-        threading.Thread(target=answer, args=(line,), daemon=True).start()
+        raw, _ = listener.accept()
+        threading.Thread(target=answer, args=(raw, tls), daemon=True).start()
 
 
-main()
+if __name__ == "__main__":
+    main()

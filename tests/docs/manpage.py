@@ -53,6 +53,7 @@ def page(template: str, program: Program) -> str:
     """The man page of a program."""
     body = BLOCK.sub(lambda match: _block(match[1], match[2], program), _inline(template))
     body = re.sub(r"^(\.S[SH] .*\n)\.PP\n", r"\1", body, flags=re.MULTILINE)
+    body = re.sub(r"^(\.EE\n\.RE\n)(?=[^.])", r"\1.PP\n", body, flags=re.MULTILINE)
     return HEAD.format(name=program.name, command=COMMAND) + body.replace("@VERSION@", __version__)
 
 

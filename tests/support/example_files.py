@@ -37,7 +37,7 @@ def _contents() -> dict[str, str | bytes]:
         "names.txt": "Ada\nAlan\n",
         "notes.txt": "Some notes.\n",
         "old.rec": _recording(responses_body(message("An old answer."))),
-        "old.txt": "Grüße\n".encode("latin-1"),
+        "letter.old": "Grüße\n".encode("latin-1"),
         "prime.json": json.dumps({"text": "No.", "reasoning": "7 times 13."}),
         "prompts.txt": "Say one\nSay two\nSay three\n",
         "request.json": json.dumps({"input": "Name a colour", "store": False}),
