@@ -142,14 +142,13 @@ def test_a_key_file_that_holds_more_than_a_key_is_told_what(tmp_path: Path, text
     assert told in refused(6, "--api-key-file", "key", "hi", env=env, cwd=tmp_path).message
 
 
-@pytest.mark.parametrize("reader", [("--attach",), ("--tools",), ("--body",), ("--replay",)])
-def test_an_answer_overwrites_no_file_that_cannot_be_its_text(tmp_path: Path, reader: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words", [("--attach", "./input", "hi"), ("--tools", "input", "hi"), ("--body", "@input"), ("--replay", "input")]
+)
+def test_an_answer_overwrites_no_file_that_cannot_be_its_text(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "input").write_bytes(b"{}")
-    prompt = ("hi",)
-    if reader == ("--replay",):
-        prompt = ()
-    result = refused(2, *reader, "./input", "-o", "input", *prompt, cwd=tmp_path)
-    assert f"-o would overwrite input, which {reader[0]} reads" in result.message
+    result = refused(2, *words, "-o", "input", cwd=tmp_path)
+    assert f"-o would overwrite input, which {words[0]} reads" in result.message
     assert (tmp_path / "input").read_bytes() == b"{}"
 
 
