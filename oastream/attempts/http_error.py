@@ -72,7 +72,7 @@ def _not_found_hint(error: ApiError | None, request: Request) -> str:
     model = _model_in(request.body)
     if error is not None and _is_about_model(error, model):
         return _model_hint(model)
-    if error is not None and error.code and error.code not in _ABOUT_THE_ADDRESS:
+    if error is not None and error.code and error.code.lower() not in _ABOUT_THE_ADDRESS:
         return ""
     hint = _address_hint(request.url)
     if not hint and model and request.url.path.endswith(_CHAT):
@@ -80,7 +80,7 @@ def _not_found_hint(error: ApiError | None, request: Request) -> str:
     return hint or _model_hint(model)
 
 
-_ABOUT_THE_ADDRESS = ("invalid_request_error", "unknown_url", "not_found", "not_found_error", "NOT_FOUND")
+_ABOUT_THE_ADDRESS = ("invalid_request_error", "unknown_url", "not_found", "not_found_error")
 """Codes and types of a 404 that say no more than its status."""
 _CHAT = "/chat/completions"
 _PATHS = (_CHAT, "/responses", "/models")

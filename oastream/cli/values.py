@@ -71,7 +71,7 @@ def as_outcomes(text: str) -> frozenset[Outcome]:
     known = {outcome.value: outcome for outcome in TABLE}
     known |= {str(number): outcome for outcome, (number, _) in TABLE.items()}
     words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words:
+    if text and not words:
         raise ValueError("it names no exit status")
     for word in words:
         if word not in known:
