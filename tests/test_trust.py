@@ -17,8 +17,7 @@ from tests.support.trusted import Etc, add_hashed, alpine, debian, fedora, fedor
 from tests.support.wire import Server, serve, sse_response
 
 OURS, OTHER = trustme.CA(), trustme.CA()
-NAMED = {"organization_name": "One", "organization_unit_name": "name"}
-NAMESAKES = trustme.CA(**NAMED), trustme.CA(**NAMED)
+NAMESAKES = [trustme.CA(organization_name="One", organization_unit_name="name") for _ in range(2)]
 YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
 HELLO = sse_response(responses_body(message("Hello")))
 OURS_PEM, OTHER_PEM = pem(OURS), pem(OTHER)

@@ -30,9 +30,7 @@ class Etc:
         self._home = Path(ssl.get_default_verify_paths().openssl_cafile).parent
         folder.mkdir()
         shutil.copy("/etc/ld.so.cache", folder)  # or this Python may not find its own library
-        self.openssl = self._at(self._home)
-        if self.openssl is None:
-            self.openssl = folder.with_name(folder.name + "-openssl")
+        self.openssl = self._at(self._home) or folder.with_name(folder.name + "-openssl")
         self.openssl.mkdir(parents=True)
 
     def path(self, path: str) -> Path:
@@ -49,12 +47,10 @@ class Etc:
 
     def command(self, *words: str | Path) -> list[str | Path]:
         """The command line, with the folders in place."""
-        folders: tuple[str | Path, str | Path] = ("", self._home)
-        if self._at(self._home) is None:
-            folders = (self.openssl, self._home)
-        prefix = ["unshare", "--map-root-user", "--mount", "sh", "-c", _MOUNT, "sh", self.folder, *folders]
         _require_unshare()
-        return [*prefix, *words]
+        second: str | Path = self.openssl if self._at(self._home) is None else ""
+        shell = ["unshare", "--map-root-user", "--mount", "sh", "-c", _MOUNT, "sh"]
+        return [*shell, self.folder, second, self._home, *words]
 
     def _at(self, path: Path) -> Path | None:
         if path.parts[:2] != ("/", "etc"):
