@@ -46,7 +46,8 @@ def spread(rows: Iterable[Row]) -> str:
     if not spreads:
         return "Spread unknown: one run of each."
     middle, start = 100 * median(spreads.values()), 100 * spreads["start"]
-    return f"Spread of {US}'s runs, (maximum − minimum) ÷ median: {middle:.0f} % in the median row, {start:.0f} % at start."
+    figures = f"{middle:.0f} % in the median row, {start:.0f} % at start"
+    return f"Spread of {US}'s runs, (maximum − minimum) ÷ median: {figures}."
 
 
 def short_table(rows: Iterable[Row], versions: Mapping[str, str]) -> str:
