@@ -111,6 +111,12 @@ def test_an_untrusted_certificate_exits_27_and_is_not_tried_again(server: Server
     assert (server.connections, server.requests) == (1, [])
 
 
+def test_a_certificate_that_the_system_does_not_trust_exits_27(server: Server) -> None:
+    result = run(server, None)
+    assert (result.status, result.out, server.requests) == (27, b"", [])
+    assert "is not trusted" in result.err
+
+
 def test_a_certificate_of_another_host_exits_27(authority: trustme.CA, bundle: str) -> None:
     with serve(HELLO, tls=context(authority.issue_cert("example.org"))) as server:
         result = run(server, bundle)
