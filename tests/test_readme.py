@@ -91,13 +91,14 @@ def test_the_files_that_an_installer_leaves_out_are_placed_as_the_readme_says(tm
     )
     env = {**NO_DEFAULTS, "PATH": program_path(tmp_path), "HOME": str(tmp_path)}
     assert run(["sh", "-eu", "-c", block], cwd=tmp_path, env=env, timeout=60).status == 0
-    for path, source in {
-        ".local/share/man/man1/oastream.1": "man/oastream.1",
-        ".local/share/bash-completion/completions/oastream": "completions/oastream.bash",
-        ".local/share/fish/vendor_completions.d/oastream.fish": "completions/oastream.fish",
-        ".local/share/zsh/site-functions/_oastream": "completions/_oastream",
-    }.items():
-        assert (tmp_path / path).read_text() == (ROOT / source).read_text()
+    for program in ("oastream", "oastream-batch", "oastream-mock"):
+        for path, source in {
+            f"man/man1/{program}.1": f"man/{program}.1",
+            f"bash-completion/completions/{program}": f"completions/{program}.bash",
+            f"fish/vendor_completions.d/{program}.fish": f"completions/{program}.fish",
+            f"zsh/site-functions/_{program}": f"completions/_{program}",
+        }.items():
+            assert (tmp_path / ".local/share" / path).read_text() == (ROOT / source).read_text()
 
 
 def _as_on_a_terminal(text: str) -> list[str]:

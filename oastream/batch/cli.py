@@ -385,6 +385,8 @@ NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
     "template": ("--input-format json, csv, tsv or text", "input_format", ("json", "csv", "tsv", "text")),
     "id_key": ("--input-format body, json, csv or tsv", "input_format", (None, "body", "json", "csv", "tsv")),
     "answer_key": ("--format row", "batch_format", ("row",)),
+    "order_buffer": ("--order input", "order", ("input",)),
+    "sync": ("-o: without it there is no journal", "output", ()),
     "repair": ("-o: without it there is no journal", "output", ()),
     "redo": ("-o: without it there are no answers to redo", "output", ()),
     "retry_failed": ("-o: without it no failures are known", "output", ()),

@@ -17,7 +17,7 @@ import pyte
 from tests.picture.session import COLUMNS, LINES, PACE, Kind, Piece
 
 MARGIN, LINE, COLUMN, GAP, BASELINE = 18, 20, 8.5, 8, 14
-"""Pixels. A column is that of 14 px in the widest of the fonts, 0.602 em; the gap parts a command from what is above."""
+"""Pixels. A column is that of 14 px in the widest of the fonts, 0.602 em; the gap is above each command."""
 _TITLE = "A terminal session with oastream"
 _STYLE = """\
 text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; fill: #1f2328 }
