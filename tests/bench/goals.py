@@ -54,7 +54,6 @@ def all_goals(plan: Plan) -> list[Goal]:
         faster("burst", SED_JQ, 10),
         faster("burst", JQ_R, 1),
         *(slower("burst", with_api(CURL, api), ours(api, form), 4.5) for api in APIS for form in FORMATS),
-        instructions_of_event("steady", APIS[0], FORMATS[0]),
         *(instructions_of_event("burst", api, form) for api in APIS for form in FORMATS),
         *(slower("called", with_api(CURL, api), ours(api, "tools"), 4.5) for api in APIS),
         *(instructions_of_event("called", api, "tools") for api in APIS),
