@@ -1,14 +1,9 @@
-"""Whom https trusts: what OpenSSL trusts on this system, whichever of file and directory it is in.
-
-Each layout of a system is a folder that is mounted, for one run, over the places where the interpreter's OpenSSL looks.
-"""
+"""Whose certificates are trusted: the system's file and directory as one set, whichever of them is read first."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import os
-import shlex
-import shutil
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,316 +11,225 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.batches import batch, numbered
-from tests.support.program import Environment, Result, oastream, run
-from tests.support.proxies import Proxy, run_proxy, speak_connect
+from tests.support.program import COMMAND, Environment, Result, oastream, run
 from tests.support.streams import message, responses_body
+from tests.support.trusted import Etc, add_hashed, alpine, debian, fedora, fedora_44, hash_of, openssl, pem
 from tests.support.wire import Server, serve, sse_response
 
-HELLO = sse_response(responses_body(message("Hello")))
+OURS, OTHER = trustme.CA(), trustme.CA()
+NAMESAKES = [trustme.CA(organization_name="One", organization_unit_name="name") for _ in range(2)]
 YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-STRANGER = trustme.CA()
-"""Signs nothing that is asked for here: other certificates beside the one that counts."""
-LARGE = b"# As long as the file of a system, which is not parsed before it is needed.\n" * 400
-OPENSSL = Path(ssl.get_default_verify_paths().openssl_cafile).parent
-SYSTEM = Path("/etc/ssl")
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl, which hashes names")
-
-
-def pem(*authorities: trustme.CA) -> bytes:
-    return b"".join(authority.cert_pem.bytes() for authority in authorities)
-
-
-def write_bundle(file: Path, *authorities: trustme.CA) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(LARGE + pem(*authorities))
-    return file
-
-
-def write_directory(folder: Path, *authorities: trustme.CA) -> Path:
-    """As `openssl rehash` leaves it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, authority in enumerate(authorities):
-        file = folder / f"authority-{number}.pem"
-        file.write_bytes(pem(authority))
-        hashed = run(["openssl", "x509", "-subject_hash", "-noout", "-in", str(file)]).text.strip()
-        free = next(n for n in range(10) if not (folder / f"{hashed}.{n}").exists())
-        (folder / f"{hashed}.{free}").symlink_to(file.name)
-    return folder
-
-
-def context(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(made)
-    return made
+HELLO = sse_response(responses_body(message("Hello")))
+OURS_PEM, OTHER_PEM = pem(OURS), pem(OTHER)
+TRUSTED, UNTRUSTED = 0, 27
 
 
 @pytest.fixture
-def server(authority: trustme.CA) -> Iterator[Server]:
-    with serve(HELLO, HELLO, tls=context(authority.issue_cert("127.0.0.1"))) as running:
+def etc(tmp_path: Path) -> Etc:
+    return Etc(tmp_path / "etc")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serve_certified(OURS.issue_cert("127.0.0.1")) as running:
         yield running
 
 
-def ask(server: Server, env: Environment, shell: str | None = None) -> Result:
-    return oastream("--base-url", server.url, "--retry", "0", "hi", env=env, shell=shell)
+def serve_certified(certificate: trustme.LeafCert) -> contextlib.AbstractContextManager[Server]:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(tls)
+    return serve(HELLO, tls=tls)
 
 
-def both(file: Path, directory: Path) -> Environment:
-    return {"SSL_CERT_FILE": str(file), "SSL_CERT_DIR": str(directory)}
+def ask(etc: Etc, server: Server, env: Environment | None = None) -> Result:
+    line = etc.command(*COMMAND, "--base-url", server.url, "--retry", "0", "hi")
+    return run(line, env={"SSL_CERT_FILE": None, "SSL_CERT_DIR": None, **(env or {})})
 
 
-def is_trusted(result: Result, server: Server) -> bool:
-    """Whether it is, after it was made sure that a server that is not trusted has not seen a request."""
-    if result.status == 0:
-        assert (result.out, result.err, len(server.requests)) == (b"Hello\n", "", 1)
-        return True
-    assert (result.status, result.out, server.requests) == (27, b"", [])
-    assert "is not trusted: " in result.message
-    return False
+def check(result: Result, status: int, server: Server, connections: int) -> None:
+    """What no handshake vouched for was sent nothing."""
+    assert result.status == status, result
+    assert (server.connections, len(server.requests)) == (connections, 1 if status == TRUSTED else 0)
+    assert (result.err == "") == (status == TRUSTED)
 
 
-# Systems
+@pytest.mark.parametrize("lay_out", [debian, alpine, fedora, fedora_44])
+def test_each_distribution_keeps_its_certificates_where_they_are_found(
+    lay_out: Callable[[Etc, bytes, list[bytes]], None], etc: Etc, server: Server
+) -> None:
+    lay_out(etc, OURS_PEM + OTHER_PEM, [OURS_PEM, OTHER_PEM])
+    check(ask(etc, server), TRUSTED, server, 1)
 
 
-def mounted(folders: dict[Path, Path]) -> str:
-    """A script that runs a command with folders in the place of others."""
-    mounts = " && ".join(shlex.join(["mount", "--bind", str(new), str(old)]) for old, new in folders.items())
-    inner = shlex.quote(f'{mounts} && exec "$@"')
-    return f'exec unshare --mount --map-root-user /bin/sh -c {inner} sh "$@"'
+@pytest.mark.parametrize(
+    ("file", "directory", "status", "connections"),
+    [
+        pytest.param(OTHER_PEM + OURS_PEM, [OTHER_PEM], TRUSTED, 2, id="only in the file"),
+        pytest.param(OTHER_PEM, [OTHER_PEM, OURS_PEM], TRUSTED, 1, id="only in the directory"),
+        pytest.param(OTHER_PEM, [OTHER_PEM], UNTRUSTED, 2, id="in neither"),
+        pytest.param(OURS_PEM, [], TRUSTED, 1, id="no links"),
+        pytest.param(OTHER_PEM * 3 + OURS_PEM, [OTHER_PEM], TRUSTED, 1, id="a link of somebody's own"),
+        pytest.param(b"", [OURS_PEM], TRUSTED, 1, id="an empty file"),
+        pytest.param(b"", [], UNTRUSTED, 1, id="nothing at all"),
+        pytest.param(pem(*NAMESAKES), [OURS_PEM, pem(NAMESAKES[1]), pem(NAMESAKES[0])], TRUSTED, 1, id="ours too"),
+    ],
+)
+def test_file_and_directory_are_trusted_as_one_set(
+    file: bytes, directory: list[bytes], status: int, connections: int, etc: Etc, server: Server
+) -> None:
+    debian(etc, file, directory)
+    check(ask(etc, server), status, server, connections)
 
 
-class System:
-    """Folders in the place of those in which the system keeps its certificates."""
+@pytest.mark.parametrize("number", [0, 1])
+def test_two_authorities_of_one_name_are_both_found(number: int, etc: Etc) -> None:
+    debian(etc, OTHER_PEM, [pem(authority) for authority in NAMESAKES])
+    with serve_certified(NAMESAKES[number].issue_cert("127.0.0.1")) as server:
+        check(ask(etc, server), TRUSTED, server, 1)
 
-    def __init__(self, place: Path) -> None:
-        self.openssl = place / "openssl"
-        self.etc = self.openssl if OPENSSL.resolve() == SYSTEM.resolve() else place / "etc"
-        for folder in (self.openssl, self.etc):
-            folder.mkdir(exist_ok=True)
-        self.shell = mounted({OPENSSL: self.openssl, SYSTEM: self.etc})
 
-    def have_file(self, *authorities: trustme.CA) -> None:
-        write_bundle(self.openssl / "bundle.crt", *authorities)
-        (self.openssl / "cert.pem").symlink_to("bundle.crt")
+@pytest.mark.parametrize("file", [OURS_PEM, OTHER_PEM], ids=["in the file", "nowhere"])
+@pytest.mark.parametrize("link", ["gone.pem", "ca-certificates.crt.old"], ids=["to nothing", "to another"])
+def test_a_stale_link_leaves_it_to_the_file(file: bytes, link: str, etc: Etc, server: Server) -> None:
+    debian(etc, file, [OTHER_PEM])
+    certificates = etc.path("/etc/ssl/certs/ca-certificates.crt.old")
+    certificates.write_bytes(OTHER_PEM)
+    (certificates.parent / f"{hash_of(OURS_PEM)}.0").symlink_to(link)
+    check(ask(etc, server), TRUSTED if file == OURS_PEM else UNTRUSTED, server, 2)
+
+
+def test_a_certificate_without_a_link_is_not_in_the_directory(etc: Etc, server: Server) -> None:
+    debian(etc, OTHER_PEM, [OTHER_PEM])
+    etc.path("/etc/ssl/certs/ours.pem").write_bytes(OURS_PEM)
+    check(ask(etc, server), UNTRUSTED, server, 2)
+
+
+def test_a_link_after_a_gap_counts_as_openssl_counts_it(etc: Etc, server: Server) -> None:
+    debian(etc, OTHER_PEM, [OTHER_PEM])
+    etc.path(f"/etc/ssl/certs/{hash_of(OURS_PEM)}.1").write_bytes(OURS_PEM)
+    check(ask(etc, server), TRUSTED, server, 2)
+
+
+def test_a_file_that_rejects_an_authority_overrules_the_directory(etc: Etc, server: Server) -> None:
+    rejected = openssl("x509", "-addreject", "serverAuth", "-trustout", stdin=OURS_PEM)
+    debian(etc, OTHER_PEM + rejected, [OTHER_PEM, OURS_PEM])
+    check(ask(etc, server), UNTRUSTED, server, 1)
+
+
+@pytest.mark.parametrize(("use", "status"), [("serverAuth", TRUSTED), ("emailProtection", UNTRUSTED)])
+def test_a_trusted_certificate_of_the_directory_is_for_what_it_says(
+    use: str, status: int, etc: Etc, server: Server
+) -> None:
+    directory = [OTHER_PEM, openssl("x509", "-addtrust", use, "-trustout", stdin=OURS_PEM)]
+    debian(etc, OTHER_PEM, directory)
+    check(ask(etc, server), status, server, 1 if status == TRUSTED else 2)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "connections", "why"),
+    [
+        pytest.param(OURS.issue_cert("example.org"), 1, "IP address mismatch", id="another host's"),
+        pytest.param(OURS.issue_cert("127.0.0.1", not_after=YESTERDAY), 2, "expired", id="expired"),
+    ],
+)
+def test_a_bad_certificate_of_a_trusted_authority_stays_bad(
+    certificate: trustme.LeafCert, connections: int, why: str, etc: Etc
+) -> None:
+    debian(etc, OURS_PEM, [OURS_PEM])
+    with serve_certified(certificate) as server:
+        result = ask(etc, server)
+        check(result, UNTRUSTED, server, connections)
+    assert why in result.err
+
+
+@pytest.mark.parametrize("sends_it", [True, False])
+def test_an_intermediate_that_is_not_sent_is_not_made_up(sends_it: bool, etc: Etc) -> None:
+    certificate = OURS.create_child_ca().issue_cert("127.0.0.1")
+    if not sends_it:
+        certificate = trustme.LeafCert(certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes(), [])
+    debian(etc, OURS_PEM, [OURS_PEM])
+    with serve_certified(certificate) as server:
+        check(ask(etc, server), TRUSTED if sends_it else UNTRUSTED, server, 1 if sends_it else 2)
+
+
+# A Python from elsewhere, whose OpenSSL was built with a path that has nothing
+
+
+def test_where_openssl_finds_nothing_the_known_files_are_tried(etc: Etc, server: Server) -> None:
+    etc.path("/etc/pki/tls/cert.pem").write_bytes(OURS_PEM)
+    check(ask(etc, server), TRUSTED, server, 1)
+
+
+def test_of_the_known_files_the_first_counts_alone(etc: Etc, server: Server) -> None:
+    etc.path("/etc/pki/tls/cert.pem").write_bytes(OTHER_PEM)
+    etc.path("/etc/ssl/ca-bundle.pem").write_bytes(OURS_PEM)
+    check(ask(etc, server), UNTRUSTED, server, 1)
+
+
+# SSL_CERT_FILE and SSL_CERT_DIR
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> System:
-    found = System(tmp_path)
-    probe = run(["/bin/sh", "-c", found.shell, "sh", "true"])
-    if probe.status:
-        pytest.skip(f"nothing can be mounted here: {probe.err.strip()}")
-    return found
+def named(tmp_path: Path) -> Path:
+    """A folder with what variables name: `ours.pem`, `other.pem`, and directories with the same."""
+    folder = tmp_path / "named"
+    for name, certificate in ("ours", OURS_PEM), ("other", OTHER_PEM):
+        add_hashed(folder / name, certificate)
+        (folder / f"{name}.pem").write_bytes(certificate)
+    (folder / "empty").mkdir()
+    return folder
 
 
-@pytest.mark.parametrize("place", ["file", "directory", "both", "neither"])
-def test_alpine_trusts_what_is_in_its_file_or_its_directory(
-    system: System, server: Server, authority: trustme.CA, place: str
+@pytest.mark.parametrize(
+    ("file", "directory", "status", "connections"),
+    [
+        pytest.param("ours.pem", None, TRUSTED, 1, id="the file"),
+        pytest.param(None, "ours", TRUSTED, 1, id="the directory"),
+        pytest.param("ours.pem", "other", TRUSTED, 1, id="both, ours in the file"),
+        pytest.param("other.pem", "ours", TRUSTED, 1, id="both, ours in the directory"),
+        pytest.param("other.pem", "other", UNTRUSTED, 1, id="both, ours in neither"),
+        pytest.param("ours.pem", "empty", TRUSTED, 1, id="an empty directory"),
+        pytest.param("ours.pem", "", TRUSTED, 1, id="an empty variable for the directory"),
+        pytest.param("", "ours", TRUSTED, 1, id="an empty variable for the file"),
+        pytest.param("other.pem", "other:{}/ours", TRUSTED, 1, id="two directories"),
+        pytest.param(None, "other", UNTRUSTED, 2, id="the system's file as well"),
+    ],
+)
+def test_variables_name_what_is_trusted(
+    file: str | None, directory: str | None, status: int, connections: int, etc: Etc, server: Server, named: Path
 ) -> None:
-    """So does a Debian whose OpenSSL has a link to the file."""
-    system.have_file(authority if place in ("file", "both") else STRANGER)
-    write_directory(system.openssl / "certs", authority if place in ("directory", "both") else STRANGER)
-    assert is_trusted(ask(server, {}, system.shell), server) == (place != "neither")
-    assert server.connections == (1 if place in ("directory", "both") else 2)
+    env: dict[str, str | None] = {"SSL_CERT_FILE": file, "SSL_CERT_DIR": directory}
+    for variable, name in env.items():
+        if name:
+            env[variable] = f"{named}/{name}".format(named)
+    debian(etc, OTHER_PEM)
+    check(ask(etc, server, env), status, server, connections)
 
 
-@pytest.mark.parametrize("place", ["directory", "bundle"])
-def test_debian_trusts_its_directory_by_hashes_and_not_the_file_in_it(
-    system: System, server: Server, authority: trustme.CA, place: str
+@pytest.mark.parametrize(
+    ("env", "status"),
+    [
+        pytest.param({"SSL_CERT_DIR": "{}/other"}, TRUSTED, id="a directory leaves the system's file"),
+        pytest.param({"SSL_CERT_FILE": "{}/other.pem"}, UNTRUSTED, id="a file takes the place of the system's"),
+        pytest.param({"SSL_CERT_DIR": "{}/other", "SSL_CERT_FILE": ""}, UNTRUSTED, id="an empty file leaves none"),
+        pytest.param({"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}, TRUSTED, id="both empty"),
+    ],
+)
+def test_what_no_variable_names_is_the_systems(
+    env: dict[str, str], status: int, etc: Etc, server: Server, named: Path
 ) -> None:
-    certs = write_directory(system.openssl / "certs", authority if place == "directory" else STRANGER)
-    write_bundle(certs / "bundle.crt", authority)
-    assert is_trusted(ask(server, {}, system.shell), server) == (place == "directory")
-    assert server.connections == 1
+    fedora(etc, OURS_PEM)
+    etc.path("/etc/ssl/cert.pem").symlink_to("../pki/tls/cert.pem")
+    result = ask(etc, server, {variable: value.format(named) for variable, value in env.items()})
+    assert (result.status, len(server.requests)) == (status, 1 if status == TRUSTED else 0)
 
 
-def test_fedora_trusts_its_file_at_once_for_its_directory_has_no_hashes(
-    system: System, server: Server, authority: trustme.CA
-) -> None:
-    write_bundle(system.openssl / "certs" / "ca-bundle.crt", authority)
-    (system.openssl / "cert.pem").symlink_to("certs/ca-bundle.crt")
-    assert is_trusted(ask(server, {}, system.shell), server)
-    assert server.connections == 1
-
-
-def test_an_openssl_of_another_system_trusts_a_file_that_is_well_known(
-    system: System, server: Server, authority: trustme.CA
-) -> None:
-    write_bundle(system.etc / "ca-bundle.pem", authority)  # SUSE's
-    if any(map(os.path.isfile, ("/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/pki/tls/cert.pem"))):
-        pytest.skip("this system has a file that counts before that one")
-    assert is_trusted(ask(server, {}, system.shell), server)
-
-
-def test_a_system_without_certificates_trusts_nobody(system: System, server: Server) -> None:
-    assert not is_trusted(ask(server, {}, system.shell), server)
-
-
-@pytest.mark.parametrize("named", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-def test_what_one_variable_names_is_trusted_beside_the_other_place_of_the_system(
-    system: System, server: Server, authority: trustme.CA, tmp_path: Path, named: str
-) -> None:
-    system.have_file(authority if named == "SSL_CERT_DIR" else STRANGER)
-    write_directory(system.openssl / "certs", authority if named == "SSL_CERT_FILE" else STRANGER)
-    strangers = {
-        "SSL_CERT_FILE": write_bundle(tmp_path / "ca.pem", STRANGER),
-        "SSL_CERT_DIR": write_directory(tmp_path / "named", STRANGER),
-    }
-    assert is_trusted(ask(server, {named: str(strangers[named])}, system.shell), server)
-
-
-@pytest.mark.parametrize("empty", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-def test_an_empty_variable_takes_its_place_of_the_system_away(
-    system: System, server: Server, authority: trustme.CA, empty: str
-) -> None:
-    system.have_file(authority if empty == "SSL_CERT_FILE" else STRANGER)
-    write_directory(system.openssl / "certs", authority if empty == "SSL_CERT_DIR" else STRANGER)
-    assert not is_trusted(ask(server, {empty: ""}, system.shell), server)
-
-
-# Variables
-
-
-@pytest.mark.parametrize("place", ["file", "directory", "neither"])
-def test_file_and_directory_that_are_named_are_trusted_both(
-    server: Server, authority: trustme.CA, tmp_path: Path, place: str
-) -> None:
-    file = write_bundle(tmp_path / "ca.pem", STRANGER, *[authority] * (place == "file"))
-    directory = write_directory(tmp_path / "certs", STRANGER, *[authority] * (place == "directory"))
-    assert is_trusted(ask(server, both(file, directory)), server) == (place != "neither")
-    assert server.connections == (1 if place == "directory" else 2)
-
-
-def test_a_file_is_asked_at_once_where_the_directory_is_empty(
-    server: Server, authority: trustme.CA, tmp_path: Path
-) -> None:
-    directory = write_directory(tmp_path / "certs")
-    assert is_trusted(ask(server, both(write_bundle(tmp_path / "ca.pem", authority), directory)), server)
-    assert server.connections == 1
-
-
-def test_a_certificate_in_the_directory_without_its_hash_is_not_trusted(
-    server: Server, authority: trustme.CA, tmp_path: Path
-) -> None:
-    directory = write_directory(tmp_path / "certs", STRANGER)
-    (directory / "ca.pem").write_bytes(pem(authority))
-    assert not is_trusted(ask(server, both(write_bundle(tmp_path / "ca.pem", STRANGER), directory)), server)
-
-
-def test_a_link_to_a_certificate_that_is_gone_leaves_the_file(
-    server: Server, authority: trustme.CA, tmp_path: Path
-) -> None:
-    directory = write_directory(tmp_path / "certs", authority)
-    (directory / "authority-0.pem").unlink()
-    assert is_trusted(ask(server, both(write_bundle(tmp_path / "ca.pem", authority), directory)), server)
-
-
-def test_two_authorities_of_one_name_are_both_looked_up(tmp_path: Path) -> None:
-    one, other = [trustme.CA(organization_name="Example", organization_unit_name="Twins") for _ in range(2)]
-    directory = write_directory(tmp_path / "certs", one, other)
-    assert [path.suffix for path in sorted(directory.glob("*.[0-9]"))] == [".0", ".1"]
-    file = write_bundle(tmp_path / "ca.pem", STRANGER)
-    with serve(HELLO, HELLO, tls=context(other.issue_cert("127.0.0.1"))) as server:
-        assert is_trusted(ask(server, both(file, directory)), server)
-        assert server.connections == 1
-
-
-def test_a_directory_that_cannot_be_read_leaves_the_file(server: Server, authority: trustme.CA, tmp_path: Path) -> None:
-    directory = write_directory(tmp_path / "certs", authority)
-    directory.chmod(0)
-    shell = None
-    if os.geteuid() == 0:  # who may read everything, if that right is not taken away
-        shell = 'exec setpriv --bounding-set=-dac_override,-dac_read_search "$@"'
-    try:
-        result = ask(server, both(write_bundle(tmp_path / "ca.pem", authority), directory), shell)
-        without = ask(server, both(write_bundle(tmp_path / "ca.pem", STRANGER), directory), shell)
-    finally:
-        directory.chmod(0o755)
-    assert (result.status, without.status) == (0, 27)
-
-
-@pytest.mark.parametrize("content", [None, LARGE], ids=["missing", "garbage"])
-def test_a_named_file_without_certificates_exits_6_whatever_the_directory_has(
-    server: Server, authority: trustme.CA, tmp_path: Path, content: bytes | None
-) -> None:
-    if content is not None:
-        (tmp_path / "ca.pem").write_bytes(content)
-    result = ask(server, both(tmp_path / "ca.pem", write_directory(tmp_path / "certs", authority)))
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("SSL_CERT_DIR", "/nonexistent"), ("SSL_CERT_DIR", "{}/ours:/nonexistent"), ("SSL_CERT_FILE", "{}")],
+)
+def test_what_a_variable_names_in_vain_exits_6(variable: str, value: str, server: Server, named: Path) -> None:
+    result = oastream("--base-url", server.url, "hi", env={variable: value.format(named)})
     assert (result.status, server.requests) == (6, [])
-    assert f"cannot use SSL_CERT_FILE: {tmp_path / 'ca.pem'}: " in result.err
-
-
-def test_a_named_directory_that_is_missing_exits_6(server: Server, tmp_path: Path) -> None:
-    result = ask(server, {"SSL_CERT_DIR": str(tmp_path / "none")})
-    assert (result.status, server.requests) == (6, [])
-    assert "cannot use SSL_CERT_DIR" in result.err
-
-
-# Certificates
-
-
-def expired(authority: trustme.CA, made: ssl.SSLContext, place: Path) -> None:
-    authority.issue_cert("127.0.0.1", not_after=YESTERDAY).configure_cert(made)
-
-
-def of_another_host(authority: trustme.CA, made: ssl.SSLContext, place: Path) -> None:
-    authority.issue_cert("127.0.0.2").configure_cert(made)
-
-
-def signed_by_itself(authority: trustme.CA, made: ssl.SSLContext, place: Path) -> None:
-    place.write_bytes(pem(STRANGER) + STRANGER.private_key_pem.bytes())
-    made.load_cert_chain(place)
-
-
-def without_its_intermediate(authority: trustme.CA, made: ssl.SSLContext, place: Path) -> None:
-    certificate = authority.create_child_ca().issue_cert("127.0.0.1")
-    place.write_bytes(certificate.cert_chain_pems[0].bytes() + certificate.private_key_pem.bytes())
-    made.load_cert_chain(place)
-
-
-Fault = Callable[[trustme.CA, ssl.SSLContext, Path], None]
-FAULTS: dict[Fault, str] = {
-    expired: "certificate has expired",
-    of_another_host: "IP address mismatch, certificate is not valid for '127.0.0.1'.",
-    signed_by_itself: "self-signed certificate",
-    without_its_intermediate: "unable to get local issuer certificate",
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_certificate_is_refused_in_the_same_words_wherever_its_authority_is(
-    authority: trustme.CA, tmp_path: Path, fault: Fault
-) -> None:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    fault(authority, made, tmp_path / "server.pem")
-    file, directory = write_bundle(tmp_path / "ca.pem", authority), write_directory(tmp_path / "certs", authority)
-    with serve(HELLO, HELLO, HELLO, tls=made) as server:
-        results = [ask(server, both(file, directory)), ask(server, {"SSL_CERT_FILE": str(file)})]
-        assert not any(is_trusted(result, server) for result in results)
-    assert results[0].err == results[1].err
-    assert FAULTS[fault] in results[0].message
-
-
-# Beyond one connection
-
-
-def test_a_proxy_and_its_server_may_be_trusted_by_different_places(authority: trustme.CA, tmp_path: Path) -> None:
-    of_proxy = trustme.CA()
-    env = both(write_bundle(tmp_path / "ca.pem", authority), write_directory(tmp_path / "certs", of_proxy))
-    proxy_tls = context(of_proxy.issue_cert("127.0.0.1"))
-    with (
-        serve(HELLO, HELLO, tls=context(authority.issue_cert("api.example.test"))) as server,
-        run_proxy(speak_connect, Proxy(server.port), proxy_tls) as proxy,
-    ):
-        words = ("--base-url", "https://api.example.test/v1", "--retry", "0", "hi")
-        result = oastream(*words, env={**env, "https_proxy": proxy.url("https")})
-        assert is_trusted(result, server)
-
-
-def test_a_batch_trusts_both_places_with_one_connection(authority: trustme.CA, tmp_path: Path) -> None:
-    env = both(write_bundle(tmp_path / "ca.pem", authority), write_directory(tmp_path / "certs", STRANGER))
-    with serve(HELLO, tls=context(authority.issue_cert("127.0.0.1"))) as server:
-        words = ("-o", tmp_path / "out", "--base-url", server.url)
-        assert batch(numbered(tmp_path / "in", 1), *words, env=env).status == 0
-        assert server.connections == 1
+    assert f"cannot use {variable}: " in result.message
+    assert value.rpartition(":")[2].format(named) in result.message
