@@ -80,6 +80,8 @@ class Watch:
         while True:
             poll = self._polls.get((fd, events)) or self._new_poll(fd, events)
             found = poll.poll(self._milliseconds(deadline - self.now()))
+            if len(found) == 1 and found[0][0] == fd:  # as nearly always
+                return True
             is_ready = False
             for one, what in found:
                 if one == fd:

@@ -33,9 +33,13 @@ _PTMX = os.makedev(5, 2)
 
 
 class Writer:
-    """Writes to one file. `fd` stays open, and stays as it is."""
+    """Writes to one file. `fd` stays open, and stays as it is.
 
-    def __init__(self, fd: int, watch: Watch) -> None:
+    `expects_room` says that a write is tried before it is asked whether there is room, where it would not block: of an
+    event that comes by itself the question took a tenth of the time. A reader that has gone is told by either.
+    """
+
+    def __init__(self, fd: int, watch: Watch, expects_room: bool = False) -> None:
         self._fd = fd
         self._watch = watch
         self._unwritten = b""
@@ -43,12 +47,16 @@ class Writer:
         self._blocks = False
         self._write_some: Callable[[bytes, int], int] = self._write_all
         mode = os.fstat(fd).st_mode
+        never_blocks = stat.S_ISREG(mode)
         if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and os.isatty(fd)):
             self._target = _reopen(fd)
             self._blocks = os.get_blocking(self._target)
             self._write_some = self._write_lines
+            never_blocks = not self._blocks
         elif stat.S_ISSOCK(mode):
             self._write_some = _socket_writer(fd)
+            never_blocks = True
+        self._tries_first = expects_room and never_blocks
 
     def write(self, data: bytes, deadline: float = math.inf) -> None:
         """Write all of `data`.
@@ -61,6 +69,8 @@ class Writer:
         self._unwritten = data  # while it waits nothing is offered in between
         written = 0
         try:
+            if self._tries_first and self._watch.pending_signal is None:
+                written = self._write_some(data, 0)
             while written < len(data):
                 if not self._watch.wait_for(self._fd, WRITE, deadline):
                     raise TimeoutError
@@ -96,21 +106,23 @@ class Writer:
     def _write_lines(self, data: bytes, at: int) -> int:
         """Into a pipe or terminal: as much as fits, whole lines in one write where a pipe takes them in one piece."""
         began = at
-        with contextlib.suppress(BlockingIOError):
+        try:
             while at < len(data):
-                end = self._piece_end(data, at)
+                end = len(data)
+                if end - at > PIPE_BUF:
+                    end = self._piece_end(data, at)
                 piece: bytes | memoryview = data
                 if end - at < len(data):
                     piece = memoryview(data)[at:end]
                 at += os.write(self._target, piece)
                 if self._blocks:  # poll has promised room for one piece only
                     break
+        except BlockingIOError:
+            pass  # not by `suppress`, which takes 2,000 instructions: this is done for every event
         return at - began
 
     def _piece_end(self, data: bytes, at: int) -> int:
         """Where the next write ends: after the last line that fits, or after a line that is longer."""
-        if len(data) - at <= PIPE_BUF:
-            return len(data)
         if line_end := data.rfind(b"\n", at, at + PIPE_BUF) + 1:
             return line_end
         if self._blocks:

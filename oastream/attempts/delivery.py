@@ -90,7 +90,8 @@ class Delivery:
         data = self.format.take()
         if data:
             self.has_written = True
-            self._begin_answer()
+            if self._watches_events():
+                self._begin_answer()
             self.output.write(data, self._deadlines.run)
 
     def _begin_answer(self) -> None:

@@ -71,8 +71,8 @@ class CompletionDialect(ChatDialect):
         super().__init__(choices, keep_text=False)  # the reply keeps it
         self.completion = CompletionBuilder()
 
-    def read_chunk(self, data: bytes, name: str) -> Event:
-        chunk = super().read_chunk(data, name)
+    def read_chunk(self, data: bytes, kind: bytes) -> Event:
+        chunk = super().read_chunk(data, kind)
         self.completion.add(chunk)
         return chunk
 

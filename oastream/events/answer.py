@@ -174,10 +174,8 @@ class Answer:
         decoder = self._decoder
         if self._end is not None or self.reply.has_ended:
             return _DONE
-        if decoder.is_settled:
-            return _LINGERING
         if decoder.is_complete:
-            return _COMPLETE
+            return _LINGERING if decoder.is_settled else _COMPLETE
         if decoder.payloads:
             return _STREAMING
         return _OPENING

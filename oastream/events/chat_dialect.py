@@ -50,11 +50,10 @@ class ChatDialect(Dialect):
         if is_done_marker(data):
             return self._finish()
         try:
-            name = kind.decode("utf-8", "replace") if kind else ""
-            chunk = self.read_chunk(data, name)
+            chunk = self.read_chunk(data, kind)
             if not kind and (events := self._translator.text_only_events(chunk)) is not None:
                 return _without_raw(events)
-            if not self.is_complete and (error := event_error(chunk, name)) is not None:
+            if not self.is_complete and (error := event_error(chunk, kind.decode("utf-8", "replace"))) is not None:
                 return self._fail(error, chunk)
             return self._translate(chunk)
         except Failure:
@@ -62,9 +61,9 @@ class ChatDialect(Dialect):
                 raise
             return self._finish()
 
-    def read_chunk(self, data: bytes, name: str) -> Event:
+    def read_chunk(self, data: bytes, kind: bytes) -> Event:
         """The chunk in an event's data. Raises `Failure`. The place where something else may look at each."""
-        return parse_event(data, name)[0]
+        return parse_event(data, kind)[0]
 
     def lone_delta(self, chunk: Event) -> LoneDelta | None:
         return lone_delta(chunk)

@@ -24,15 +24,16 @@ def is_done_marker(data: bytes) -> bool:
     return data[0] != _BRACE and data.strip().startswith(_DONE)
 
 
-def parse_event(data: bytes, name: str = "") -> tuple[Event, bytes | None]:
-    """The payload of an event, and the server's own JSON of it on one line, where the payload is that word for word.
+def parse_event(data: bytes, name: bytes = b"") -> tuple[Event, bytes | None]:
+    """The payload of an event of the type `name`, and the server's own JSON of it, where that is it word for word.
 
-    Raises `Failure` malformed when it is not a JSON object; an event of type error may be plain words.
+    The JSON is on one line. Raises `Failure` malformed when it is not a JSON object; an event of type error may be
+    plain words.
     """
     try:
         value = parse_json(data)
     except ValueError as error:
-        if name == "error":
+        if name == b"error":
             return _error_event(_as_text(data)), None
         raise malformed("an event is not JSON", data) from error
     if isinstance(value, dict):
@@ -41,9 +42,9 @@ def parse_event(data: bytes, name: str = "") -> tuple[Event, bytes | None]:
         return value, data
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and event_error(value[0]):
         return value[0], None  # Gemini wraps its errors in a list
-    if name == "error" and isinstance(value, str):
+    if name == b"error" and isinstance(value, str):
         return _error_event(value), None
-    if name == "error":
+    if name == b"error":
         return _error_event(_as_text(data)), None
     raise malformed("an event is not a JSON object", data)
 

@@ -43,11 +43,11 @@ class ResponsesDialect(Dialect):
     def feed(self, kind: bytes, data: bytes) -> Sequence[DecodedEvent]:
         if is_done_marker(data):
             return ()  # Open Responses and OpenRouter end with it; it proves nothing
-        name = kind.decode("utf-8", "replace") if kind else ""
-        event, raw = parse_event(data, name)
+        event, raw = parse_event(data, kind)
         own_type = event.get("type")
         if type(own_type) is str and own_type.startswith("response."):
             return ((event, raw),)  # as nearly all have; the stream's own name for it says the same
+        name = kind.decode("utf-8", "replace")
         if event_error(event, name):
             event = _as_error(event)
             if type(own_type) is str and own_type.startswith(OWN_RECORDS):

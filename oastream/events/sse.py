@@ -42,12 +42,11 @@ class Parser:
     __slots__ = (
         "_beginning",
         "_data",
-        "_data_size",
         "_ended_in_cr",
+        "_has_data",
         "_is_past_bom",
         "_limit",
         "_open_line",
-        "_open_line_size",
         "_type",
         "comments",
         "has_overflowed",
@@ -58,11 +57,11 @@ class Parser:
         self._beginning = b""  # while it may still be a byte order mark
         self._is_past_bom = False
         self._ended_in_cr = False  # the last chunk: a LF at the start of the next belongs to it
-        self._open_line: list[bytes] = []  # pieces of a line that has not ended
-        self._open_line_size = 0
+        # Each in one piece: malloc would keep what many small ones took, 16 MiB of a large event.
+        self._open_line = bytearray()  # a line that has not ended
         self._type = b""  # of the event that has not ended, like what follows
-        self._data: list[bytes] = []
-        self._data_size = 0
+        self._data = bytearray()
+        self._has_data = False
         self.has_overflowed = False
         """An event went over the limit: what follows it is not read."""
         self.comments = 0
@@ -71,7 +70,7 @@ class Parser:
     @property
     def is_between_events(self) -> bool:
         """Whether an event has ended, and nothing has come of another one."""
-        is_within_event = self._open_line or self._data or self._type or self._ended_in_cr
+        is_within_event = self._open_line or self._has_data or self._type or self._ended_in_cr
         return self._is_past_bom and not is_within_event and not self.has_overflowed
 
     def feed(self, chunk: bytes) -> list[RawEvent]:
@@ -80,7 +79,7 @@ class Parser:
             chunk = self._skip_bom(chunk)
         chunk = self._with_newlines(chunk)
         events: list[RawEvent] = []
-        if self._open_line or self._data or self._type:
+        if self._open_line or self._has_data or self._type:
             chunk = self._finish_block(chunk, events)
             if self.has_overflowed:
                 return events
@@ -99,8 +98,6 @@ class Parser:
                 return events
         if end < len(chunk):
             self._read_lines(chunk[end:], events)
-        if self._open_line_size + self._data_size > self._limit + _MAX_FIELD_NAME:
-            self.has_overflowed = True
         return events
 
     def close(self) -> list[RawEvent]:
@@ -145,47 +142,58 @@ class Parser:
         *lines, rest = text.split(b"\n")
         for line in lines:
             if self._open_line:
-                self._open_line.append(line)
-                line = b"".join(self._open_line)
-                self._open_line.clear()
-            self._read_line(line, events)
+                self._end_open_line(line, events)
+            else:
+                self._read_line(line, events)
         if rest:
-            self._open_line.append(rest)
-            self._open_line_size += len(rest)
+            self._open_line += rest
+            if len(self._open_line) + len(self._data) > self._limit + _MAX_FIELD_NAME:
+                self.has_overflowed = True
+
+    def _end_open_line(self, rest: bytes, events: list[RawEvent]) -> None:
+        line, self._open_line = self._open_line, bytearray()
+        line += rest
+        self._read_line(line, events)
 
     # Lines → events ----------------------------------------------------------------------------------------------
 
-    def _read_line(self, line: bytes, events: list[RawEvent]) -> None:
-        self._open_line_size = 0
+    def _read_line(self, line: bytes | bytearray, events: list[RawEvent]) -> None:
         if not line:
             self._dispatch(events)
             return
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
+        colon = line.find(b":")
+        if colon < 0:
+            colon = len(line)
+        name, begin = line[:colon], colon + 1
+        if line[begin : begin + 1] == b" ":
+            begin += 1
         if not name:
             self.comments += 1
         elif name == b"data":
-            self._add_data(value)
+            self._add_data(line, begin)
         elif name == b"event":
-            self._type = value
+            self._type = bytes(line[begin:])
         elif name == b"error":
             self._type = b"error"
-            self._add_data(value)
+            self._add_data(line, begin)
         elif line.startswith(_BARE_ERRORS):
             self._type = b"error"
-            self._add_data(line)
+            self._add_data(line, 0)
 
-    def _add_data(self, value: bytes) -> None:
-        self._data.append(value)
-        self._data_size += len(value) + 1  # the line feed that joins it to the next
-        if self._data_size - 1 > self._limit:
+    def _add_data(self, line: bytes | bytearray, begin: int) -> None:
+        """Add a line, from `begin` on."""
+        if self._has_data:
+            self._data += b"\n"
+        self._has_data = True
+        with memoryview(line) as view:
+            self._data += view[begin:]
+        if len(self._data) > self._limit:
             self.has_overflowed = True
 
     def _dispatch(self, events: list[RawEvent]) -> None:
         """A blank line ends the event; without data it is none."""
-        data = b"\n".join(self._data)
-        if data and not self.has_overflowed:
-            events.append((self._type, data))
+        if self._data and not self.has_overflowed:
+            events.append((self._type, bytes(self._data)))
         self._type = b""
         self._data.clear()
-        self._data_size = 0
+        self._has_data = False

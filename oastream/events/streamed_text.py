@@ -25,6 +25,9 @@ Not more, since a delta takes fifty bytes more than its text while it waits, and
 _MAX_OPENING = 1 << 16
 """How many bytes of a text are kept, to recognize a shorter text as its beginning."""
 
+_TAIL = 256
+"""Bytes in which white space at the end of a text is looked for first."""
+
 Fingerprint = tuple[int, int]
 """What distinguishes texts: the size in bytes and the CRC-32, which can be computed piece by piece.
 
@@ -98,7 +101,7 @@ class StreamedText:
         self._count()
         rest = self._find_rest(data)
         if rest is not None:
-            text = rest.decode()
+            text = full if rest is data and full.isascii() else rest.decode()  # a long one is not there twice
             self._uncounted.append(text)
             return left_over + text
         if self._is_final:
@@ -157,9 +160,9 @@ class StreamedText:
 
     def _mark_trimmed(self, data: bytes) -> None:
         """`data` ends in white space: what precedes it may be all that the server repeats."""
-        trimmed = data.rstrip()
-        if trimmed:
-            self._trimmed = self._size + len(trimmed), zlib.crc32(trimmed, self._checksum)
+        size = _trimmed_size(data)
+        if size:
+            self._trimmed = self._size + size, zlib.crc32(memoryview(data)[:size], self._checksum)
         elif self._trimmed is None:
             self._trimmed = self._size, self._checksum
 
@@ -202,6 +205,15 @@ class StreamedText:
         if self._kept is None or self._opening:
             return self._opening
         return self._kept.text().encode()[:_MAX_OPENING]
+
+
+def _trimmed_size(data: bytes) -> int:
+    """Bytes up to the white space at the end, which is mostly short: not all of a long text is copied to strip it."""
+    tail = data[-_TAIL:]
+    space = len(tail) - len(tail.rstrip())
+    if space < len(tail):
+        return len(data) - space
+    return len(data.rstrip())
 
 
 def encode_text(text: str) -> bytes:

@@ -20,7 +20,9 @@ class TextBuffer:
     __slots__ = ("_long", "_short", "_size")
 
     def __init__(self, text: str = "") -> None:
-        self._long = [text]
+        self._long: list[str] = []
+        if text:
+            self._long.append(text)
         self._short: list[str] = []
         self._size = 0
 
@@ -33,13 +35,13 @@ class TextBuffer:
     def text(self) -> str:
         """All of it: one and the same string, however often it is asked for."""
         self._gather()
-        if len(self._long) > 1:
+        if len(self._long) != 1:
             self._long = ["".join(self._long)]
         return self._long[0]
 
     def _gather(self) -> None:
         if self._short:
-            if len(self._long[-1]) < _LONG:
+            if self._long and len(self._long[-1]) < _LONG:
                 self._short.insert(0, self._long.pop())
             self._long.append("".join(self._short))
             self._short.clear()

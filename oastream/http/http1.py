@@ -282,6 +282,11 @@ class Http1Response:
         return self._state is not _HEAD
 
     @property
+    def is_in_body(self) -> bool:
+        """Whether the body has begun, and neither ended nor broken."""
+        return self._state is _BODY
+
+    @property
     def refuses_request(self) -> bool:
         """Whether the rest of a request need not be sent, as curl has it: a server may answer before it has all."""
         return self.status >= 300

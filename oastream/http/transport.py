@@ -7,7 +7,7 @@ Does not know what the body means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from oastream.http.connect import connect
@@ -35,6 +35,7 @@ class Response:
         self._unsent = memoryview(request)
         self._buffer = memoryview(bytearray(READ_SIZE))  # one for all reads: a new one takes as long as the read
         self._is_overtime = False
+        self._pending: Callable[[], int] | None = getattr(connection, "pending", None)  # a plain socket has none
 
     @property
     def status(self) -> int:
@@ -69,10 +70,13 @@ class Response:
         Raises `TimeoutError` when the deadline passes first, `TruncatedBody` when the connection ends within the body,
         `Failure` when its compression cannot be read.
         """
-        if self._message.has_more:  # small bodies inflate to large ones: many pieces may need no wait
+        message = self._message
+        if message.has_more:  # small bodies inflate to large ones: many pieces may need no wait
             self._poll_watch(deadline)
+        elif message.is_in_body:
+            self._feed_body(deadline)
         try:
-            while (piece := self._message.next_piece()) == b"":
+            while (piece := message.next_piece()) == b"":
                 self._feed_body(deadline)
         except UnreadableBody as error:
             raise self._as_failure(error) from error
@@ -163,8 +167,7 @@ class Response:
 
     def _has_pending(self) -> bool:
         """Whether TLS holds bytes that the socket will not announce again."""
-        pending = getattr(self._connection, "pending", None)  # a plain socket has none
-        return pending is not None and pending() > 0
+        return self._pending is not None and self._pending() > 0
 
 
 def _would_block(error: OSError) -> bool:

@@ -50,7 +50,7 @@ class Direct:
     def __init__(self, fd: int, name: str, watch: Watch) -> None:
         self._fd = fd
         self._name = name
-        self._writer = Writer(fd, watch)
+        self._writer = Writer(fd, watch, expects_room=True)
         self.is_terminal = os.isatty(fd)
         self.is_mid_line = False
         """Whether what was written may have ended within a line."""
