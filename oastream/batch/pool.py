@@ -399,13 +399,13 @@ async def _shake_hands(transport: asyncio.Transport, layer: TunnelLayer, address
 async def _start_tls(transport: asyncio.Transport, layer: TlsLayer) -> asyncio.Transport:
     from asyncio.sslproto import SSLProtocol
 
-    from oastream.http.tls import shared_context  # ssl is not needed on plain http
+    from oastream.http.trust import TRUST  # ssl is not needed on plain http
 
     SSLProtocol.max_size = _TLS_BUFFER
     loop = asyncio.get_running_loop()
     name = ascii_host(public_host(layer.host)).rstrip(".")  # certificates have no final dot
     try:
-        secured = await loop.start_tls(transport, _Opening(), shared_context(), server_hostname=name)
+        secured = await loop.start_tls(transport, _Opening(), TRUST.whole_context(), server_hostname=name)
     except BaseException:
         transport.abort()
         raise

@@ -54,13 +54,29 @@ class _Connecting:
     def load_tls(self) -> None:
         """Load what only TLS needs, if the route has any: a third of what https costs to start."""
         if self._route.has_tls:
-            from oastream.http import tls
+            from oastream.http.tls import prepare_trust
 
-            if not tls.may_block():
-                tls.shared_context()
+            prepare_trust()
 
     def run(self) -> Any:
         """Raises `Failure`, `OSError`, `UnicodeError`."""
+        try:
+            return self._connect()
+        except OSError as error:
+            if not self._may_be_trusted(error):
+                raise
+        return self._connect()  # from the start: a server ends what it could not prove itself in
+
+    def _may_be_trusted(self, error: OSError) -> bool:
+        """Whether another certificate may be trusted the next time, for more are read now."""
+        if not self._route.has_tls:
+            return False
+        from oastream.http.trust import TRUST
+
+        return TRUST.widen(error)
+
+    def _connect(self) -> Any:
+        self.label = self._route.label
         connection: Any = dial(self._route.host, self._route.port, self._deadline)
         for layer in self._route.layers:
             self.label = layer.label

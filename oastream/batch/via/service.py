@@ -212,9 +212,9 @@ class Service:
     def _trust(self) -> Any:
         if not self._origin.route.has_tls:
             return False
-        from oastream.http.tls import shared_context  # only for https
+        from oastream.http.trust import TRUST  # only for https
 
-        return shared_context()
+        return TRUST.whole_context()
 
     def _proxy_url(self) -> str | None:
         url = self._origin.request.url
