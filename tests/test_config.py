@@ -301,8 +301,8 @@ def test_a_bad_variable_exits_6_and_is_named(home: Home, variable: str, text: st
 @pytest.mark.parametrize(
     ("variable", "text", "why"),
     [
-        ("OASTREAM_RETRY", "many", "'many' is not a valid whole number"),
-        ("OASTREAM_VERBOSE", "very", "'very' is not a valid whole number"),
+        ("OASTREAM_RETRY", "many", "'many' is not a whole number of at least 0"),
+        ("OASTREAM_VERBOSE", "very", "'very' is not a whole number of at least 0"),
         ("OASTREAM_HOLD", "perhaps", "it must be 1 or 0, not 'perhaps'"),
     ],
 )

@@ -138,7 +138,7 @@ def test_a_mistake_is_one_clear_line(url: str, message: str) -> None:
     ("text", "message"),
     [
         ("x", "not TOML"),
-        ("speed = 1", "no such key in {}: speed (known keys: reply, pace"),
+        ("speed = 1", "no such key in {}: speed; known keys: reply, pace"),
         ("attempt = 1", "{}: attempt: write [[attempt]]"),
         ("[[attempt]]\n[[attempt]]\nstatus = true", "{}: attempt 2: status: 'true' is not a whole number"),
         ("[[attempt]]\nnope = 1", "no such key in {}: attempt 1: nope"),

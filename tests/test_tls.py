@@ -104,11 +104,11 @@ def test_a_final_dot_is_no_part_of_the_certified_name(authority: trustme.CA, bun
 
 
 def test_an_untrusted_certificate_exits_27_and_is_not_tried_again(server: Server, tmp_path: Path) -> None:
-    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    result = run(server, tmp_path / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    result = run(server, tmp_path / "other.pem")
     assert (result.status, result.out) == (27, b"")
     assert "certificate" in result.err
-    assert server.connections == 1
+    assert (server.connections, server.requests) == (1, [])
 
 
 def test_a_certificate_that_the_system_does_not_trust_exits_27(server: Server) -> None:

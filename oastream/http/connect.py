@@ -54,28 +54,23 @@ class _Connecting:
     def load_tls(self) -> None:
         """Load what only TLS needs, if the route has any: a third of what https costs to start."""
         if self._route.has_tls:
-            from oastream.http.tls import prepare_trust
+            from oastream.http.tls import prepare_tls
 
-            prepare_trust()
+            prepare_tls()
 
     def run(self) -> Any:
         """Raises `Failure`, `OSError`, `UnicodeError`."""
-        try:
-            return self._connect()
-        except OSError as error:
-            if not self._may_be_trusted(error):
-                raise
-        return self._connect()  # from the start: a server ends what it could not prove itself in
-
-    def _may_be_trusted(self, error: OSError) -> bool:
-        """Whether another certificate may be trusted the next time, for more are read now."""
         if not self._route.has_tls:
-            return False
-        from oastream.http.trust import TRUST
+            return self._open()
+        from oastream.http.trust import NotInDirectory, shared_trust
 
-        return TRUST.widen(error)
+        try:
+            return self._open()
+        except NotInDirectory:  # whoever is at the other end has seen a handshake, and no more
+            shared_trust().read_file()
+            return self._open()
 
-    def _connect(self) -> Any:
+    def _open(self) -> Any:
         self.label = self._route.label
         connection: Any = dial(self._route.host, self._route.port, self._deadline)
         for layer in self._route.layers:

@@ -1,8 +1,8 @@
 """TLS over a connected socket, and TLS within TLS.
 
 In: a connection, the name that its certificate must bear, a deadline. Out: a socket that encrypts; for whoever has no
-socket, `TlsEngine`, which does no I/O. Loaded only for https and https proxies, while the connection opens. Which
-certificates are trusted is `trust`'s to say. Knows nothing of HTTP and proxies.
+socket, `TlsEngine`, which does no I/O. Loaded only for https and https proxies, while the connection opens: ssl is 18
+million instructions. Knows nothing of HTTP and proxies; whom to trust is `trust`'s.
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ from typing import Any
 
 from oastream.http.authority import public_host
 from oastream.http.dial import seconds_left
-from oastream.http.trust import TRUST, may_block
+from oastream.http.trust import may_block, shared_trust
 from oastream.watch import READ_SIZE
 
 
-def prepare_trust() -> None:
-    """Load what certificates are verified with, if that need not wait; OpenSSL parses files beside other threads."""
+def prepare_tls() -> None:
+    """Do what needs no connection yet. In the thread that waits for signals: what may block is left to the other."""
     if not may_block():
-        TRUST.context()
+        shared_trust()
 
 
 def start_tls(connection: Any, host: str, deadline: float) -> Any:
     """TLS over a connected socket, or over TLS, with the server of that name. Whoever owns it closes what fails.
 
-    Raises `ssl.SSLError`, `OSError` (`TimeoutError` without errno at the deadline), `Failure` for bad SSL_CERT_FILE.
+    Raises `ssl.SSLError`, `OSError` (`TimeoutError` without errno at the deadline), `Failure` for bad SSL_CERT_FILE,
+    `NotInDirectory` where another connection may find more trust.
     """
     name = certificate_name(host)
-    context = TRUST.context()
-    if isinstance(connection, ssl.SSLSocket):
-        return StackedTls(connection, context, name, deadline)
-    connection.settimeout(seconds_left(deadline))
-    return context.wrap_socket(connection, server_hostname=name)
+    trust = shared_trust()
+    with trust.judging():
+        if isinstance(connection, ssl.SSLSocket):
+            return StackedTls(connection, trust.context, name, deadline)
+        connection.settimeout(seconds_left(deadline))
+        return trust.context.wrap_socket(connection, server_hostname=name)
 
 
 def certificate_name(host: str) -> Any:

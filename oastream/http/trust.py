@@ -1,198 +1,213 @@
-"""The environment and the system's files → which certificates are trusted, as contexts of `ssl`.
+"""Which certificates are trusted, and when they are read: one answer for every connection of a run.
 
-In: SSL_CERT_FILE, SSL_CERT_DIR, the paths that OpenSSL was compiled with. Out: a context. The one owner of trust, for
-every connection of a run. Loaded only for TLS; knows nothing of connections.
+In: the environment, and what the system keeps. Out: a `Trust`, whose context encrypts. Knows nothing of connections:
+whoever shakes hands does so within `judging`, and begins anew when that says so. Imports ssl only when asked for trust.
 
-OpenSSL trusts a file and a directory, both. In a directory of names like 5ed36f99.0 (`openssl rehash`) an issuer is
-looked up when it is wanted; a file is parsed as a whole, and that of a system is 243 of the 480 million instructions
-of a short answer. So the directory is asked first, and the file is read once a certificate could not be verified by
-that alone: what is trusted is the same. No byte of a request is sent before a certificate is verified.
+1. A variable names what is trusted in place of OpenSSL's own file (SSL_CERT_FILE) or directory (SSL_CERT_DIR); what it
+   names must be there. An empty one names nothing. The kind that no variable mentions is trusted as well.
+2. Without variables, what OpenSSL itself would: the file and the directory that this Python's was built with.
+3. Where neither has a certificate (a Python from elsewhere), the first file that a distribution is known to have.
+4. File and directory count together, as one set. A directory whose links are named by hashes is asked first: OpenSSL
+   looks up in it what a handshake needs, and nothing is parsed. Where it cannot vouch for a server, the file is read,
+   and the verdict of a second handshake, with both, is the one that counts. Nothing is sent before one has succeeded.
+5. macOS and Windows keep no such files: truststore asks what they have.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import ssl
 import stat
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from oastream.exits import Outcome, failure_of
 from oastream.system_errors import describe_error
 
-_ARGUMENTS = {"SSL_CERT_FILE": "cafile", "SSL_CERT_DIR": "capath"}
+if TYPE_CHECKING:
+    import ssl
 
-_SMALL_FILE = 16384
-"""Bytes of a file that is parsed sooner than a second handshake is made: about ten certificates."""
-
-_BUNDLES = (
-    "/etc/ssl/cert.pem",  # Alpine, Arch, Fedora, BSD
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora, Red Hat
-    "/etc/pki/tls/cert.pem",  # the same until 2025
-    "/etc/ssl/certs/ca-certificates.crt",  # Debian
+_FILE, _DIRECTORY = "SSL_CERT_FILE", "SSL_CERT_DIR"
+_KNOWN_FILES = (
+    "/etc/ssl/cert.pem",  # Alpine, Arch, the BSDs, Fedora up to 43, OpenWrt, RHEL 9 and 10
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora from 44 on
+    "/etc/pki/tls/cert.pem",  # RHEL and CentOS up to 9
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
     "/etc/ssl/ca-bundle.pem",  # SUSE
 )
-"""Where systems keep their certificates, for a Python whose OpenSSL was compiled for another system.
+_HEX_DIGITS = frozenset("0123456789abcdef")
+_OTHER_NAME = frozenset({62, 63, 64})
+"""X509_V_ERR_HOSTNAME_MISMATCH, _EMAIL_MISMATCH, _IP_ADDRESS_MISMATCH: said once the issuers have been found."""
 
-The files, and their order, are those of `truststore`, which is asked on other systems than Linux.
-"""
+_lock = threading.Lock()
+"""Held while trust is made: the thread that connects may want it before the one that loads modules is done."""
+_made: list[Trust] = []
+
+
+class NotInDirectory(Exception):
+    """The directory of certificates could not vouch for a server: once `Trust.read_file` has, another handshake may."""
 
 
 class Trust:
-    """What the connections of a run trust. Each context is made once, by whichever thread wants it first."""
+    """A context, and the certificates that it has not read yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Any, read_file: Callable[[], object] | None = None) -> None:
+        """`read_file` has the context read what it lacks, if it lacks anything."""
+        self.context = context
+        self._read_file = read_file
         self._lock = threading.Lock()
-        self._first: Any = None
-        self._whole: Any = None
 
-    def context(self) -> Any:
-        """What to verify with: the directory alone where it may do, until `widen`; else all that is trusted.
-
-        Raises `Failure` (config) for a variable that names no certificates.
-        """
+    def read_file(self) -> Any:
+        """The context with all that is trusted. A file of 144 certificates takes 45 ms; the GIL is free meanwhile."""
         with self._lock:
-            if self._whole is None and self._first is None:
-                self._make_first()
-            return self._whole or self._first
+            if self._read_file is not None:
+                with contextlib.suppress(OSError):  # nobody named it: what is not there is not trusted
+                    self._read_file()
+                self._read_file = None
+        return self.context
 
-    def whole_context(self) -> Any:
-        """All that is trusted, for those who cannot connect again. Raises as `context` does."""
-        with self._lock:
-            if self._whole is None:
-                self._whole = _whole_context(_Locations())
-            return self._whole
+    @contextlib.contextmanager
+    def judging(self) -> Iterator[None]:
+        """Around a handshake: `NotInDirectory` in place of a verdict that the file might change."""
+        import ssl
 
-    def widen(self, error: BaseException) -> bool:
-        """Trust the file as well from now on. False where that cannot mend the error: it is final."""
-        if not isinstance(error, ssl.SSLCertVerificationError) or self._whole is not None:
-            return False
-        self.whole_context()
-        return True
-
-    def _make_first(self) -> None:
-        locations = _Locations()
-        if locations.directory_may_do():
-            self._first = _new_context()
-            self._first.load_verify_locations(capath=locations.directory)
-        else:
-            self._whole = _whole_context(locations)
+        is_final = self._read_file is None  # as the handshake began: the file may be read for another one meanwhile
+        try:
+            yield
+        except ssl.SSLCertVerificationError as error:
+            if is_final or error.verify_code in _OTHER_NAME:
+                raise
+            raise NotInDirectory from error
 
 
-TRUST = Trust()
-"""The one of this process."""
+def shared_trust() -> Trust:
+    """What every connection of the run trusts; made once. Raises `Failure` for what a variable names in vain."""
+    with _lock:
+        if not _made:
+            _made.append(_new_trust())
+        return _made[0]
 
 
 def may_block() -> bool:
     """Whether a variable names a FIFO, as a shell's <(cat …) is: only a thread may wait for what is in it."""
-    for variable in _ARGUMENTS:
+    for variable in (_FILE, _DIRECTORY):
         with contextlib.suppress(OSError, ValueError):
             if stat.S_ISFIFO(os.stat(os.environ.get(variable, "")).st_mode):
                 return True
     return False
 
 
-class _Locations:
-    """Where certificates are: what the variables name, else where OpenSSL looks. None for what is not there."""
+def _new_trust() -> Trust:
+    import ssl
 
-    def __init__(self) -> None:
-        usual = ssl.get_default_verify_paths()  # an empty variable takes its usual place away, as OpenSSL has it
-        self.named = {variable: os.environ.get(variable) for variable in _ARGUMENTS}
-        self.file = self.named["SSL_CERT_FILE"] or usual.cafile
-        self.directory = self.named["SSL_CERT_DIR"] or usual.capath
+    if os.environ.get(_FILE) or os.environ.get(_DIRECTORY):
+        trust = _named_trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    elif sys.platform in ("darwin", "win32"):
+        import truststore  # 14 million instructions, and elsewhere it would read the file for each connection anew
 
-    @property
-    def are_named(self) -> bool:
-        return any(self.named.values())
-
-    def directory_may_do(self) -> bool:
-        """Whether to ask the directory before the file is read.
-
-        Not where a file alone is named: what the run needs is likely to be in there. Whatever is wrong with the file
-        is found, and said, by who reads it.
-        """
-        if self.named["SSL_CERT_FILE"] and not self.named["SSL_CERT_DIR"]:
-            return False
-        return _is_large_bundle(self.file) and has_hashed_names(self.directory)
+        trust = Trust(truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    else:
+        trust = _system_trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    trust.context.set_alpn_protocols(["http/1.1"])
+    return trust
 
 
-def _is_large_bundle(path: str | None) -> bool:
-    """Whether it is a file with certificates, and so many of them that it is worth not to parse them."""
-    if not path:
-        return False
-    try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode) or found.st_size <= _SMALL_FILE:
-            return False
-        with open(path, "rb") as file:
-            return b"-----BEGIN " in file.read()
-    except (OSError, ValueError):
-        return False
+def _named_trust(context: ssl.SSLContext) -> Trust:
+    import ssl
+
+    usual = ssl.get_default_verify_paths()  # an empty variable leaves none of its kind
+    file, directory = os.environ.get(_FILE), os.environ.get(_DIRECTORY)
+    if file:
+        _load_named(_FILE, [file], lambda: context.load_verify_locations(cafile=file))
+    if directory:
+        _load_named(_DIRECTORY, directory.split(os.pathsep), lambda: context.load_verify_locations(capath=directory))
+    elif usual.capath:
+        context.load_verify_locations(capath=usual.capath)
+    trust = Trust(context)
+    if not file and usual.cafile:
+        trust = Trust(context, lambda: context.load_verify_locations(cafile=usual.cafile))
+        if not directory or _may_distrust(_content(usual.cafile)) or not _hashed_names(directory):
+            trust.read_file()
+    return trust
 
 
-def has_hashed_names(directory: str | None) -> bool:
-    """Whether OpenSSL can find anything in the directory: `openssl rehash` has been there."""
-    if not directory:
-        return False
-    try:
-        with os.scandir(directory) as entries:
-            return any(_is_hashed_name(entry.name) for entry in entries)
-    except (OSError, ValueError):
-        return False
-
-
-def _is_hashed_name(name: str) -> bool:
-    """As in 5ed36f99.0: the hash of a subject, and which of the certificates with that hash it is."""
-    return len(name) == 10 and name[8] == "." and name[9].isdigit() and set(name[:8]) <= set("0123456789abcdef")
-
-
-def _new_context() -> ssl.SSLContext:
-    """Trusts nothing yet."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _whole_context(locations: _Locations) -> Any:
-    """Trusts the certificates that SSL_CERT_FILE and SSL_CERT_DIR name, as OpenSSL would; else the system's."""
-    if not locations.are_named and sys.platform != "linux":
-        return _context_of_another_system()
-    context = _new_context()
-    if locations.are_named:
-        _load_named(context, locations)
-    elif locations.file or has_hashed_names(locations.directory):
-        context.set_default_verify_paths()
-    elif bundle := next(filter(os.path.isfile, _BUNDLES), None):
-        context.load_verify_locations(cafile=bundle)
-    return context
-
-
-def _context_of_another_system() -> Any:
-    import truststore  # 14 million instructions, and Linux keeps certificates in files
-
-    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _load_named(context: ssl.SSLContext, locations: _Locations) -> None:
-    """What the variables name must be there: OpenSSL would pass over it in silence."""
-    for variable, path in (("SSL_CERT_FILE", locations.file), ("SSL_CERT_DIR", locations.directory)):
-        if not path:
-            continue
+def _load_named(variable: str, paths: list[str], load: Callable[[], object]) -> None:
+    """What a variable names must be there: OpenSSL would pass over it in silence."""
+    for path in paths:
         try:
             os.stat(path)
-            context.load_verify_locations(**{_ARGUMENTS[variable]: path})
+            load()
         except OSError as error:  # an ssl.SSLError is one
-            if not locations.named[variable]:
-                continue
             why = f"{path}: {_why_no_certificates(error)}"
             raise failure_of(Outcome.CONFIG, f"cannot use {variable}", why) from error
 
 
 def _why_no_certificates(error: OSError) -> str:
+    import ssl
+
     if isinstance(error, ssl.SSLError):  # whose own words are of PEM and of file formats
         return "no certificates found"
     return describe_error(error)
+
+
+def _system_trust(context: ssl.SSLContext) -> Trust:
+    import ssl
+
+    usual = ssl.get_default_verify_paths()
+    if usual.cafile or _hashed_names(usual.capath):
+        # All that OpenSSL would trust by itself, asked for in its own words: beside file and directory it has a third
+        # way to look, which finds links of the directory that are found in no other.
+        trust = Trust(context, context.set_default_verify_paths)
+    else:
+        trust = Trust(context, lambda: _load_known_file(context))
+    if usual.capath and _is_asked_first(usual.capath, usual.cafile):
+        context.load_verify_locations(capath=usual.capath)
+    else:
+        trust.read_file()
+    return trust
+
+
+def _load_known_file(context: ssl.SSLContext) -> None:
+    for file in filter(os.path.isfile, _KNOWN_FILES):
+        context.load_verify_locations(cafile=file)
+        break
+
+
+def _is_asked_first(directory: str, file: str | None) -> bool:
+    """Whether a directory is likely to have what a server needs: about as many certificates as the file has.
+
+    One that holds a link or two of somebody's own would cost nearly every run a second handshake.
+    """
+    content = _content(file)
+    if not content or _may_distrust(content):
+        return False
+    return 2 * len(_hashed_names(directory)) >= content.count(b"-----BEGIN CERTIFICATE")
+
+
+def _content(file: str | None) -> bytes:
+    """A file of certificates, unparsed: a thousandth of what its certificates cost."""
+    try:
+        with open(file or "", "rb") as opened:
+            return opened.read()
+    except OSError:
+        return b""
+
+
+def _may_distrust(content: bytes) -> bool:
+    """Whether the file may take away what the directory grants: only this kind of certificate can be a rejected one."""
+    return b"-----BEGIN TRUSTED" in content
+
+
+def _hashed_names(directory: str | None) -> list[str]:
+    """The links of a directory, or of several, that OpenSSL finds: eight hexadecimal digits and a number."""
+    names = list[str]()
+    for path in (directory or "").split(os.pathsep):
+        with contextlib.suppress(OSError):
+            names += filter(_is_hashed, os.listdir(path))
+    return names
+
+
+def _is_hashed(name: str) -> bool:
+    return len(name) == 10 and name[8] == "." and name[9].isdecimal() and _HEX_DIGITS.issuperset(name[:8])

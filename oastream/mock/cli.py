@@ -150,7 +150,10 @@ def _serve(options: dict[str, Any]) -> None:
     try:
         server = serve(plan, host, port, log)
     except OSError as error:
-        _fail(Outcome.CONFIG, f"cannot listen on {host}, port {port}: {error.strerror or error}")
+        why = error.strerror or str(error)
+        if "//" in host or host.count(":") == 1:
+            why += "; --host takes an address alone, --port the port"
+        _fail(Outcome.CONFIG, f"cannot listen on {host}, port {port}: {why}")
     _print_url(server.url)
 
 
