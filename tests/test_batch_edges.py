@@ -108,6 +108,8 @@ def test_a_number_that_is_none_is_bad_usage(tmp_path: Path, option: str, value: 
     ("words", "why"),
     [
         (["--repair"], "--repair needs -o"),
+        (["--sync", "5"], "--sync needs -o"),
+        (["--order-buffer", "1M"], "--order-buffer needs --order input"),
         (["--redo", "changed"], "--redo needs -o"),
         (["--redo", "length", "-o", "-"], "--redo needs -o"),
         (["--retry-failed"], "--retry-failed needs -o"),

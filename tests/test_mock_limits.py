@@ -192,6 +192,8 @@ def test_a_mock_url_and_a_script_know_the_limits(tmp_path: Any) -> None:
         (["--rpm", "0"], "--rpm: '0' is not a whole number, 1 or more"),
         (["--limit-window", "hour"], "--limit-window: 'hour' is not one of minute, second"),
         (["--gone", "0"], "--gone: '0' is not more than 0 seconds"),
+        (["--limit-refill", "at-once"], "--limit-refill needs --rpm or --tpm"),
+        (["--gone-after", "3"], "--gone-after needs --gone"),
         (["--gone-status", "99"], "--gone-status: '99' is not an HTTP status, 200 to 599"),
     ],
 )

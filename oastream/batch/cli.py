@@ -6,6 +6,7 @@ Never prints or exits by itself.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Sequence
@@ -37,6 +38,11 @@ _SHARED = (
     *("dry_run", "stats", "verbose", "quiet"),
 )
 """The options that mean for each item what they mean for the single run."""
+_HELP_OF_BATCH = {
+    "keep_partial": "Add what arrived of an answer that broke off to its error, as partial.",
+    "dry_run": "Print the request of the first item as JSON, secrets redacted, and send nothing.",
+}
+"""Help of those that do it in another place."""
 
 USAGE = """Send each item of INPUT to a language model and write one record for each.
 
@@ -280,7 +286,15 @@ def option_groups() -> dict[str, list[Option]]:
 
 def _shared_options() -> list[Option]:
     declared = {option.name: option for group in OPTIONS.values() for option in group}
-    return [declared[name] for name in _SHARED]
+    return [_with_help_of_batch(declared[name]) for name in _SHARED]
+
+
+def _with_help_of_batch(option: Option) -> Option:
+    if option.name not in _HELP_OF_BATCH:
+        return option
+    changed = copy.copy(option)
+    changed.help = _HELP_OF_BATCH[option.name]
+    return changed
 
 
 def command() -> GroupedCommand:
@@ -371,6 +385,8 @@ NEEDS: dict[str, tuple[str, str, tuple[str | None, ...]]] = {
     "template": ("--input-format json, csv, tsv or text", "input_format", ("json", "csv", "tsv", "text")),
     "id_key": ("--input-format body, json, csv or tsv", "input_format", (None, "body", "json", "csv", "tsv")),
     "answer_key": ("--format row", "batch_format", ("row",)),
+    "order_buffer": ("--order input", "order", ("input",)),
+    "sync": ("-o: without it there is no journal", "output", ()),
     "repair": ("-o: without it there is no journal", "output", ()),
     "redo": ("-o: without it there are no answers to redo", "output", ()),
     "retry_failed": ("-o: without it no failures are known", "output", ()),

@@ -44,8 +44,14 @@ class Request(NamedTuple):
         return mask_url(urlunsplit(self.url))
 
     def masked_headers(self) -> dict[str, str]:
-        """The headers with every secret masked."""
-        return {name: mask_header(name, value, self.secrets) for name, value in self.headers}
+        """The headers with every secret masked; of one that is sent twice both values (RFC 9110, 5.3)."""
+        masked: dict[str, str] = {}
+        for name, value in self.headers:
+            shown = mask_header(name, value, self.secrets)
+            if name in masked:
+                shown = f"{masked[name]}, {shown}"
+            masked[name] = shown
+        return masked
 
     def describe(self, body: dict[str, Any]) -> dict[str, Any]:
         """What --dry-run prints of the request: `body` is its body as an object. Every secret is masked."""

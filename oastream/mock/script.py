@@ -50,6 +50,14 @@ COMMON_KEYS = ("reply", "pace", "delay", "end")
 """Keys that may stand at the top, for every attempt that has none of its own; each is an option too."""
 SETTINGS = {**limits.SETTINGS, **batches.SETTINGS}
 """What concerns all requests together, by name: limits, and what becomes of batches."""
+NEEDS: dict[str, tuple[str, ...]] = {
+    "limit_window": ("rpm", "tpm"),
+    "limit_refill": ("rpm", "tpm"),
+    "limit_headers": ("rpm", "tpm"),
+    "gone_after": ("gone",),
+    "gone_status": ("gone",),
+}
+"""A setting → the others of which it needs one, to do anything at all."""
 _TOP_LEVEL = (*COMMON_KEYS, "cycle", *SETTINGS, "attempt")
 _URL_NAMES = (*COMMON_KEYS, "script", "cycle", *SETTINGS, "fault")
 _ENDS_BY_ITSELF = frozenset({"end", "status", "body", "raw", "error"})
@@ -108,7 +116,17 @@ def plan_from_options(
     def read(table: Mapping[str, Setting]) -> dict[str, Any]:
         return {**read_settings(table, top, f"{script}: "), **read_settings(table, settings, "--")}
 
-    return plan._replace(limits=Limits(**read(limits.SETTINGS)), batches=BatchRules(**read(batches.SETTINGS)))
+    plan = plan._replace(limits=Limits(**read(limits.SETTINGS)), batches=BatchRules(**read(batches.SETTINGS)))
+    _reject_idle(settings, {**top, **settings})
+    return plan
+
+
+def _reject_idle(typed: Mapping[str, object], given: Mapping[str, object]) -> None:
+    """Raise `ValueError` for a setting that was typed, and lacks what it is about."""
+    for name, others in NEEDS.items():
+        if typed.get(name) is not None and all(given.get(other) is None for other in others):
+            needed = " or ".join(f"--{other}" for other in others)
+            raise ValueError(f"--{name.replace('_', '-')} needs {needed}")
 
 
 @functools.cache  # it is checked with the options and used later: what it names is read once

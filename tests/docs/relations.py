@@ -14,6 +14,7 @@ import click
 
 from oastream.batch import cli as batch_cli
 from oastream.cli import clashes
+from oastream.mock import script as mock_script
 from oastream.output.formats import FORMATS
 
 
@@ -66,8 +67,11 @@ def relations_of_batch() -> Mapping[str, Relations]:
 
 
 def relations_of_mock() -> Mapping[str, Relations]:
-    """By the name of the option's parameter. Its settings stand for themselves; a script may hold all of them."""
-    return {}
+    """By the name of the option's parameter. A script may hold what an option needs."""
+    return {
+        name: Relations((" or ".join(clashes.in_cli_form(other) for other in others),))
+        for name, others in mock_script.NEEDS.items()
+    }
 
 
 RELATIONS: dict[str, Callable[[], Mapping[str, Relations]]] = {
