@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -201,9 +202,10 @@ def test_every_odd_chunk_behind_known_ones_is_translated_as_all_chunks_are() -> 
             assert fed(ChatDialect(choices), chunks) == fed(EveryChunk(choices), chunks), one
 
 
-def test_a_text_that_is_also_the_model_is_not_learned_from_there() -> None:
-    known = [PLAIN.replace(b"D", b"m") for _ in range(20)]
-    other = PLAIN.replace(b"D", b"m").replace(b'"model":"m"', b'"model":"n"')
+@pytest.mark.parametrize("text", [b"m", b",", b":", b"content", b'":'])
+def test_a_text_that_stands_elsewhere_in_its_chunk_too_is_not_learned_from_there(text: bytes) -> None:
+    known = [PLAIN.replace(b"D", text) for _ in range(20)]
+    other = PLAIN.replace(b"D", text).replace(b'"model":"m"', b'"model":"n"')
     assert fed(ChatDialect(), [*known, other]) == fed(EveryChunk(), [*known, other])
 
 

@@ -106,9 +106,16 @@ class ChatDialect(Dialect):
         if belongs is None or not quote:
             return
         before, after = before + b'"', b'"' + after
-        probe = self.read_chunk(b"".join([before, _PROBE.encode(), after]), b"")
-        if lone_text(probe, belongs[3]) == _PROBE:
+        if self._is_text_between(before, after, belongs[3]):
             self._known = belongs, before, after
+
+    def _is_text_between(self, before: bytes, after: bytes, choice_number: int | None) -> bool:
+        """Whether what stands between these bytes is the text of a chunk that says nothing else."""
+        try:
+            probe = self.read_chunk(b"".join([before, _PROBE.encode(), after]), b"")
+        except Failure:  # the text was `,` or the like, and was found between two quotes that are no text's
+            return False
+        return lone_text(probe, choice_number) == _PROBE
 
     def read_chunk(self, data: bytes, kind: bytes) -> Event:
         """The chunk in an event's data. Raises `Failure`. The place where something else may look at each."""
