@@ -16,7 +16,7 @@ from tests.bench.goals import all_goals, goal_lines, missed
 from tests.bench.measure import Place, Run, count_instructions, why_uncounted
 from tests.bench.peers import APIS, CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Peers, ours
 from tests.bench.plot import bars
-from tests.bench.report import MARKS, full_report, short_table, show_figure, with_figures
+from tests.bench.report import MARKS, full_report, short_table, show_figure, spread, with_figures
 from tests.bench.rows import Figure, Row
 from tests.bench.trials import Plan, all_rows
 from tests.support.batch_simulator import AtOnce, ServerSettings
@@ -57,10 +57,13 @@ def test_every_row_is_measured(rows: list[Row]) -> None:
     assert [row.figure.what for row in rows] == [
         "a 20-event answer, whole process",
         "its first byte",
-        "its CPU",
+        "a 20-event answer, CPU",
         "the same over https, the system's certificates in folder and file",
+        "the same over https, the system's certificates in folder and file, CPU",
         "the same over https, the system's certificates in a file alone",
+        "the same over https, the system's certificates in a file alone, CPU",
         "200 events at once",
+        "200 events at once, CPU",
         "200 events of tool calls",
         "200 events into a pipe",
         "CPU per event at 1,000 events/s, whole process",
@@ -105,6 +108,14 @@ def test_every_goal_is_of_a_row(rows: list[Row]) -> None:
     measured = [line for line in lines if "not measured" not in line]
     assert any("`oastream` ÷ `python -c pass`" in line for line in measured)
     assert any("`oastream --api chat` ÷ `curl -N, chat`" in line for line in measured)
+
+
+def test_runs_that_differ_are_told() -> None:
+    def spread_of(walls: list[float]) -> str:
+        return spread([Row(Figure("start", "start", "ms", 0, lambda run: run.wall), {US: walls})])
+
+    assert "20 % at start" in spread_of([10, 9, 11])
+    assert "unknown" in spread_of([10])
 
 
 def test_a_goal_that_is_missed_is_named() -> None:

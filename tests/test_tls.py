@@ -103,11 +103,18 @@ def test_a_final_dot_is_no_part_of_the_certified_name(authority: trustme.CA, bun
     assert (result.status, result.out, result.err) == (0, b"Hello\n", "")
 
 
-def test_an_untrusted_certificate_exits_27_and_is_not_tried_again(server: Server) -> None:
-    result = run(server, None)
+def test_an_untrusted_certificate_exits_27_and_is_not_tried_again(server: Server, tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    result = run(server, tmp_path / "other.pem")
     assert (result.status, result.out) == (27, b"")
     assert "certificate" in result.err
-    assert server.connections == 1
+    assert (server.connections, server.requests) == (1, [])
+
+
+def test_a_certificate_that_the_system_does_not_trust_exits_27(server: Server) -> None:
+    result = run(server, None)
+    assert (result.status, result.out, server.requests) == (27, b"", [])
+    assert "is not trusted" in result.err
 
 
 def test_a_certificate_of_another_host_exits_27(authority: trustme.CA, bundle: str) -> None:

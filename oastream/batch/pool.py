@@ -18,6 +18,7 @@ from oastream.http.connection_errors import ConnectionProblem, connection_failur
 from oastream.http.dial import ATTEMPT_DELAY
 from oastream.http.http1 import Http1Response, NoReply, NotHttp, TruncatedBody, UnreadableBody
 from oastream.http.route import Layer, Route, TlsLayer, TunnelLayer
+from oastream.http.trust import NotInDirectory, shared_trust
 from oastream.http.tunnel import Handshake
 from oastream.system_errors import describe_break
 
@@ -291,26 +292,46 @@ class Pool:
 
     async def open(self) -> Connection:
         """A new connection. Raises `Failure`, or `OSError` where this machine has no more file descriptors."""
-        connection = Connection(self)
-        label = self._route.label
+        connection, connecting = Connection(self), _Connecting(self._route)
         try:
             async with asyncio.timeout(self._connect_timeout):
-                transport = await self._dial()
-                for layer in self._route.layers:
-                    label = layer.label
-                    transport = await self._add_layer(transport, layer)
+                transport = await connecting.run()
         except OSError as error:
             if is_out_of_descriptors(error):
                 raise
-            failure = connection_failure(error, label)
+            failure = connection_failure(error, connecting.label)
             raise failure from error
         except UnicodeError as error:
-            raise connection_failure(error, label) from error
+            raise connection_failure(error, connecting.label) from error
         transport.set_protocol(connection)
         connection.connection_made(transport)
         transport.resume_reading()
         self._all.add(connection)
         return connection
+
+
+class _Connecting:
+    """A connection while it is made; `label` is how messages name the end that is waited for at the moment."""
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self.label = route.label
+
+    async def run(self) -> asyncio.Transport:
+        """With all its layers. Raises `Failure`, `OSError`, `UnicodeError`."""
+        try:
+            return await self._open()
+        except NotInDirectory:
+            await asyncio.to_thread(shared_trust().read_file)
+            return await self._open()
+
+    async def _open(self) -> asyncio.Transport:
+        self.label = self._route.label
+        transport = await self._dial()
+        for layer in self._route.layers:
+            self.label = layer.label
+            transport = await self._add_layer(transport, layer)
+        return transport
 
     async def _dial(self) -> asyncio.Transport:
         host = ascii_host(self._route.host.replace("%25", "%", 1))
@@ -399,13 +420,13 @@ async def _shake_hands(transport: asyncio.Transport, layer: TunnelLayer, address
 async def _start_tls(transport: asyncio.Transport, layer: TlsLayer) -> asyncio.Transport:
     from asyncio.sslproto import SSLProtocol
 
-    from oastream.http.tls import shared_context  # ssl is not needed on plain http
-
     SSLProtocol.max_size = _TLS_BUFFER
     loop = asyncio.get_running_loop()
     name = ascii_host(public_host(layer.host)).rstrip(".")  # certificates have no final dot
+    trust = shared_trust()
     try:
-        secured = await loop.start_tls(transport, _Opening(), shared_context(), server_hostname=name)
+        with trust.judging():
+            secured = await loop.start_tls(transport, _Opening(), trust.context, server_hostname=name)
     except BaseException:
         transport.abort()
         raise

@@ -54,13 +54,24 @@ class _Connecting:
     def load_tls(self) -> None:
         """Load what only TLS needs, if the route has any: a third of what https costs to start."""
         if self._route.has_tls:
-            from oastream.http import tls
+            from oastream.http.tls import prepare_tls
 
-            if not tls.may_block():
-                tls.shared_context()
+            prepare_tls()
 
     def run(self) -> Any:
         """Raises `Failure`, `OSError`, `UnicodeError`."""
+        if not self._route.has_tls:
+            return self._open()
+        from oastream.http.trust import NotInDirectory, shared_trust
+
+        try:
+            return self._open()
+        except NotInDirectory:  # whoever is at the other end has seen a handshake, and no more
+            shared_trust().read_file()
+            return self._open()
+
+    def _open(self) -> Any:
+        self.label = self._route.label
         connection: Any = dial(self._route.host, self._route.port, self._deadline)
         for layer in self._route.layers:
             self.label = layer.label

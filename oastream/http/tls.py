@@ -1,44 +1,41 @@
-"""TLS over a connected socket, TLS within TLS, and which certificates are trusted.
+"""TLS over a connected socket, and TLS within TLS.
 
 In: a connection, the name that its certificate must bear, a deadline. Out: a socket that encrypts; for whoever has no
-socket, `TlsEngine`, which does no I/O. Loaded only for https and https proxies, while the connection opens: ssl and
-truststore are 27 million instructions. Knows nothing of HTTP and proxies.
+socket, `TlsEngine`, which does no I/O. Loaded only for https and https proxies, while the connection opens: ssl is 18
+million instructions. Knows nothing of HTTP and proxies; whom to trust is `trust`'s.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import ssl
-import stat
 import sys
-import threading
 from typing import Any
 
-from oastream.exits import Outcome, failure_of
 from oastream.http.authority import public_host
 from oastream.http.dial import seconds_left
-from oastream.system_errors import describe_error
+from oastream.http.trust import may_block, shared_trust
 from oastream.watch import READ_SIZE
 
-_CERTIFICATES = {"SSL_CERT_FILE": "cafile", "SSL_CERT_DIR": "capath"}
 
-_lock = threading.Lock()
-"""Held while the context is made: the thread that connects may want it before the one that loads modules is done."""
-_contexts: list[Any] = []
+def prepare_tls() -> None:
+    """Do what needs no connection yet. In the thread that waits for signals: what may block is left to the other."""
+    if not may_block():
+        shared_trust()
 
 
 def start_tls(connection: Any, host: str, deadline: float) -> Any:
     """TLS over a connected socket, or over TLS, with the server of that name. Whoever owns it closes what fails.
 
-    Raises `ssl.SSLError`, `OSError` (`TimeoutError` without errno at the deadline), `Failure` for bad SSL_CERT_FILE.
+    Raises `ssl.SSLError`, `OSError` (`TimeoutError` without errno at the deadline), `Failure` for bad SSL_CERT_FILE,
+    `NotInDirectory` where another connection may find more trust.
     """
     name = certificate_name(host)
-    context = shared_context()
-    if isinstance(connection, ssl.SSLSocket):
-        return StackedTls(connection, context, name, deadline)
-    connection.settimeout(seconds_left(deadline))
-    return context.wrap_socket(connection, server_hostname=name)
+    trust = shared_trust()
+    with trust.judging():
+        if isinstance(connection, ssl.SSLSocket):
+            return StackedTls(connection, trust.context, name, deadline)
+        connection.settimeout(seconds_left(deadline))
+        return trust.context.wrap_socket(connection, server_hostname=name)
 
 
 def certificate_name(host: str) -> Any:
@@ -173,58 +170,3 @@ class StackedTls:
             self._engine.feed(data)
         else:
             self._engine.feed_eof()
-
-
-# Certificates ----------------------------------------------------------------------------------------------------
-
-
-def shared_context() -> Any:
-    """What every connection of the run trusts; made once: reading a file of certificates takes 40 ms."""
-    with _lock:
-        if not _contexts:
-            _contexts.append(_new_context())
-        return _contexts[0]
-
-
-def may_block() -> bool:
-    """Whether a variable names a FIFO, as a shell's <(cat …) is: only a thread may wait for what is in it."""
-    for variable in _CERTIFICATES:
-        with contextlib.suppress(OSError, ValueError):
-            if stat.S_ISFIFO(os.stat(os.environ.get(variable, "")).st_mode):
-                return True
-    return False
-
-
-def _new_context() -> Any:
-    """Trusts the certificates that SSL_CERT_FILE and SSL_CERT_DIR name, as OpenSSL would; else the system's."""
-    if any(map(os.environ.get, _CERTIFICATES)):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # truststore would read a named file a second time: 40 ms
-        _load_certificates(context, ssl.get_default_verify_paths())
-    else:
-        import truststore  # not where the certificates are named
-
-        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _load_certificates(context: ssl.SSLContext, usual: ssl.DefaultVerifyPaths) -> None:
-    """What the variables name must be there: OpenSSL would pass over it in silence."""
-    for variable, argument in _CERTIFICATES.items():
-        path = os.environ.get(variable) or getattr(usual, argument)
-        if not path:
-            continue
-        try:
-            os.stat(path)
-            context.load_verify_locations(**{argument: path})
-        except OSError as error:  # an ssl.SSLError is one
-            if not os.environ.get(variable):
-                continue
-            why = f"{path}: {_why_no_certificates(error)}"
-            raise failure_of(Outcome.CONFIG, f"cannot use {variable}", why) from error
-
-
-def _why_no_certificates(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):  # whose own words are of PEM and of file formats
-        return "no certificates found"
-    return describe_error(error)

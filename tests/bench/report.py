@@ -42,13 +42,12 @@ def full_report(place: str, why_uncounted: str | None, goals: Iterable[Goal], ro
 
 def spread(rows: Iterable[Row]) -> str:
     """How far apart the runs of oastream are: what a quiet machine keeps small."""
-    spreads = [_spread(row.figures[US]) for row in rows if len(row.figures.get(US, [])) > 1]
+    spreads = {row.figure.key: _spread(row.figures[US]) for row in rows if len(row.figures.get(US, [])) > 1}
     if not spreads:
         return "Spread unknown: one run of each."
-    middle, most = 100 * median(spreads), 100 * max(spreads)
-    return (
-        f"Spread of {US}'s runs, (maximum − minimum) ÷ median: {middle:.0f} % in the median row, {most:.0f} % at most."
-    )
+    middle, start = 100 * median(spreads.values()), 100 * spreads["start"]
+    figures = f"{middle:.0f} % in the median row, {start:.0f} % at start"
+    return f"Spread of {US}'s runs, (maximum − minimum) ÷ median: {figures}."
 
 
 def short_table(rows: Iterable[Row], versions: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ class Plan:
     few: int
     burst: int
     counted: tuple[int, int]
-    """Two lengths; instructions of an event are their difference."""
+    """Two lengths; instructions of an event are their difference. The first tool call loads what the others use."""
     paced: tuple[int, int]
     delayed: tuple[int, int]
     prompts: tuple[int, int]
@@ -51,7 +51,7 @@ class Plan:
 FULL = Plan(
     few=20,
     burst=100_000,
-    counted=(100, 2_000),
+    counted=(1_000, 3_000),
     paced=(10_000, 5_000),
     delayed=(2_000, 500),
     prompts=(24, 8),
@@ -65,10 +65,10 @@ FULL = Plan(
 QUICK = Plan(
     few=20,
     burst=10_000,
-    counted=(100, 1_100),
+    counted=(500, 1_500),
     paced=(2_000, 5_000),
     delayed=(500, 500),
-    prompts=(8, 8),
+    prompts=(4, 4),
     memory=(1_000, 10_000),
     sdk_memory=1_000,
     large=15_000_000,
@@ -151,7 +151,7 @@ def start(bench: Bench) -> Trial:
     figures = (
         Figure("start", f"a {few}-event answer, whole process", "ms", 1, wall_ms, PYTHON, is_short=True),
         Figure("first", "its first byte", "ms", 1, lambda run: run.first_byte * 1e3, is_short=True),
-        Figure("start-cpu", "its CPU", "ms", 1, lambda run: run.cpu * 1e3, PYTHON),
+        Figure("start-cpu", f"a {few}-event answer, CPU", "ms", 1, lambda run: run.cpu * 1e3, PYTHON),
     )
     counted = {US: Counted(ours), CURL: Counted(curl), PYTHON: Counted(python)}
     return Trial(commands, figures, bench.runs, bench.place, warm_up=commands, counted=counted)
@@ -166,10 +166,13 @@ def start_https(bench: Bench, trusted: str, number: int) -> Trial:
     ours, curl, python = peers.oastream(url), [*peers.curl(url), *trusting], peers.python()
     commands = {US: ours, SDK: peers.sdk(url), CURL: curl, PYTHON: python}
     what = f"the same over https, {trusted}"
-    figure = Figure(f"https-{number}", what, "ms", 1, wall_ms, PYTHON, is_short=number == 0)
+    figures = (
+        Figure(f"https-{number}", what, "ms", 1, wall_ms, PYTHON, is_short=number == 0),
+        Figure(f"https-{number}-cpu", f"{what}, CPU", "ms", 1, lambda run: run.cpu * 1e3, PYTHON),
+    )
     counted = {US: Counted(ours), CURL: Counted(curl), PYTHON: Counted(python)}
     place = bench.place.having(variables)
-    return Trial(commands, (figure,), bench.runs, place, warm_up=commands, counted=counted)
+    return Trial(commands, figures, bench.runs, place, warm_up=commands, counted=counted)
 
 
 def burst(bench: Bench) -> Trial:
@@ -178,10 +181,13 @@ def burst(bench: Bench) -> Trial:
         return {**peers.formats(url), **peers.sdks(url), **peers.curls(url), **peers.pipelines(url)}
 
     count = bench.plan.burst
-    figure = Figure("burst", f"{count:,} events at once", "s", 2, wall, CURL, is_short=True)
+    figures = (
+        Figure("burst", f"{count:,} events at once", "s", 2, wall, CURL, is_short=True),
+        Figure("burst-cpu", f"{count:,} events at once, CPU", "s", 2, cpu, CURL),
+    )
     all_commands, short = commands(bench.url(f"burst/{count}")), commands(bench.url(f"burst/{bench.plan.few}"))
     counted = _counted(bench, lambda count: commands(bench.url(f"burst/{count}")))
-    return Trial(all_commands, (figure,), bench.few_runs, bench.place, run_discarded, short, counted)
+    return Trial(all_commands, figures, bench.few_runs, bench.place, run_discarded, short, counted)
 
 
 def called(bench: Bench) -> Trial:

@@ -26,6 +26,8 @@ class Terminal:
         self.theirs = theirs
         self.screen = b""
         """All that was shown, and read, so far."""
+        self.ends: list[int] = []
+        """How long it was after each read."""
 
     def type(self, keys: bytes) -> None:
         os.write(self.ours, keys)
@@ -68,6 +70,7 @@ class Terminal:
         except OSError:  # Linux: EIO when the last process has closed the terminal
             return b""
         self.screen += piece
+        self.ends.append(len(self.screen))
         return piece
 
 

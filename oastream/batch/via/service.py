@@ -20,6 +20,7 @@ from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.http.authority import bracket_host, is_loopback
 from oastream.http.proxy import Proxy, proxy_for
+from oastream.http.trust import shared_trust
 from oastream.output.stderr import Trace
 from oastream.redaction import mask_url
 from oastream.threads import call_in_thread
@@ -212,9 +213,7 @@ class Service:
     def _trust(self) -> Any:
         if not self._origin.route.has_tls:
             return False
-        from oastream.http.tls import shared_context  # only for https
-
-        return shared_context()
+        return shared_trust().read_file()  # httpx2 would not know to begin anew
 
     def _proxy_url(self) -> str | None:
         url = self._origin.request.url

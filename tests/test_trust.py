@@ -1,0 +1,235 @@
+"""Whose certificates are trusted: the system's file and directory as one set, whichever of them is read first."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.support.program import COMMAND, Environment, Result, oastream, run
+from tests.support.streams import message, responses_body
+from tests.support.trusted import Etc, add_hashed, alpine, debian, fedora, fedora_44, hash_of, openssl, pem
+from tests.support.wire import Server, serve, sse_response
+
+OURS, OTHER = trustme.CA(), trustme.CA()
+NAMESAKES = [trustme.CA(organization_name="One", organization_unit_name="name") for _ in range(2)]
+YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+HELLO = sse_response(responses_body(message("Hello")))
+OURS_PEM, OTHER_PEM = pem(OURS), pem(OTHER)
+TRUSTED, UNTRUSTED = 0, 27
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Etc:
+    return Etc(tmp_path / "etc")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serve_certified(OURS.issue_cert("127.0.0.1")) as running:
+        yield running
+
+
+def serve_certified(certificate: trustme.LeafCert) -> contextlib.AbstractContextManager[Server]:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(tls)
+    return serve(HELLO, tls=tls)
+
+
+def ask(etc: Etc, server: Server, env: Environment | None = None) -> Result:
+    line = etc.command(*COMMAND, "--base-url", server.url, "--retry", "0", "hi")
+    return run(line, env={"SSL_CERT_FILE": None, "SSL_CERT_DIR": None, **(env or {})})
+
+
+def check(result: Result, status: int, server: Server, connections: int) -> None:
+    """What no handshake vouched for was sent nothing."""
+    assert result.status == status, result
+    assert (server.connections, len(server.requests)) == (connections, 1 if status == TRUSTED else 0)
+    assert (result.err == "") == (status == TRUSTED)
+
+
+@pytest.mark.parametrize("lay_out", [debian, alpine, fedora, fedora_44])
+def test_each_distribution_keeps_its_certificates_where_they_are_found(
+    lay_out: Callable[[Etc, bytes, list[bytes]], None], etc: Etc, server: Server
+) -> None:
+    lay_out(etc, OURS_PEM + OTHER_PEM, [OURS_PEM, OTHER_PEM])
+    check(ask(etc, server), TRUSTED, server, 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "directory", "status", "connections"),
+    [
+        pytest.param(OTHER_PEM + OURS_PEM, [OTHER_PEM], TRUSTED, 2, id="only in the file"),
+        pytest.param(OTHER_PEM, [OTHER_PEM, OURS_PEM], TRUSTED, 1, id="only in the directory"),
+        pytest.param(OTHER_PEM, [OTHER_PEM], UNTRUSTED, 2, id="in neither"),
+        pytest.param(OURS_PEM, [], TRUSTED, 1, id="no links"),
+        pytest.param(OTHER_PEM * 3 + OURS_PEM, [OTHER_PEM], TRUSTED, 1, id="a link of somebody's own"),
+        pytest.param(b"", [OURS_PEM], TRUSTED, 1, id="an empty file"),
+        pytest.param(b"", [], UNTRUSTED, 1, id="nothing at all"),
+        pytest.param(pem(*NAMESAKES), [OURS_PEM, pem(NAMESAKES[1]), pem(NAMESAKES[0])], TRUSTED, 1, id="ours too"),
+    ],
+)
+def test_file_and_directory_are_trusted_as_one_set(
+    file: bytes, directory: list[bytes], status: int, connections: int, etc: Etc, server: Server
+) -> None:
+    debian(etc, file, directory)
+    check(ask(etc, server), status, server, connections)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_two_authorities_of_one_name_are_both_found(number: int, etc: Etc) -> None:
+    debian(etc, OTHER_PEM, [pem(authority) for authority in NAMESAKES])
+    with serve_certified(NAMESAKES[number].issue_cert("127.0.0.1")) as server:
+        check(ask(etc, server), TRUSTED, server, 1)
+
+
+@pytest.mark.parametrize("file", [OURS_PEM, OTHER_PEM], ids=["in the file", "nowhere"])
+@pytest.mark.parametrize("link", ["gone.pem", "ca-certificates.crt.old"], ids=["to nothing", "to another"])
+def test_a_stale_link_leaves_it_to_the_file(file: bytes, link: str, etc: Etc, server: Server) -> None:
+    debian(etc, file, [OTHER_PEM])
+    certificates = etc.path("/etc/ssl/certs/ca-certificates.crt.old")
+    certificates.write_bytes(OTHER_PEM)
+    (certificates.parent / f"{hash_of(OURS_PEM)}.0").symlink_to(link)
+    check(ask(etc, server), TRUSTED if file == OURS_PEM else UNTRUSTED, server, 2)
+
+
+def test_a_certificate_without_a_link_is_not_in_the_directory(etc: Etc, server: Server) -> None:
+    debian(etc, OTHER_PEM, [OTHER_PEM])
+    etc.path("/etc/ssl/certs/ours.pem").write_bytes(OURS_PEM)
+    check(ask(etc, server), UNTRUSTED, server, 2)
+
+
+def test_a_link_after_a_gap_counts_as_openssl_counts_it(etc: Etc, server: Server) -> None:
+    debian(etc, OTHER_PEM, [OTHER_PEM])
+    etc.path(f"/etc/ssl/certs/{hash_of(OURS_PEM)}.1").write_bytes(OURS_PEM)
+    check(ask(etc, server), TRUSTED, server, 2)
+
+
+def test_a_file_that_rejects_an_authority_overrules_the_directory(etc: Etc, server: Server) -> None:
+    rejected = openssl("x509", "-addreject", "serverAuth", "-trustout", stdin=OURS_PEM)
+    debian(etc, OTHER_PEM + rejected, [OTHER_PEM, OURS_PEM])
+    check(ask(etc, server), UNTRUSTED, server, 1)
+
+
+@pytest.mark.parametrize(("use", "status"), [("serverAuth", TRUSTED), ("emailProtection", UNTRUSTED)])
+def test_a_trusted_certificate_of_the_directory_is_for_what_it_says(
+    use: str, status: int, etc: Etc, server: Server
+) -> None:
+    directory = [OTHER_PEM, openssl("x509", "-addtrust", use, "-trustout", stdin=OURS_PEM)]
+    debian(etc, OTHER_PEM, directory)
+    check(ask(etc, server), status, server, 1 if status == TRUSTED else 2)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "connections", "why"),
+    [
+        pytest.param(OURS.issue_cert("example.org"), 1, "IP address mismatch", id="another host's"),
+        pytest.param(OURS.issue_cert("127.0.0.1", not_after=YESTERDAY), 2, "expired", id="expired"),
+    ],
+)
+def test_a_bad_certificate_of_a_trusted_authority_stays_bad(
+    certificate: trustme.LeafCert, connections: int, why: str, etc: Etc
+) -> None:
+    debian(etc, OURS_PEM, [OURS_PEM])
+    with serve_certified(certificate) as server:
+        result = ask(etc, server)
+        check(result, UNTRUSTED, server, connections)
+    assert why in result.err
+
+
+@pytest.mark.parametrize("sends_it", [True, False])
+def test_an_intermediate_that_is_not_sent_is_not_made_up(sends_it: bool, etc: Etc) -> None:
+    certificate = OURS.create_child_ca().issue_cert("127.0.0.1")
+    if not sends_it:
+        certificate = trustme.LeafCert(certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes(), [])
+    debian(etc, OURS_PEM, [OURS_PEM])
+    with serve_certified(certificate) as server:
+        check(ask(etc, server), TRUSTED if sends_it else UNTRUSTED, server, 1 if sends_it else 2)
+
+
+# A Python from elsewhere, whose OpenSSL was built with a path that has nothing
+
+
+def test_where_openssl_finds_nothing_the_known_files_are_tried(etc: Etc, server: Server) -> None:
+    etc.path("/etc/pki/tls/cert.pem").write_bytes(OURS_PEM)
+    check(ask(etc, server), TRUSTED, server, 1)
+
+
+def test_of_the_known_files_the_first_counts_alone(etc: Etc, server: Server) -> None:
+    etc.path("/etc/pki/tls/cert.pem").write_bytes(OTHER_PEM)
+    etc.path("/etc/ssl/ca-bundle.pem").write_bytes(OURS_PEM)
+    check(ask(etc, server), UNTRUSTED, server, 1)
+
+
+# SSL_CERT_FILE and SSL_CERT_DIR
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Path:
+    """A folder with what variables name: `ours.pem`, `other.pem`, and directories with the same."""
+    folder = tmp_path / "named"
+    for name, certificate in ("ours", OURS_PEM), ("other", OTHER_PEM):
+        add_hashed(folder / name, certificate)
+        (folder / f"{name}.pem").write_bytes(certificate)
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "directory", "status", "connections"),
+    [
+        pytest.param("ours.pem", None, TRUSTED, 1, id="the file"),
+        pytest.param(None, "ours", TRUSTED, 1, id="the directory"),
+        pytest.param("ours.pem", "other", TRUSTED, 1, id="both, ours in the file"),
+        pytest.param("other.pem", "ours", TRUSTED, 1, id="both, ours in the directory"),
+        pytest.param("other.pem", "other", UNTRUSTED, 1, id="both, ours in neither"),
+        pytest.param("ours.pem", "empty", TRUSTED, 1, id="an empty directory"),
+        pytest.param("ours.pem", "", TRUSTED, 1, id="an empty variable for the directory"),
+        pytest.param("", "ours", TRUSTED, 1, id="an empty variable for the file"),
+        pytest.param("other.pem", "other:{}/ours", TRUSTED, 1, id="two directories"),
+        pytest.param(None, "other", UNTRUSTED, 2, id="the system's file as well"),
+    ],
+)
+def test_variables_name_what_is_trusted(
+    file: str | None, directory: str | None, status: int, connections: int, etc: Etc, server: Server, named: Path
+) -> None:
+    env: dict[str, str | None] = {"SSL_CERT_FILE": file, "SSL_CERT_DIR": directory}
+    for variable, name in env.items():
+        if name:
+            env[variable] = f"{named}/{name}".format(named)
+    debian(etc, OTHER_PEM)
+    check(ask(etc, server, env), status, server, connections)
+
+
+@pytest.mark.parametrize(
+    ("env", "status"),
+    [
+        pytest.param({"SSL_CERT_DIR": "{}/other"}, TRUSTED, id="a directory leaves the system's file"),
+        pytest.param({"SSL_CERT_FILE": "{}/other.pem"}, UNTRUSTED, id="a file takes the place of the system's"),
+        pytest.param({"SSL_CERT_DIR": "{}/other", "SSL_CERT_FILE": ""}, UNTRUSTED, id="an empty file leaves none"),
+        pytest.param({"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}, TRUSTED, id="both empty"),
+    ],
+)
+def test_what_no_variable_names_is_the_systems(
+    env: dict[str, str], status: int, etc: Etc, server: Server, named: Path
+) -> None:
+    fedora(etc, OURS_PEM)
+    etc.path("/etc/ssl/cert.pem").symlink_to("../pki/tls/cert.pem")
+    result = ask(etc, server, {variable: value.format(named) for variable, value in env.items()})
+    assert (result.status, len(server.requests)) == (status, 1 if status == TRUSTED else 0)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("SSL_CERT_DIR", "/nonexistent"), ("SSL_CERT_DIR", "{}/ours:/nonexistent"), ("SSL_CERT_FILE", "{}")],
+)
+def test_what_a_variable_names_in_vain_exits_6(variable: str, value: str, server: Server, named: Path) -> None:
+    result = oastream("--base-url", server.url, "hi", env={variable: value.format(named)})
+    assert (result.status, server.requests) == (6, [])
+    assert f"cannot use {variable}: " in result.message
+    assert value.rpartition(":")[2].format(named) in result.message
