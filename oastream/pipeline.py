@@ -7,7 +7,8 @@ In: options, and what main found of the process. Out: the verdict on the run. So
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from oastream.apis import api_named
@@ -240,3 +241,24 @@ def check_files(options: Options) -> None:
 
         if is_same_file(first, second) and not is_special(first):
             raise failure_of(Outcome.USAGE, "bad usage", f"{one} and {other} name the same file, {first}")
+    for written, path in named:
+        _reject_overwriting(options, written, path)
+
+
+def _reject_overwriting(options: Options, written: str, path: str) -> None:
+    """An answer over its own text is an edit in place; over a recording, a picture or a key it is a loss."""
+    if not os.path.isfile(path):
+        return
+    from oastream.files import is_same_file
+
+    read: tuple[tuple[str, Iterable[str | None]], ...] = (
+        ("--replay", (options.replay,)),
+        ("--attach", options.attach),
+        ("--api-key-file", (options.api_key_file,)),
+        ("--tools", (options.tools,)),
+        ("--body", (options.body,)),
+        ("--schema", (options.schema, options.schema_multi)),
+    )
+    for option, paths in read:
+        if any(other and is_same_file(path, other.removeprefix("@")) for other in paths):
+            raise failure_of(Outcome.USAGE, "bad usage", f"{written} would overwrite {path}, which {option} reads")

@@ -123,5 +123,14 @@ def parse_given_json(text: str | bytes, source: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise failure_of(Outcome.INPUT, f"{source} is not JSON", f"{error.msg}: {where}") from error
+        if not text.strip():
+            raise failure_of(Outcome.INPUT, f"{source} is not JSON", "it is empty") from error
+        why = f"{error.msg}: line {error.lineno}, column {error.colno}"
+        raise failure_of(Outcome.INPUT, f"{source} is not JSON", why, _json_hint(text)) from error
+
+
+def _json_hint(text: str | bytes) -> str:
+    """What is missing in JSON as JavaScript and Python write it."""
+    if text.lstrip()[1:].lstrip()[:1] in ("'", b"'"):
+        return 'JSON has double quotes, as in {"type": "object"}'
+    return ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import orjson
 
@@ -17,9 +17,10 @@ from oastream.events.api_error import ApiError, error_verdict, read_error
 from oastream.events.json_body import page_title
 from oastream.exits import Outcome, Verdict
 from oastream.http.authority import is_loopback
+from oastream.http.credentials import looks_unset
 from oastream.http.request import Request
 from oastream.lenient_json import parse_json
-from oastream.redaction import credentials_in
+from oastream.redaction import credentials_in, mask_url
 
 _SHOULD_RETRY = {"true": True, "false": False}
 """What x-should-retry may say: OpenAI's servers send it, and know better than the status."""
@@ -34,6 +35,10 @@ def http_error_verdict(status: int, headers: Mapping[str, str], body: bytes, req
     if status == 407:
         hint = "its URL needs them, or others than it has: http://USER:PASSWORD@HOST:PORT"
         verdict = verdict._replace(summary="the proxy requires credentials", hint=hint)
+    if 300 <= status < 400:
+        verdict = verdict._replace(hint=_redirect_hint(headers.get("location", ""), request.url))
+    if status == 405:
+        verdict = verdict._replace(hint=_address_hint(request.url))
     if verdict.outcome is Outcome.NOT_FOUND:
         verdict = verdict._replace(hint=_not_found_hint(error, request))
     if verdict.outcome is Outcome.AUTH:
@@ -49,6 +54,8 @@ def _key_hint(request: Request) -> str:
     """Where the key came from that is not accepted, and whether it was meant for another server."""
     host = request.url.hostname or ""
     is_foreign = not (host.endswith("openai.com") or is_loopback(host))
+    if request.key_source and any(map(looks_unset, credentials_in(request.headers, request.url))):
+        return f"the key came from {request.key_source}, and looks like the placeholder of an example or a file's name"
     if request.key_source and is_foreign:
         return f"the key came from {request.key_source}; is it one for {host}?"
     if request.key_source:
@@ -65,9 +72,18 @@ def _not_found_hint(error: ApiError | None, request: Request) -> str:
     model = _model_in(request.body)
     if error is not None and _is_about_model(error, model):
         return _model_hint(model)
-    if error is not None and error.code:
+    if error is not None and error.code and error.code.lower() not in _ABOUT_THE_ADDRESS:
         return ""
-    return _address_hint(request.url.path) or _model_hint(model)
+    hint = _address_hint(request.url)
+    if not hint and model and request.url.path.endswith(_CHAT):
+        return f"is there Chat Completions, and a model {model}? --api responses, --list-models"
+    return hint or _model_hint(model)
+
+
+_ABOUT_THE_ADDRESS = ("invalid_request_error", "unknown_url", "not_found", "not_found_error")
+"""Codes and types of a 404 that say no more than its status."""
+_CHAT = "/chat/completions"
+_PATHS = (_CHAT, "/responses", "/models")
 
 
 def _is_about_model(error: ApiError, model: str) -> bool:
@@ -93,13 +109,37 @@ def _model_in(body: bytes) -> str:
     return one_line(model, 100)
 
 
-def _address_hint(path: str) -> str:
-    """What a user may have meant when there is nothing at the path."""
+def _address_hint(url: SplitResult) -> str:
+    """What a user may have meant when there is nothing at the URL."""
+    path = url.path
+    api_path = next((end for end in _PATHS if path.endswith(end)), "")
+    base = path.removesuffix(api_path)
+    for given in _PATHS:
+        if api_path and base.endswith(given):
+            right = mask_url(urlunsplit(url._replace(path=base.removesuffix(given), query="")))
+            chat = " --api chat" if given == _CHAT and api_path != _CHAT else ""
+            return f"the base URL ends without {given}, which is added to it: --base-url {right}{chat}"
     if "/v1/" not in path:
         return "most base URLs end in /v1"
-    if path.endswith("/responses"):
+    if api_path == "/responses":
         return "a server without the Responses API needs --api chat"
+    if api_path == "/models":
+        return "the server has no list of models, or the base URL is not right"
     return ""
+
+
+def _redirect_hint(location: str, url: SplitResult) -> str:
+    """The base URL that a server sends a request to, where it is its own: no key goes to another by our advice."""
+    try:
+        target = urlsplit(location)
+        is_same = target.hostname == url.hostname and not target.username
+    except ValueError:
+        return ""
+    api_path = next((end for end in _PATHS if target.path.endswith(end)), "")
+    if not is_same or not api_path or (target.scheme, target.path) == (url.scheme, url.path):
+        return ""
+    right = urlunsplit(target._replace(path=target.path.removesuffix(api_path), query="", fragment=""))
+    return f"try --base-url {one_line(mask_url(right), 200)}"
 
 
 # What the body says ----------------------------------------------------------------------------------------------

@@ -95,13 +95,14 @@ def _read_file(path: str) -> bytes | None:
 
 def _parse_toml(content: bytes, path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))  # editors on Windows begin a file with its mark
     except UnicodeDecodeError as error:
         why = f"byte 0x{content[error.start]:02x} at offset {error.start}"
         raise config_failure(f"{path} is not UTF-8", why) from error
     except (ValueError, RecursionError) as error:  # an integer of 5,000 digits is a ValueError of Python's own
         text = str(error).partition("; use sys.")[0]
-        raise config_failure(f"{path} is not TOML", text[:1].lower() + text[1:]) from error
+        hint = 'a text stands in quotes, as in model = "gpt-5"' if text.startswith("Invalid value") else ""
+        raise config_failure(f"{path} is not TOML", text[:1].lower() + text[1:], hint) from error
 
 
 def _read_table(table: Mapping[str, Any], where: str, settings: Mapping[str, Setting]) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _read_table(table: Mapping[str, Any], where: str, settings: Mapping[str, Set
     for key, value in table.items():
         setting = settings.get(key.replace("-", "_"))
         if setting is None:
-            raise _unknown_key_failure(key, where, settings)
+            raise _unknown_key_failure(key, value, where, settings)
         if setting.name in values:
             raise config_failure(f"{where} sets {key} twice", f"it is another name of {_in_key_form(setting.name)}")
         try:
@@ -119,15 +120,17 @@ def _read_table(table: Mapping[str, Any], where: str, settings: Mapping[str, Set
     return values
 
 
-def _unknown_key_failure(key: str, where: str, settings: Mapping[str, Setting]) -> Failure:
+def _unknown_key_failure(key: str, value: Any, where: str, settings: Mapping[str, Setting]) -> Failure:
     if key.replace("-", "_").lower() in _KEYS_AS_TEXT:
         what, why = f"bad {key} in {where}", "keys are not stored in the file"
         return config_failure(what, why, "api_key_file names a file that holds it, api_key_cmd a command")
-    import difflib  # for the message only
+    from oastream.cli.suggestions import nearest  # for the message only
 
-    why = "no option has this name"
-    if near := difflib.get_close_matches(key.replace("-", "_"), [PROFILES, *settings], 1):
+    why = "no option that the file can set has this name"
+    if near := nearest(key.replace("-", "_"), [PROFILES, *settings], 1):
         why = f"did you mean {_in_key_form(near[0])}?"
+    elif isinstance(value, dict):
+        why = f"a profile is a table [{PROFILES}.{key}]"
     return config_failure(f"unknown key {key!r} in {where}", why)
 
 

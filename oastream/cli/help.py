@@ -131,7 +131,23 @@ def describe_usage_error(error: click.ClickException) -> str:
     """What is wrong with a command line, as the part of a message that follows "bad usage: "."""
     if isinstance(error, click.NoSuchOption):
         return _describe_unknown_option(error)
+    if isinstance(error, click.BadParameter) and isinstance(error.param, click.Option) and error.message:
+        return f"invalid value for '{_as_typed(error.param, error.ctx)}': {' '.join(error.message.split()).rstrip('.')}"
     return lowercase_sentence(error.format_message())
+
+
+def _as_typed(option: click.Option, context: click.Context | None) -> str:
+    """Which of its names an option was typed by; the long one where the words do not tell."""
+    words: Sequence[str] = ()
+    if context is not None and context.obj:
+        words = context.obj
+    for word in reversed(words):
+        if word.partition("=")[0] in option.opts:
+            return str(word.partition("=")[0])
+    for word in reversed(words):
+        if word[:2] in option.opts:  # with its value in the same word
+            return str(word[:2])
+    return option.opts[-1]
 
 
 def lowercase_sentence(sentence: str) -> str:
@@ -142,31 +158,54 @@ def lowercase_sentence(sentence: str) -> str:
 
 def _describe_unknown_option(error: click.NoSuchOption) -> str:
     """That there is no such option, and which ones begin like it, or look like it."""
-    text = f"no such option: {error.option_name}"
-    near = _similar_options(error.option_name.replace("_", "-"), _long_names(error.ctx))
-    if not near:
-        return text
-    *others, last = near
-    if others:
-        return f"{text}; did you mean {', '.join(others)} or {last}?"
-    return f"{text}; did you mean {last}?"
+    from oastream.cli.suggestions import did_you_mean, in_place_of  # for the message only
+
+    typed = error.option_name
+    text = f"no such option: {typed.strip()}"
+    names = [option.opts for option in _options_of(error.ctx)]
+    known = [name for opts in names for name in opts if name.startswith("--")]
+    instead = ""
+    if error.ctx is not None and isinstance(error.ctx.command, GroupedCommand):
+        instead = in_place_of(typed, known)
+    if instead:
+        return text + instead
+    if typed.startswith("--"):  # Click's own guesses know neither a margin nor another case
+        return text + did_you_mean(_similar_options(typed.replace("_", "-"), known))
+    if error.possibilities:
+        return text + did_you_mean(list(error.possibilities))
+    only_long = [opts[-1] for opts in names if opts[0].startswith("--")]
+    return text + did_you_mean(_options_from_letter(typed, only_long))
 
 
-def _long_names(context: click.Context | None) -> list[str]:
+def _options_of(context: click.Context | None) -> list[click.Parameter]:
+    """The options that words can set; a group's command has settings besides that none sets."""
     if context is None:
         return []
-    options: Iterable[click.Parameter] = context.command.params
-    if isinstance(context.command, GroupedCommand):  # whose params have settings that no word sets
-        options = [option for group in context.command.groups.values() for option in group]
-    return [name for option in options for name in option.opts if name.startswith("--")]
+    if isinstance(context.command, GroupedCommand):
+        return [option for group in context.command.groups.values() for option in group]
+    return [option for option in context.command.params if isinstance(option, click.Option)]
 
 
 def _similar_options(typed: str, known: Sequence[str]) -> list[str]:
-    if not typed.startswith("--"):
+    from oastream.cli.suggestions import nearest  # for the message only
+
+    if " " in typed or not typed.strip("-"):  # it is the beginning of a text
         return []
     longer = [name for name in known if name.startswith(typed)]
     if longer and len(typed) > 3:  # every other option begins with "--n" or "--s"
         return longer
-    import difflib  # for the message only
+    bare = {name.removeprefix("--"): name for name in known}  # the dashes would be alike in all of them
+    return [bare[name] for name in nearest(typed.removeprefix("--"), bare)]
 
-    return difflib.get_close_matches(typed, known)
+
+_MOST_GUESSES = 3
+
+
+def _options_from_letter(typed: str, known: Sequence[str]) -> list[str]:
+    """What a short option that there is not may be short for, where few begin with its letter."""
+    if not typed[1:].isalpha():
+        return []
+    found = [name for name in known if name[2] == typed[1].lower()]
+    if len(found) > _MOST_GUESSES:
+        return []
+    return found

@@ -98,21 +98,56 @@ class Option(click.Option):
         try:
             if value == "" or (self.multiple and isinstance(value, list | tuple) and "" in value):
                 raise click.BadParameter("the value is empty", ctx, self)
+            origin = origin_of(ctx, self.name)
+            if origin == COMMAND_LINE:
+                self._reject_equals_sign(ctx, value)
             return super().process_value(ctx, value)
         except click.BadParameter as error:
             origin = origin_of(ctx, self.name)
+            mistake = self._with_suggestion(error, value)
             if origin in (COMMAND_LINE, DEFAULT):
-                raise
-            _remember_config_error(ctx, self._as_config_failure(error, value, origin))
+                raise mistake from error
+            _remember_config_error(ctx, self._as_config_failure(mistake, value, origin))
             if ctx.default_map is not None:
                 ctx.default_map.pop(self.name, None)
             return super().process_value(ctx, self.get_default(ctx))
+
+    def _with_suggestion(self, error: click.BadParameter, value: Any) -> click.BadParameter:
+        """The mistake, with the choice that a misspelt one is near to."""
+        if not isinstance(self.type, click.Choice) or not isinstance(value, str):
+            return error
+        from oastream.cli.suggestions import did_you_mean, nearest  # for the message only
+
+        near = did_you_mean(nearest(value, self.type.choices, 1))
+        return click.BadParameter(error.message.rstrip(".") + near, error.ctx, error.param)
+
+    def _reject_equals_sign(self, ctx: click.Context, value: Any) -> None:
+        """`-m=NAME` and `--model = NAME` would name a model `=NAME`, or `=`. A text may begin with one and a space."""
+        values = (value,)
+        if isinstance(value, list | tuple):
+            values = tuple(value)
+        for text in values:
+            if isinstance(text, str) and text.startswith("=") and not text[1:2].isspace():
+                raise click.BadParameter(
+                    f"it begins with an equals sign; write {_spellings(self, text[1:])}, without spaces around =",
+                    ctx,
+                    self,
+                )
 
     def _as_config_failure(self, error: click.BadParameter, value: Any, origin: Origin) -> Failure:
         what = f"bad {self.name.replace('_', '-')} from {' '.join(origin)}"
         if self.is_flag:
             return failure_of(Outcome.CONFIG, what, f"it must be 1 or 0, not {value!r}")
         return failure_of(Outcome.CONFIG, what, lowercase_sentence(error.message))
+
+
+def _spellings(option: click.Option, value: str) -> str:
+    """Each of an option's names with a value, as it may be typed; a value that may be a secret is not repeated."""
+    shown = option.metavar or "VALUE"
+    if value and value.isprintable() and len(value) < 20 and " " not in value and option.name != "api_key_file":
+        shown = value
+    forms = [f"{name}={shown}" if name.startswith("--") else f"{name} {shown}" for name in option.opts[:2]]
+    return " or ".join(forms)
 
 
 def _unset_value(option: click.Option, default: Any) -> Any:

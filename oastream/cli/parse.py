@@ -6,6 +6,7 @@ Refuses to know that there is a network, and never prints or exits by itself.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from oastream.cli.clashes import lower_precedence, names_stdin, settle
 from oastream.cli.help import describe_usage_error
 from oastream.cli.option import COMMAND_LINE, DEFAULT, OPENAI_BASE_URL, config_error_of, origin_of
 from oastream.cli.options_table import OPTIONAL_VALUE, OPTIONS, build_command, unset_values
+from oastream.cli.plain import DASHES
 from oastream.cli.print_and_exit import PrintAndExit
 from oastream.exits import Failure, Outcome, failure_of
 from oastream.options import Options
@@ -36,7 +38,7 @@ def parse(words: list[str]) -> Options:
     try:
         given = expand_bare_options(words)
         with build_command().make_context(
-            "oastream", given, obj=tuple(given), auto_envvar_prefix="OASTREAM"
+            "oastream", given, obj=tuple(words), auto_envvar_prefix="OASTREAM"
         ) as context:
             options = _read_options(context)
             _reject_conflicts(context, options, words)
@@ -54,10 +56,14 @@ def _usage_failure(why: str, hint: str = "") -> Failure:
 def expand_bare_options(words: list[str]) -> list[str]:
     """The words, with what an option means that stands without its value: `--stats` is `--stats=text`.
 
-    Click would take the next word, the prompt, for its value."""
+    Click would take the next word, the prompt, for its value. Raises `UsageError` for a word that is plainly another
+    one misspelt, and that Click would take for a value or a prompt.
+    """
     count = len(words) - _count_behind_dashes(words)
     expanded = []
+    _reject_detached_value(words[:count])
     for word in words[:count]:
+        _reject_misspelt(word)
         if word.endswith("x") and _is_cluster(word[:-1]):
             expanded += [word[:-1], OPTIONAL_VALUE["-x"]]
         elif word.startswith("-x="):  # the equals sign of the long form, where getopt has none
@@ -65,6 +71,31 @@ def expand_bare_options(words: list[str]) -> list[str]:
         else:
             expanded.append(OPTIONAL_VALUE.get(word, word))
     return [*expanded, *words[count:]]
+
+
+def _reject_misspelt(word: str) -> None:
+    """`-model gpt-5` would be the model odel; --model with a dash of typography would be sent as a prompt."""
+    name = word.partition("=")[0]
+    bare = name.lstrip("-" + DASHES)
+    long = f"--{bare}"
+    if name == f"-{bare}" and len(bare) > 2 and long in _names():
+        raise click.NoSuchOption(name, possibilities=[long])
+    if not word.startswith(tuple(DASHES)):
+        return
+    for meant in (long, f"-{bare}"):
+        if meant in _names():
+            raise click.UsageError(f"{name} begins with a dash that is no hyphen; did you mean {meant}?")
+
+
+def _reject_detached_value(words: Sequence[str]) -> None:
+    """`--stats json` would print text, and send the word json."""
+    for word, following in itertools.pairwise(words):
+        if word == "--stats" and following in ("text", "json"):
+            raise click.UsageError(f"the value of --stats needs an equals sign: --stats={following}")
+
+
+def _names() -> set[str]:
+    return {name for group in OPTIONS.values() for option in group for name in option.opts}
 
 
 def _is_cluster(word: str) -> bool:

@@ -20,6 +20,9 @@ from oastream.cli.plain_table import ALONE, UNSET, VALUED
 from oastream.cli.values import as_base_url
 from oastream.options import Options
 
+DASHES = "–—−‐‑"
+"""What word processors and web pages make of the hyphens of an option that is pasted from them."""
+
 
 def parse_plain(words: Sequence[str], environ: Mapping[str, str]) -> Options | None:
     """The options, where the words alone say them all; None leaves them to `parse`."""
@@ -31,6 +34,8 @@ def parse_plain(words: Sequence[str], environ: Mapping[str, str]) -> Options | N
         return None
     if settle(values, given, lambda: UNSET) is not None or _names_a_file(values):
         return None
+    if values["stats"] is not None and values["prompt"][:1] in (("json",), ("text",)):
+        return None  # it may be the value of --stats
     return Options(**values)
 
 
@@ -52,6 +57,8 @@ def _read_words(words: Sequence[str], base_url: str | None) -> tuple[dict[str, A
     for word in rest:
         if word == "--":
             prompt += rest
+        elif word and word[0] in DASHES:
+            raise ValueError("it may be an option")
         elif word == "-" or not word.startswith("-"):
             prompt.append(word)
         else:
@@ -82,8 +89,8 @@ def _read_value(word: str, rest: Iterator[str]) -> tuple[str, Any]:
         text = next(rest, "")
         if text.startswith("-") and text != "-":
             raise ValueError("it may be an option")
-    if not text:
-        raise ValueError("the value is empty")
+    if not text or text[0] == "=":
+        raise ValueError("the value is empty, or begins with the equals sign of another form")
     name, read, told = VALUED[option]
     return name, read(text, *told)
 

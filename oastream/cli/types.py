@@ -27,17 +27,37 @@ class FiniteNumber(click.ParamType[float]):
         try:
             return as_number(value, self.least)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            from oastream.cli.suggestions import as_plain_number  # for the message only
+
+            self.fail(str(error) + as_plain_number(str(value)), param, ctx)
 
 
 class Seconds(FiniteNumber):
     name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return as_number(value, self.least)
+        except ValueError as error:
+            from oastream.cli.suggestions import as_plain_seconds  # for the message only
+
+            text = str(error).replace("is not a number", "is not a number of seconds")
+            self.fail(text + as_plain_seconds(str(value)), param, ctx)
 
 
 class WholeNumber(click.IntRange):
     """Click's own calls it "a valid integer range"."""
 
     name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            from oastream.cli.suggestions import as_plain_number  # for the message only
+
+            what = f"{value!r} is not a whole number of at least {self.min}"
+            self.fail(what + as_plain_number(str(value)), param, ctx)
 
 
 class Pair(click.ParamType[tuple[str, str]]):
@@ -87,9 +107,14 @@ class Encoding(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            return codecs.lookup(value).name
+            found = codecs.lookup(value)
         except (LookupError, ValueError):
-            self.fail(f"{value!r} is not an encoding that Python knows", param, ctx)
+            found = None
+        # Python's registry has rot13 and base64 too, which are none of text; its own `open` asks the same.
+        if found is not None and getattr(found, "_is_text_encoding", True):
+            return found.name
+        self.fail(f"{value!r} is not an encoding of text that Python knows", param, ctx)
+        return None
 
 
 class Outcomes(click.ParamType[frozenset[Outcome]]):

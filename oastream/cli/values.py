@@ -71,9 +71,14 @@ def as_outcomes(text: str) -> frozenset[Outcome]:
     known = {outcome.value: outcome for outcome in TABLE}
     known |= {str(number): outcome for outcome, (number, _) in TABLE.items()}
     words = [word.strip() for word in text.split(",") if word.strip()]
+    if text and not words:
+        raise ValueError("it names no exit status")
     for word in words:
         if word not in known:
-            raise ValueError(f"{word!r} is neither the name nor the number of an exit status")
+            from oastream.cli.suggestions import did_you_mean, nearest  # for the message only
+
+            near = did_you_mean(nearest(word, known, 1))
+            raise ValueError(f"{word!r} is neither the name nor the number of an exit status{near}")
     return frozenset(known[word] for word in words)
 
 
@@ -89,9 +94,11 @@ def as_base_url(text: str) -> str:
     try:
         join_url(text, "")
     except Failure as error:
+        from oastream.cli.suggestions import as_whole_url  # for the message only
         from oastream.redaction import mask_text
 
-        raise ValueError(f"{mask_text(text)!r}: {error.verdict.detail}") from error
+        near = as_whole_url(text)
+        raise ValueError(f"{mask_text(text)!r}: {error.verdict.detail}{mask_text(near)}") from error
     return text
 
 

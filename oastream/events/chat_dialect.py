@@ -33,13 +33,13 @@ _ERROR_FIELDS = ("code", "message", "type", "detail", "status")
 class ChatDialect(Dialect):
     """Reads chunks. `request_fields` are the fields of a response that repeat the request: no chunk has them."""
 
-    __slots__ = ("_has_ended", "_known", "_pause", "_request_fields", "_translator", "_unknown")
+    __slots__ = ("_has_ended", "_known", "_pause", "_request_fields", "_translator", "_unknown", "hint")
 
-    hint = ""
     knows_chunks = True
     """Whether a chunk that differs from another in its text alone need not be looked at."""
 
     def __init__(self, choices: int = 1, keep_text: bool = True, request_fields: Event | None = None) -> None:
+        self.hint = ""
         self._request_fields = request_fields
         self._translator = ChatTranslator(choices, keep_text, request_fields)
         self._has_ended = False
@@ -67,6 +67,8 @@ class ChatDialect(Dialect):
             if not kind and (events := self._translator.text_only_events(chunk)) is not None:
                 self._learn(data)
                 return _without_raw(events)
+            if kind.startswith(b"response."):
+                self.hint = "these are events of the Responses API; try --api responses"
             if not self.is_complete and (error := event_error(chunk, kind.decode("utf-8", "replace"))) is not None:
                 return self._fail(error, chunk)
             return self._translate(chunk)

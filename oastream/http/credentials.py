@@ -67,16 +67,50 @@ def _validate_key(key: str, source: str) -> str:
     if not key:
         raise failure_of(Outcome.CONFIG, "no API key", f"{source} is empty")
     # A line feed in it would begin another header; a blank is most often a second word that is no part of it.
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise failure_of(Outcome.CONFIG, "bad API key", f"{source} has characters that a key cannot have")
+    if not key.isascii() or not key.isprintable() or " " in key or key[0] in _NO_BEGINNING:
+        raise failure_of(Outcome.CONFIG, "bad API key", f"{source} {_describe_fault(key)}")
     return key
+
+
+_NO_BEGINNING = "\"'`{<"
+"""No key begins with one of these; what begins with them is a key in quotes, JSON, or <your key>."""
+
+
+def _describe_fault(key: str) -> str:
+    """What is wrong with a key, without a part of it."""
+    first, *others = key.split(None, 1)
+    if first.lower() == "bearer" and others:
+        return "begins with Bearer, which is no part of the key"
+    if key[0] in "\"'`“‘":
+        return "has quotes around the key"
+    if "=" in key and key.partition("=")[0].removeprefix("export ").isidentifier():
+        return "sets a variable; only the key itself is wanted, without NAME= before it"
+    if key[0] in "{<":
+        return "is not a key alone"
+    lines = len(key.splitlines())
+    if lines > 1:
+        return f"has {lines} lines; only the key is wanted"
+    if not key.isascii():
+        position = next(place for place, character in enumerate(key, 1) if not character.isascii())
+        return f"has a character that no key has, at position {position}; was the key copied whole?"
+    if " " in key:
+        return "has a space within the key"
+    return "has a control character within the key"
+
+
+def looks_unset(key: str) -> bool:
+    """Whether a key is what stands for one in an example, or names where it is. A server of one's own may take it."""
+    return key.endswith("...") or key.startswith(("$", "~", "/")) or "your" in key.lower()
 
 
 def _read_key_file(path: str, watch: Watch, deadline: float) -> bytes:
     try:
         return read_file(path, watch, deadline, MAX_KEY_BYTES)
     except (OSError, ValueError, TooLarge) as error:
-        raise _unreadable(f"the key file {path}", error) from error
+        from oastream.path_hints import missing_path_hint, printable_path  # only to say what went wrong
+
+        hint = missing_path_hint(path) if isinstance(error, FileNotFoundError) else ""
+        raise _unreadable(f"the key file {printable_path(path)}", error, hint) from error
 
 
 def _run_key_command(command: str, watch: Watch, deadline: float) -> bytes:
@@ -93,10 +127,10 @@ def _run_key_command(command: str, watch: Watch, deadline: float) -> bytes:
     return result.output
 
 
-def _unreadable(what: str, error: OSError | ValueError | TooLarge) -> Failure:
+def _unreadable(what: str, error: OSError | ValueError | TooLarge, hint: str = "") -> Failure:
+    from oastream.system_errors import describe_error  # only to say what went wrong
+
     why = str(error)
     if not isinstance(error, TooLarge):
-        from oastream.system_errors import describe_error  # only to say what went wrong
-
         why = describe_error(error)
-    return failure_of(Outcome.CONFIG, f"cannot read {what}", why)
+    return failure_of(Outcome.CONFIG, f"cannot read {what}", why, hint)

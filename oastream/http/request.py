@@ -78,7 +78,7 @@ def join_url(base_url: str, path: str) -> SplitResult:
     if base.username or base.password:
         raise _bad_url(base_url, "it must not hold credentials; --api-key-file takes a key")
     if not is_header_value(base_url) or " " in base_url:
-        raise _bad_url(base_url, "it has characters that a URL cannot have")
+        raise _bad_url(base_url, f"it has {_find_bad_character(base_url)}, which no URL can have")
     netloc = base.netloc
     if "[" in netloc:
         netloc = netloc.replace("%25", "%")  # a zone id, RFC 6874
@@ -87,6 +87,13 @@ def join_url(base_url: str, path: str) -> SplitResult:
 
 def _bad_url(base_url: str, why: str) -> Failure:
     return failure_of(Outcome.USAGE, f"bad --base-url {mask_text(base_url)!r}", why)
+
+
+def _find_bad_character(base_url: str) -> str:
+    wrong = next(c for c in base_url if not is_header_value(c) or c == " ")
+    if wrong == " ":
+        return "a space"
+    return f"the character {wrong!a}"
 
 
 def is_header_value(text: str) -> bool:

@@ -15,7 +15,7 @@ import orjson
 
 from oastream.apis.api import Api
 from oastream.apis.body_fields import Body, describe_kind, list_in, without_none
-from oastream.exits import Outcome, failure_of
+from oastream.exits import Failure, Outcome, failure_of
 from oastream.input.prompt import decode_argument
 from oastream.lenient_json import dumps_exactly
 from oastream.options import Options
@@ -140,11 +140,27 @@ def read_json(option: str, value: str, read: ReadText) -> Any:
 
     if value.lstrip().startswith(("{", "[")):
         return parse_given_json(decode_argument(value, option), option)
-    return parse_given_json(read(value.removeprefix("@")), f"{option} {value}")
+    text = _read_named(option, value.removeprefix("@"), read)
+    return parse_given_json(text.removeprefix("\ufeff"), f"{option} {value}")
+
+
+def _read_named(option: str, path: str, read: ReadText) -> str:
+    """The text of a file that an option names where it could also take JSON."""
+    try:
+        return read(path)
+    except Failure as failed:
+        import os
+
+        if failed.verdict.hint or os.path.lexists(path):
+            raise
+        hint = f"{option} takes a file, or JSON that begins with {{ or ["
+        raise Failure(failed.verdict.with_hint(hint)) from failed
 
 
 def text_or_file(option: str, value: str, read: ReadText) -> str:
     """TEXT as it is, @FILE's, or @@TEXT for a text that begins with @."""
+    if value == "@":
+        raise failure_of(Outcome.INPUT, f"{option} names no file after @", hint="@@ begins a text with @")
     if value.startswith("@") and not value.startswith("@@"):
         return read(value[1:])
     return decode_argument(value.removeprefix("@"), option)
@@ -162,6 +178,10 @@ def _set(body: Body, path: str, value: Any) -> None:
     """Put `value` at a dotted path; a number is a place in a list, one past its end appends."""
     container: Any = body
     steps = path.split(".")
+    if "" in steps:
+        raise failure_of(Outcome.USAGE, "bad usage", f"--set {path}: a name between the dots is empty")
+    if "[" in path:
+        raise failure_of(Outcome.USAGE, "bad usage", f"--set {path}: a place in a list is written as in tools.0.name")
     for step, following in itertools.pairwise(steps):
         key = _key_in(container, step, path)
         inner = _open_container(container[key], following)

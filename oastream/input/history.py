@@ -199,7 +199,12 @@ class History:
 def _unusable(name: str, error: OSError | ValueError) -> Failure:
     from oastream.system_errors import describe_error  # only to say what went wrong
 
-    return failure_of(Outcome.INPUT, f"cannot use {name} as a history", describe_error(error))
+    hint = ""
+    if isinstance(error, FileNotFoundError):
+        from oastream.path_hints import missing_folder_hint
+
+        hint = missing_folder_hint(name)
+    return failure_of(Outcome.INPUT, f"cannot use {name} as a history", describe_error(error), hint)
 
 
 def _lock_in_time(fd: int, watch: Watch, deadline: float) -> bool:
@@ -233,10 +238,16 @@ def _parse_item(line: bytes, name: str, number: int) -> Item:
         item = _parse_line(line)
     except orjson.JSONDecodeError as error:
         why = f"line {number}, column {error.colno}: {error.msg}"
-        raise failure_of(Outcome.INPUT, f"{name} is not JSON Lines", why) from error
+        hint = "one item a line is wanted; jq -c '.[]' makes that of a list, jq -c '.messages[]' of a request's body"
+        if number > 1 or not line.strip().endswith((b"{", b"[")):
+            hint = ""
+        raise failure_of(Outcome.INPUT, f"{name} is not JSON Lines", why, hint) from error
     if isinstance(item, dict) and _is_item(item):
         return item
-    raise failure_of(Outcome.INPUT, f"{name} has a line that is not an input item", f"line {number}")
+    hint = ""
+    if isinstance(item, list):
+        hint = "the line is a list, and one item a line is wanted: jq -c '.[]' makes that of it"
+    raise failure_of(Outcome.INPUT, f"{name} has a line that is not an input item", f"line {number}", hint)
 
 
 def _parse_line(line: bytes) -> Any:

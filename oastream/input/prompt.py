@@ -104,9 +104,11 @@ def waiting_notice(options: Options, kind: StdinKind) -> str:
 
 def unreadable(name: str, error: OSError | ValueError) -> Failure:
     """An input that cannot be read at all."""
-    from oastream.system_errors import describe_error  # only to say what went wrong
+    from oastream.path_hints import missing_path_hint, printable_path  # only to say what went wrong
+    from oastream.system_errors import describe_error
 
-    return failure_of(Outcome.INPUT, f"cannot read {name}", describe_error(error))
+    hint = missing_path_hint(name) if isinstance(error, FileNotFoundError) else ""
+    return failure_of(Outcome.INPUT, f"cannot read {printable_path(name)}", describe_error(error), hint)
 
 
 def decode_text(data: bytes, encoding: str, name: str) -> str:
@@ -115,9 +117,16 @@ def decode_text(data: bytes, encoding: str, name: str) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         wrong = f"byte 0x{data[error.start]:02x} at offset {error.start}"
-        raise failure_of(
-            Outcome.INPUT, f"{name} is not {_name_of(encoding)}", wrong, "--input-encoding names another encoding"
-        ) from error
+        raise failure_of(Outcome.INPUT, f"{name} is not {_name_of(encoding)}", wrong, _encoding_hint(data)) from error
+
+
+def _encoding_hint(data: bytes) -> str:
+    """How to say which encoding it is. Windows begins UTF-16 with a byte order mark."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it looks like UTF-16: --input-encoding utf-16"
+    if b"\0" in data:
+        return "it looks like a binary file: -a attaches one"
+    return "--input-encoding names another encoding"
 
 
 def decode_argument(word: str, name: str) -> str:
@@ -187,6 +196,8 @@ def _has_input(kind: StdinKind) -> bool:
 def _check_usage(options: Options, kind: StdinKind, named: int, required: bool) -> None:
     if named > 1:
         raise failure_of(Outcome.USAGE, "bad usage", "stdin can be used only once")
+    if named and kind is StdinKind.CLOSED:
+        raise failure_of(Outcome.INPUT, "cannot read stdin", "it is closed")
     if named and options.no_stdin:
         raise failure_of(Outcome.USAGE, "bad usage", "-n conflicts with -, which reads stdin")
     if _has_text_source(options) or not required:

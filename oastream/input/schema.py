@@ -150,7 +150,10 @@ def _read_shorthand(text: str) -> dict[str, Any]:
     separator = ","
     if "\n" in text:
         separator = "\n"
-    properties = dict(_read_property(field.strip()) for field in text.split(separator) if field.strip())
+    fields = [_read_property(field.strip()) for field in text.split(separator) if field.strip()]
+    properties = dict(fields)
+    if len(properties) < len(fields):
+        raise failure_of(Outcome.INPUT, "--schema has two fields of one name", repr(text))
     if not properties:
         raise failure_of(Outcome.INPUT, "--schema has no fields", repr(text))
     return {
@@ -169,7 +172,10 @@ def _read_property(field: str) -> tuple[str, dict[str, str]]:
         types, description = [description], ""
     kind = _TYPES.get((types or ["str"])[0])
     if not name or len(types) > 1 or kind is None:
+        from oastream.cli.suggestions import did_you_mean, nearest  # for the message only
+
         why = f"{field!r} is not of the form NAME, NAME TYPE or NAME:TYPE with a type of str, int, float, bool"
+        why += did_you_mean(nearest((types or [""])[-1], _TYPES, 1))
         raise failure_of(Outcome.INPUT, "--schema is not a schema", why)
     made = {"type": kind}
     if description:

@@ -163,7 +163,9 @@ _NEXT_KEY = re.compile(rf",(?=\s*(?:[a-z_]+=|(?:{_FLAGS})\s*(?:,|$)))")
 
 def _read_fault(text: str) -> dict[str, Any]:
     """One --fault. A comma parts two keys only where `name=` or a flag follows, so a value may hold commas."""
-    if text.strip() in ("", "ok"):
+    if not text.strip():
+        raise ValueError("--fault: the value is empty; ok is an attempt without a fault")
+    if text.strip() == "ok":
         return {}
     table: dict[str, str] = {}
     for part in re.split(_NEXT_KEY, text):

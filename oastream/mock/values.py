@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from oastream.cli.suggestions import as_plain_seconds, did_you_mean, nearest
 from oastream.exits import Outcome
 from oastream.mock.answer import USAGE_KEYS, Answer, ToolCall
 from oastream.mock.endings import ENDS
@@ -30,7 +31,8 @@ def check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
     """Raises ValueError for a name that is unknown, with those that are known."""
     for name in names:
         if name not in known:
-            raise ValueError(f"no such key {where}: {name} (known keys: {', '.join(known)})")
+            near = did_you_mean(nearest(name, known, 1))
+            raise ValueError(f"no such key {where}: {name}{near or ';'} known keys: {', '.join(known)}")
 
 
 # --- numbers
@@ -49,7 +51,7 @@ def _parse_number(value: object) -> float:
     try:
         return float(value)
     except ValueError:
-        raise ValueError("a number of seconds") from None
+        raise ValueError(f"a number of seconds{as_plain_seconds(str(value))}") from None
 
 
 def parse_interval(value: object) -> float:
@@ -138,7 +140,8 @@ def parse_end(value: object) -> Outcome:
 
 def _look_up(value: object, by_name: dict[str, Member]) -> Member:
     if not isinstance(value, str) or value not in by_name:
-        raise ValueError(f"one of {', '.join(by_name)}")
+        near = did_you_mean(nearest(str(value), by_name, 1))
+        raise ValueError(f"one of {', '.join(by_name)}{near}")
     return by_name[value]
 
 

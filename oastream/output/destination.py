@@ -251,7 +251,12 @@ def output_failure(name: str, error: OSError | ValueError) -> Failure:
     """What the system says against writing, as the end of the run."""
     from oastream.system_errors import describe_error  # only to say what went wrong
 
-    return failure_of(Outcome.OUTPUT, f"cannot write to {name}", describe_error(error))
+    hint = ""
+    if isinstance(error, FileNotFoundError):
+        from oastream.path_hints import missing_folder_hint
+
+        hint = missing_folder_hint(name)
+    return failure_of(Outcome.OUTPUT, f"cannot write to {name}", describe_error(error), hint)
 
 
 def is_special(path: str) -> bool:
