@@ -10,7 +10,7 @@ whoever shakes hands does so within `judging`, and begins anew when that says so
 4. File and directory count together, as one set. A directory whose links are named by hashes is asked first: OpenSSL
    looks up in it what a handshake needs, and nothing is parsed. Where it cannot vouch for a server, the file is read,
    and the verdict of a second handshake, with both, is the one that counts. Nothing is sent before one has succeeded.
-5. macOS and Windows keep no such files: truststore asks what they have.
+5. macOS keeps no such files: truststore asks its keychain.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _new_trust() -> Trust:
 
     if os.environ.get(_FILE) or os.environ.get(_DIRECTORY):
         trust = _named_trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    elif sys.platform in ("darwin", "win32"):
+    elif sys.platform == "darwin":
         import truststore  # 14 million instructions, and elsewhere it would read the file for each connection anew
 
         trust = Trust(truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
