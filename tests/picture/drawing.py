@@ -106,8 +106,8 @@ def screen_rows(pieces: Iterable[Piece]) -> list[list[Run]]:
         for place, character in _characters(screen):
             if place not in cells or cells[place].character != character:
                 cells[place] = _Cell(character, piece.kind, since)
-    used = range(screen.cursor.y + 1)
-    return [_runs([cells.get((row, column), _EMPTY) for column in range(COLUMNS)]) for row in used]
+    last = max(row for row, _ in cells)
+    return [_runs([cells.get((row, column), _EMPTY) for column in range(COLUMNS)]) for row in range(last + 1)]
 
 
 def _timed(pieces: Iterable[Piece]) -> Iterator[tuple[float, Piece]]:

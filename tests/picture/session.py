@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.program import Environment, program_path, start
-from tests.support.terminal import Terminal, open_terminal
+from tests.support.terminal import PATIENCE, Terminal, open_terminal
 from tests.support.waiting import wait_until
 
 PICTURE = Path(__file__).with_name("session.svg")
@@ -147,7 +147,8 @@ def _type(terminal: Terminal, number: int, command: str) -> Iterator[Piece]:
 
 def _kill_program(terminal: Terminal, answers: Path, count: int) -> None:
     """SIGKILL to what runs in the foreground, once the file has so many lines."""
-    assert wait_until(lambda: answers.exists() and answers.read_bytes().count(b"\n") >= count), "no answers"
+    has_enough = wait_until(lambda: answers.exists() and answers.read_bytes().count(b"\n") >= count, PATIENCE)
+    assert has_enough, f"no {count} answers in {answers}"
     os.killpg(os.tcgetpgrp(terminal.ours), signal.SIGKILL)
 
 
