@@ -52,7 +52,7 @@ _oastream_mock() {
         *)
             [[ $cur == -* ]] || return
             value=$cur
-            candidates=(--version --reply --pace --delay --end --script --fault --cycle --rpm --tpm --limit-window --limit-refill --limit-headers --gone --gone-after --gone-status --batch-time --batch-end --batch-invalid --batch-lose --batch-stall --host --port -v --verbose --generate --help)
+            candidates=(--version --reply --pace --delay --end --script --fault --cycle --rpm --tpm --limit-window --limit-refill --limit-headers --gone --gone-after --gone-status --batch-time --batch-end --batch-invalid --batch-lose --batch-stall --host --port -v --verbose --generate --help --no-cycle --no-verbose)
             ;;
     esac
 

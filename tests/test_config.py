@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from oastream.cli import options_table
+from oastream.cli.help import PLACES
 from oastream.cli.option import Option
+from tests.docs.declared import PROGRAMS, Takes
 from tests.support.program import CANARY, NOTHING, ROOT, Environment, Result, imported_modules, oastream
 from tests.support.streams import message, responses_body
 from tests.support.wire import Request, Server, serve, sse_response
@@ -400,13 +402,26 @@ def test_every_flag_but_an_action_can_be_taken_back() -> None:
 
 
 @pytest.mark.parametrize("option", [o for o in SWITCHES if o.opposite], ids=lambda option: option.name)
-def test_a_flag_of_the_configuration_is_taken_back(home: Home, option: Option) -> None:
+def test_a_flag_of_file_and_environment_is_taken_back(home: Home, option: Option) -> None:
     assert option.opposite is not None
     home.write(f"{option.name} = {2 if option.count else 'true'}\n")
     assert home.shown()[option.name.replace("_", "-")]["value"]
-    taken_back = home.shown(option.opposite)[option.name.replace("_", "-")]
+    variable = {f"OASTREAM_{option.name.upper()}": "1"}
+    taken_back = home.shown(option.opposite, env=variable)[option.name.replace("_", "-")]
     assert (taken_back["value"], taken_back["source"]) == (0 if option.count else False, "command line")
     assert home.shown(option.opposite, option.opts[-1])[option.name.replace("_", "-")]["value"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_each_program_can_take_back_its_flags_and_says_so(program: str) -> None:
+    flags = {
+        option.long[-1]: option.opposite for option in PROGRAMS[program]().options if option.takes is Takes.NOTHING
+    }
+    opposites = {flag: f"--no-{flag.removeprefix('--')}" for flag in set(flags) - ACTIONS - NEGATIONS}
+    assert {flag: opposite for flag, opposite in flags.items() if opposite is not None} == opposites
+    for path in PLACES.values():
+        text = (ROOT / path.format(program)).read_text().replace("\\-", "-")
+        assert [name for name in opposites.values() if name.removeprefix("--") not in text] == []
 
 
 def test_an_action_cannot_be_taken_back(home: Home) -> None:

@@ -39,6 +39,14 @@ def test_cycle_starts_over() -> None:
     assert [made.attempt(STREAM, n).status for n in range(4)] == [500, None, 500, None]
 
 
+def test_no_cycle_takes_back_what_a_script_says(tmp_path: Path) -> None:
+    path = tmp_path / "script.toml"
+    path.write_text("cycle = true\n[[attempt]]\nstatus = 500\n[[attempt]]\n")
+    for cycle, last in ((None, 500), (False, None)):
+        made = plan_from_options(script=str(path), cycle=cycle)
+        assert [made.attempt(STREAM, n).status for n in range(3)] == [500, None, last]
+
+
 def test_an_attempt_ends_as_the_plan_says_unless_it_has_an_end_of_its_own() -> None:
     made = plan_from_options(end="idle", faults=["status=429", "pace=0.1", "end=length"])
     assert [made.attempt(STREAM, n).stall_after for n in range(3)] == [None, HALF, None]

@@ -53,3 +53,11 @@ def test_the_picture_is_told_to_those_who_do_not_see_it() -> None:
     alternative = re.search(rf"!\[(.*?)\]\({PICTURE.relative_to(ROOT)}[ )]", README.read_text(), re.DOTALL)
     assert alternative is not None
     assert len(alternative[1]) > 100
+
+
+def test_every_picture_of_the_readme_is_there_and_has_words() -> None:
+    pictures = re.findall(r"!\[(.*?)\]\((\S*?)(?: \"[^\"]*\")?\)", README.read_text(), re.DOTALL)
+    assert len(pictures) >= 2
+    for words, path in pictures:
+        assert len(words) > 50, path
+        assert ET.parse(ROOT / path).getroot().tag == f"{SVG}svg"

@@ -49,6 +49,8 @@ USAGE = """Send each item of INPUT to a language model and write one record for 
 The answers file is also the journal: run the same command again to continue where it stopped."""
 
 END = """\
+--no-FLAG turns a flag off, as in --no-insecure-http, wherever it was set.
+
 Examples:
   oastream-batch requests.jsonl -o answers.jsonl
   oastream-batch -l prompts.txt -m gpt-5-mini --format text -o answers.jsonl

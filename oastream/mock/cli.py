@@ -60,7 +60,7 @@ def _print_companion(context: click.Context, _option: click.Parameter, kind: str
 @click.option("--end", metavar="NAME", help=f"How each answer ends: {', '.join(outcome.value for outcome in ENDS)}.")
 @click.option("--script", metavar="FILE", help="TOML file of faults, one [[attempt]] table per attempt.")
 @click.option("--fault", "faults", multiple=True, metavar="KEY=VALUE,...", help="What goes wrong in one attempt.")
-@click.option("--cycle", is_flag=True, default=None, help="Start over with the first attempt after the last.")
+@click.option("--cycle/--no-cycle", default=None, help="Start over with the first attempt after the last.")
 @click.option("--rpm", metavar="N", help="Requests per minute that are let through; more get 429.")
 @click.option("--tpm", metavar="N", help="Tokens per minute: a quarter of the bytes, and the output limit or 512.")
 @click.option(
@@ -94,7 +94,7 @@ def _print_companion(context: click.Context, _option: click.Parameter, kind: str
 )
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", metavar="N", default="0", show_default=True, help="Port to listen on; 0 picks a free one.")
-@click.option("-v", "--verbose", is_flag=True, help="Log each request to stderr.")
+@click.option("-v", "--verbose/--no-verbose", default=False, help="Log each request to stderr.")
 @click.option(
     "--generate",
     type=click.Choice(tuple(PLACES)),

@@ -147,10 +147,16 @@ def _option(option: click.Option, context: click.Context, relations: Relations) 
         values=values,
         optional=any(name in options_table.OPTIONAL_VALUE for name in names),
         repeatable=option.multiple or option.count,
-        opposite=option.opposite if isinstance(option, cli_option.Option) else None,
+        opposite=_opposite(option),
         ends_parsing=option.is_eager and not option.expose_value,
         relations=relations,
     )
+
+
+def _opposite(option: click.Option) -> str | None:
+    if isinstance(option, cli_option.Option):
+        return option.opposite
+    return next(iter(option.secondary_opts), None)  # Click's own, of the mock
 
 
 def _takes(option: click.Option, context: click.Context) -> tuple[Takes, tuple[Value, ...]]:
