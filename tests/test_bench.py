@@ -25,6 +25,7 @@ SMALL = Plan(
     few=20,
     burst=200,
     counted=(20, 30),
+    counted_alone=(20, 30, 100),
     paced=(50, 1_000),
     delayed=(50, 500),
     prompts=(2, 2),

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.batches import BATCH_COMMAND, by_id, numbered, read_records
+from tests.support.batches import BATCH_COMMAND, batch, by_id, numbered, read_records
 from tests.support.program import COMMAND, Environment, Result, oastream, run
 from tests.support.proxies import Proxy, run_proxy, speak_connect
 from tests.support.streams import message, responses_body
 from tests.support.trusted import Etc, add_hashed, alpine, debian, fedora, fedora_44, hash_of, openssl, pem
 from tests.support.wire import Server, serve, sse_response
 
-OURS, OTHER = trustme.CA(), trustme.CA()
+OURS, OTHER, STRANGER = trustme.CA(), trustme.CA(), trustme.CA()
 NAMESAKES = [trustme.CA(organization_name="One", organization_unit_name="name") for _ in range(2)]
 YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
 HELLO = sse_response(responses_body(message("Hello")))
@@ -239,6 +239,94 @@ def test_variables_name_what_is_trusted(
             env[variable] = f"{named}/{name}".format(named)
     debian(etc, OTHER_PEM)
     check(ask(etc, server, env), status, server, connections)
+
+
+def rejected(certificate: bytes) -> bytes:
+    return openssl("x509", "-addreject", "serverAuth", "-trustout", stdin=certificate)
+
+
+@pytest.mark.parametrize(
+    ("file", "directory", "status", "connections"),
+    [
+        pytest.param(OTHER_PEM * 11, OURS_PEM, TRUSTED, 1, id="ours in the directory"),
+        pytest.param(OTHER_PEM * 10 + OURS_PEM, OTHER_PEM, TRUSTED, 2, id="ours in the file"),
+        pytest.param(OTHER_PEM * 11, OTHER_PEM, UNTRUSTED, 2, id="ours in neither"),
+        pytest.param(OTHER_PEM * 11, b"", UNTRUSTED, 1, id="ours in neither, an empty directory"),
+        pytest.param(OTHER_PEM * 11 + rejected(OURS_PEM), OURS_PEM, UNTRUSTED, 1, id="rejected in the file"),
+        pytest.param(OTHER_PEM * 10 + OURS_PEM, None, TRUSTED, 1, id="an unreadable directory"),
+    ],
+)
+def test_a_large_file_is_read_when_the_directory_named_beside_it_does_not_do(
+    file: bytes, directory: bytes | None, status: int, connections: int, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(file)
+    certificates, shell = tmp_path / "certs", None
+    certificates.mkdir()
+    if directory != b"":
+        add_hashed(certificates, directory or OURS_PEM)
+        for number in range(6):  # as many as half of the file, or it is not asked first
+            (certificates / f"0000000{number}.0").write_bytes(OTHER_PEM)
+    if directory is None:
+        certificates.chmod(0)
+        shell = 'exec setpriv --bounding-set=-dac_override,-dac_read_search "$@"'  # or root may read it all the same
+    env = {"SSL_CERT_FILE": str(tmp_path / "ca.pem"), "SSL_CERT_DIR": str(certificates)}
+    result = oastream("--base-url", server.url, "--retry", "0", "hi", env=env, shell=shell)
+    certificates.chmod(0o755)
+    check(result, status, server, connections)
+
+
+def test_a_large_file_without_a_certificate_exits_6_whatever_the_directory_has(server: Server, named: Path) -> None:
+    file = named / "garbage.pem"
+    file.write_bytes(b"no certificate\n" * 2000)
+    env = {"SSL_CERT_FILE": str(file), "SSL_CERT_DIR": str(named / "ours")}
+    result = oastream("--base-url", server.url, "hi", env=env)
+    assert (result.status, server.requests) == (6, [])
+    assert f"cannot use SSL_CERT_FILE: {file}: no certificates found" in result.err
+
+
+@pytest.fixture
+def named_apart(tmp_path: Path) -> Environment:
+    """A large file that has ours, and a directory that has another beside many that sign nothing here."""
+    file, directory = tmp_path / "apart.pem", tmp_path / "apart"
+    file.write_bytes(pem(STRANGER) * 10 + OURS_PEM)
+    add_hashed(directory, OTHER_PEM)
+    for number in range(6):
+        (directory / f"0000000{number}.0").write_bytes(pem(STRANGER))
+    return {"SSL_CERT_FILE": str(file), "SSL_CERT_DIR": str(directory)}
+
+
+def test_a_proxy_and_its_server_may_be_trusted_by_different_places(named_apart: Environment) -> None:
+    with serve_certified(OURS.issue_cert("api.example.test")) as server:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        OTHER.issue_cert("127.0.0.1").configure_cert(tls)
+        with run_proxy(speak_connect, Proxy(server.port), tls) as proxy:
+            words = ("--base-url", "https://api.example.test/v1", "--retry", "0", "hi")
+            result = oastream(*words, env={**named_apart, "https_proxy": proxy.url("https")})
+            check(result, TRUSTED, server, 2)
+
+
+def test_a_batch_trusts_the_file_as_well(named_apart: Environment, server: Server, tmp_path: Path) -> None:
+    words = ("-o", tmp_path / "out", "--base-url", server.url)
+    assert batch(numbered(tmp_path / "in", 1), *words, env=named_apart).status == 0
+    assert len(server.requests) == 1
+
+
+def test_a_certificate_that_signed_itself_is_refused_in_the_same_words_as_by_a_file(
+    named_apart: Environment, tmp_path: Path
+) -> None:
+    file = tmp_path / "server.pem"
+    signer = trustme.CA()
+    file.write_bytes(pem(signer) + signer.private_key_pem.bytes())
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file)
+    with serve(HELLO, tls=tls) as server:
+        words = ("--base-url", server.url, "--retry", "0", "hi")
+        twice = oastream(*words, env=named_apart)
+        check(twice, UNTRUSTED, server, 2)
+        once = oastream(*words, env={"SSL_CERT_FILE": named_apart["SSL_CERT_FILE"]})
+        check(once, UNTRUSTED, server, 3)
+    assert once.err == twice.err
+    assert "self-signed certificate" in once.err
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,8 @@ def parse_plain(words: Sequence[str], environ: Mapping[str, str]) -> Options | N
         values, given = _read_words(words, environ.get("OPENAI_BASE_URL"))
     except ValueError:
         return None
-    if settle(values, given, lambda: UNSET) is not None or _names_a_file(values):
+    if settle(values, given, lambda: UNSET) is not None or _has_a_word_of_an_option(values):
         return None
-    if values["stats"] is not None and values["prompt"][:1] in (("json",), ("text",)):
-        return None  # it may be the value of --stats
     return Options(**values)
 
 
@@ -95,8 +93,9 @@ def _read_value(word: str, rest: Iterator[str]) -> tuple[str, Any]:
     return name, read(text, *told)
 
 
-def _names_a_file(values: Mapping[str, Any]) -> bool:
-    """Whether a word of the prompt may be a file that was meant for -f or -a."""
-    if not (values["file"] or values["attach"]):
-        return False
-    return any(os.path.exists(word) for word in values["prompt"])
+def _has_a_word_of_an_option(values: Mapping[str, Any]) -> bool:
+    """Whether a word of the prompt may be the value of --stats, or a file that was meant for -f or -a."""
+    prompt: Sequence[str] = values["prompt"]
+    if values["stats"] is not None and not {"text", "json"}.isdisjoint(prompt):
+        return True
+    return bool(values["file"] or values["attach"]) and any(map(os.path.exists, prompt))

@@ -4,12 +4,13 @@ In: the environment, and what the system keeps. Out: a `Trust`, whose context en
 whoever shakes hands does so within `judging`, and begins anew when that says so. Imports ssl only when asked for trust.
 
 1. A variable names what is trusted in place of OpenSSL's own file (SSL_CERT_FILE) or directory (SSL_CERT_DIR); what it
-   names must be there. An empty one names nothing. The kind that no variable mentions is trusted as well.
+   names must be there. An empty one takes OpenSSL's own away; the kind that no variable mentions is trusted as well.
 2. Without variables, what OpenSSL itself would: the file and the directory that this Python's was built with.
 3. Where neither has a certificate (a Python from elsewhere), the first file that a distribution is known to have.
 4. File and directory count together, as one set. A directory whose links are named by hashes is asked first: OpenSSL
    looks up in it what a handshake needs, and nothing is parsed. Where it cannot vouch for a server, the file is read,
    and the verdict of a second handshake, with both, is the one that counts. Nothing is sent before one has succeeded.
+   Where variables name both, so it is too, if the file has many certificates; one that is named alone is read at once.
 5. macOS keeps no such files: truststore asks its keychain.
 """
 
@@ -37,6 +38,8 @@ _KNOWN_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
     "/etc/ssl/ca-bundle.pem",  # SUSE
 )
+_FEW = 10
+"""Certificates that are parsed sooner than a second handshake is made."""
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _OTHER_NAME = frozenset({62, 63, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH, _EMAIL_MISMATCH, _IP_ADDRESS_MISMATCH: said once the issuers have been found."""
@@ -119,18 +122,37 @@ def _named_trust(context: ssl.SSLContext) -> Trust:
 
     usual = ssl.get_default_verify_paths()  # an empty variable leaves none of its kind
     file, directory = os.environ.get(_FILE), os.environ.get(_DIRECTORY)
+    if file and directory:
+        return _trust_named_pair(context, file, directory)
     if file:
-        _load_named(_FILE, [file], lambda: context.load_verify_locations(cafile=file))
-    if directory:
-        _load_named(_DIRECTORY, directory.split(os.pathsep), lambda: context.load_verify_locations(capath=directory))
-    elif usual.capath:
-        context.load_verify_locations(capath=usual.capath)
-    trust = Trust(context)
-    if not file and usual.cafile:
-        trust = Trust(context, lambda: context.load_verify_locations(cafile=usual.cafile))
-        if not directory or _may_distrust(_content(usual.cafile)) or not _hashed_names(directory):
-            trust.read_file()
+        _load_named_file(context, file)
+        if usual.capath:
+            context.load_verify_locations(capath=usual.capath)
+        return Trust(context)
+    assert directory
+    _load_named_directory(context, directory)
+    if not usual.cafile:
+        return Trust(context)
+    trust = Trust(context, lambda: context.load_verify_locations(cafile=usual.cafile))
+    if _may_distrust(_content(usual.cafile)) or not _hashed_names(directory):
+        trust.read_file()
     return trust
+
+
+def _trust_named_pair(context: ssl.SSLContext, file: str, directory: str) -> Trust:
+    trust = Trust(context, lambda: _load_named_file(context, file))
+    if not (_is_large(file) and _is_asked_first(directory, file)):
+        trust.read_file()
+    _load_named_directory(context, directory)
+    return trust
+
+
+def _load_named_file(context: ssl.SSLContext, file: str) -> None:
+    _load_named(_FILE, [file], lambda: context.load_verify_locations(cafile=file))
+
+
+def _load_named_directory(context: ssl.SSLContext, directory: str) -> None:
+    _load_named(_DIRECTORY, directory.split(os.pathsep), lambda: context.load_verify_locations(capath=directory))
 
 
 def _load_named(variable: str, paths: list[str], load: Callable[[], object]) -> None:
@@ -184,6 +206,11 @@ def _is_asked_first(directory: str, file: str | None) -> bool:
     if not content or _may_distrust(content):
         return False
     return 2 * len(_hashed_names(directory)) >= content.count(b"-----BEGIN CERTIFICATE")
+
+
+def _is_large(file: str) -> bool:
+    """Whether parsing it costs more than a second handshake. A FIFO is read once, and what is no bundle is refused."""
+    return os.path.isfile(file) and _content(file).count(b"-----BEGIN CERTIFICATE") > _FEW
 
 
 def _content(file: str | None) -> bytes:

@@ -22,7 +22,9 @@ class Plan:
     few: int
     burst: int
     counted: tuple[int, int]
-    """Two lengths; instructions of an event are their difference. The first tool call loads what the others use."""
+    """Two lengths; instructions of an event are their difference. Both are past what long streams load once."""
+    counted_alone: tuple[int, int, int]
+    """Two lengths and a rate at which no two events come in one read, however slow a counted process is."""
     paced: tuple[int, int]
     delayed: tuple[int, int]
     prompts: tuple[int, int]
@@ -52,6 +54,7 @@ FULL = Plan(
     few=20,
     burst=100_000,
     counted=(1_000, 3_000),
+    counted_alone=(50, 150, 100),
     paced=(10_000, 5_000),
     delayed=(2_000, 500),
     prompts=(24, 8),
@@ -66,6 +69,7 @@ QUICK = Plan(
     few=20,
     burst=10_000,
     counted=(500, 1_500),
+    counted_alone=(50, 150, 100),
     paced=(2_000, 5_000),
     delayed=(500, 500),
     prompts=(4, 4),
@@ -186,7 +190,7 @@ def burst(bench: Bench) -> Trial:
         Figure("burst-cpu", f"{count:,} events at once, CPU", "s", 2, cpu, CURL),
     )
     all_commands, short = commands(bench.url(f"burst/{count}")), commands(bench.url(f"burst/{bench.plan.few}"))
-    counted = _counted(bench, lambda count: commands(bench.url(f"burst/{count}")))
+    counted = _counted(lambda count: commands(bench.url(f"burst/{count}")), *bench.plan.counted)
     return Trial(all_commands, figures, bench.few_runs, bench.place, run_discarded, short, counted)
 
 
@@ -200,7 +204,7 @@ def called(bench: Bench) -> Trial:
 
     count = bench.plan.burst
     figure = Figure("called", f"{count:,} events of tool calls", "s", 2, wall, CURL)
-    counted = _counted(bench, commands)
+    counted = _counted(commands, *bench.plan.counted)
     return Trial(commands(count), (figure,), bench.few_runs, bench.place, run_discarded, counted=counted)
 
 
@@ -214,7 +218,10 @@ def steady(bench: Bench) -> Trial:
     count, rate = bench.plan.paced
     what = f"CPU per event at {rate:,} events/s, whole process"
     figure = Figure("steady", what, "µs", 0, lambda run: run.cpu * 1e6 / count, CURL)
-    return Trial(_readers(bench, f"pace/{count}/{rate}"), (figure,), bench.few_runs, bench.place)
+    short, long, slow = bench.plan.counted_alone
+    counted = _counted(lambda count: _readers(bench, f"pace/{count}/{slow}"), short, long)
+    commands = _readers(bench, f"pace/{count}/{rate}")
+    return Trial(commands, (figure,), bench.few_runs, bench.place, counted=counted)
 
 
 def delay(bench: Bench) -> Trial:
@@ -313,9 +320,8 @@ def _readers(bench: Bench, path: str) -> dict[str, Command]:
     return {US: bench.peers.oastream(url), SDK: bench.peers.sdk(url), CURL: bench.peers.curl(url)}
 
 
-def _counted(bench: Bench, commands_of: Callable[[int], Mapping[str, Command]]) -> dict[str, Counted]:
+def _counted(commands_of: Callable[[int], Mapping[str, Command]], short: int, long: int) -> dict[str, Counted]:
     """Of oastream and curl: the SDK would take minutes, and of a pipeline only the shell would be counted."""
-    short, long = bench.plan.counted
     few, many = commands_of(short), commands_of(long)
     found: dict[str, Counted] = {}
     for name, command in many.items():

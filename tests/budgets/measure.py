@@ -18,14 +18,15 @@ from pathlib import Path
 
 from tests.support.program import ROOT, imported_modules, run
 from tests.support.streams import chat_body, message, responses_body
-from tests.support.wire import serve, sse_response
+from tests.support.wire import cut, serve, sse_response
 
 HELP, ANSWER = "--help", "a 20-event answer"
 """The runs that a start-up is measured by."""
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 DELTAS = 20
-LENGTHS = {"alone": (20, 120), "in a burst": (2000, 4000)}
-"""Answers whose difference is the cost of an event: fewer than are ever read as one, and many of those."""
+ALONE, IN_A_BURST = "alone", "in a burst"
+LENGTHS = {ALONE: (20, 120), IN_A_BURST: (2000, 4000)}
+"""How events arrive → the deltas of two answers, whose difference is the cost of an event."""
 FORMATS = {
     "responses, text": ("--api", "responses", "--format", "text"),
     "responses, ndjson": ("--api", "responses", "--format", "ndjson"),
@@ -84,53 +85,85 @@ def _run_in_empty_folder(*command: str) -> str:
 
 
 @contextlib.contextmanager
-def answering(name: str, deltas: int) -> Iterator[tuple[str, ...]]:
-    """The words of a run by one of `FORMATS`, with a server that answers it with so many deltas, once and again."""
+def answering() -> Iterator[tuple[str, ...]]:
+    """The words of a run that a server answers, once and again, with 20 events."""
+    body = sse_response(_body(_FIRST, DELTAS))
+    with serve(body, body) as server:
+        yield (*FORMATS[_FIRST], "--base-url", server.url, "hi")
+
+
+@contextlib.contextmanager
+def replaying(name: str, way: str, deltas: int) -> Iterator[tuple[str, ...]]:
+    """The words of a run by one of `FORMATS` that plays a recording of so many deltas, which arrive in the given way.
+
+    From a socket they would arrive as the load of the machine has it.
+    """
+    pieces = cut(_body(name, deltas), 64 * 1024)
+    if way == ALONE:
+        pieces = [event + b"\n\n" for event in _body(name, deltas).removesuffix(b"\n\n").split(b"\n\n")]
+    lines = [
+        {"ms": 0, "status": 200, "headers": {"content-type": "text/event-stream"}},
+        *({"ms": 1, "data": piece.decode()} for piece in pieces),
+        {"ms": 2, "end": ""},
+    ]
+    with tempfile.NamedTemporaryFile("w", suffix=".rec") as file:
+        file.writelines(f"{json.dumps(line)}\n" for line in lines)
+        file.flush()
+        yield (*FORMATS[name], "--replay", file.name)
+
+
+def _body(name: str, deltas: int) -> bytes:
     text = "word " * deltas
-    body = responses_body(message(text), piece=5)
     if name.startswith("chat"):
-        body = chat_body(text, piece=5)
-    with serve(*[sse_response(body)] * 2) as server:
-        yield (*FORMATS[name], "--base-url", server.url, "hi")
+        return chat_body(text, piece=5)
+    return responses_body(message(text), piece=5)
 
 
-def instructions_of_answer(name: str, deltas: int) -> int:
-    with answering(name, deltas) as words:
+def instructions_of_answer() -> int:
+    with answering() as words:
         return instructions_of(*words)
 
 
-def bytecodes_of_answer(name: str, deltas: int) -> Bytecodes:
-    with answering(name, deltas) as words:
+def bytecodes_of_answer() -> Bytecodes:
+    with answering() as words:
         return count_bytecodes(*words)
 
 
 def bytecodes_of_event(name: str, way: str) -> Bytecodes:
     """What one more delta costs."""
+    counts = []
+    for deltas in LENGTHS[way]:
+        with replaying(name, way, deltas) as words:
+            counts.append(count_bytecodes(*words))
+    short, long = counts
     few, many = LENGTHS[way]
-    short, long = (bytecodes_of_answer(name, deltas) for deltas in (few, many))
     more = {module: round((count - short.get(module, 0)) / (many - few), 1) for module, count in long.items()}
     return {module: count for module, count in more.items() if count}
 
 
 def instructions_of_event(name: str, way: str) -> float:
     """What one more delta costs."""
+    counts = []
+    for deltas in LENGTHS[way]:
+        with replaying(name, way, deltas) as words:
+            counts.append(instructions_of(*words))
     few, many = LENGTHS[way]
-    return (instructions_of_answer(name, many) - instructions_of_answer(name, few)) / (many - few)
+    return (counts[1] - counts[0]) / (many - few)
 
 
 def modules_of_answer() -> set[str]:
-    with answering(_FIRST, DELTAS) as words:
+    with answering() as words:
         return imported_modules(*words)
 
 
 INSTRUCTIONS: dict[str, Callable[[], float]] = {
     HELP: lambda: instructions_of(HELP),
-    ANSWER: lambda: instructions_of_answer(_FIRST, DELTAS),
+    ANSWER: instructions_of_answer,
     **{f"{name}, {way}": functools.partial(instructions_of_event, name, way) for name in FORMATS for way in LENGTHS},
 }
 BYTECODES: dict[str, Callable[[], Bytecodes]] = {
     HELP: lambda: count_bytecodes(HELP),
-    ANSWER: lambda: bytecodes_of_answer(_FIRST, DELTAS),
+    ANSWER: bytecodes_of_answer,
     **{f"{name}, {way}": functools.partial(bytecodes_of_event, name, way) for name in FORMATS for way in LENGTHS},
 }
 MODULES: dict[str, Callable[[], set[str]]] = {HELP: lambda: imported_modules(HELP), ANSWER: modules_of_answer}
