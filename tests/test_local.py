@@ -152,6 +152,15 @@ def test_it_lists_its_model() -> None:
     assert oastream("--base-url", "local:", "--list-models").text == "SmolLM2-135M-Instruct.Q4_1\n"
 
 
+def test_what_is_no_gguf_is_not_given_to_llama(tmp_path: Path) -> None:
+    package_folder("xllamacpp")
+    path = tmp_path / "page.gguf"
+    path.write_text("<html>")
+    result = oastream("-n", "--base-url", f"local:{path}", "hi")
+    assert (result.status, result.out) == (6, b"")
+    assert result.err == f"oastream: cannot use the model {path}: it is not a GGUF file\n"
+
+
 @pytest.mark.usefixtures("model")
 def test_what_is_no_model_exits_6(tmp_path: Path) -> None:
     path = a_model(tmp_path / "broken.gguf")

