@@ -164,7 +164,7 @@ def formats_for(api: str) -> list[type[Format]]:
 
 
 @given(some.data())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_what_follows_many_deltas_is_the_same_answer_when_they_are_joined(data: some.DataObject) -> None:
     api, event = SHAPES[data.draw(some.sampled_from(sorted(SHAPES)))]
     newline = data.draw(some.sampled_from([b"\n", b"\n", b"\r\n"]))
@@ -198,9 +198,9 @@ def test_deltas_that_arrive_together_are_read_as_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-@pytest.mark.parametrize("size", [1 << 16, 5000, 900, 61])
+@pytest.mark.parametrize("size", [5000, 400])
 def test_whole_streams_are_the_same_in_pieces_of_any_size(size: int, output_format: type[Format]) -> None:
-    words = "".join(f"wörd{at} 😀" for at in range(400))
+    words = "".join(f"wörd{at} 😀" for at in range(200))
     arguments = json.dumps({"x": words})
     streams = [
         ("responses", responses_body(message(words), call("f", arguments), message(words), piece=3)),

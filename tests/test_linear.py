@@ -158,6 +158,40 @@ def test_bytes_one_by_one_take_work_in_proportion(unit: bytes) -> None:
     assert growth(lambda count: lambda: feed(unit * count)) < MOST
 
 
+ODD_LINES = {
+    "comments": b": ping\n",
+    "lines of data": b"data: 1,\n",
+    "pieces of one line": b"x" * 300,
+    "lines that nobody knows": b"unknown: x\n",
+}
+
+
+@pytest.mark.parametrize("name", ODD_LINES)
+def test_lines_within_one_event_take_work_in_proportion(name: str) -> None:
+    def feed(count: int) -> None:
+        decoder = Decoder(ResponsesDialect(), LIMIT)
+        list(decoder.feed(b"data: ["))
+        for _ in range(count):
+            list(decoder.feed(ODD_LINES[name]))
+
+    assert growth(lambda count: lambda: feed(count)) < MOST
+
+
+@pytest.mark.parametrize("items", [1, 2, 40])
+def test_deltas_that_are_joined_take_work_in_proportion(items: int) -> None:
+    """Also where they are of one item after another, and what they look like is learned anew."""
+
+    def feed(count: int) -> None:
+        decoder = Decoder(ResponsesDialect(), LIMIT, joins_deltas=True)
+        for at in range(count):
+            place = {"output_index": at % items, "item_id": f"i{at % items}"}
+            delta = {"type": "response.output_text.delta", **place, "content_index": 0, "delta": "word "}
+            list(decoder.feed(sse([delta] * 150)))
+
+    feed(LARGE // 10)  # `re` keeps the patterns: whoever came first would count their making
+    assert growth(lambda count: lambda: feed(count // 10)) < MOST
+
+
 # The whole program -------------------------------------------------------------------------------------------------
 
 

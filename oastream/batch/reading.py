@@ -67,6 +67,8 @@ class CompletionDialect(ChatDialect):
 
     __slots__ = ("completion",)
 
+    knows_chunks = False  # the completion needs each
+
     def __init__(self, choices: int) -> None:
         super().__init__(choices, keep_text=False)  # the reply keeps it
         self.completion = CompletionBuilder()

@@ -72,7 +72,7 @@ class _Choice:
             self.finish, self.finish_reason = finish, reason
 
 
-_CurrentText = tuple[_Choice, MessageItem, TextRun, int | None]
+CurrentText = tuple[_Choice, MessageItem, TextRun, int | None]
 """Where the text of a chunk that says nothing else belongs, and the choice that the chunk must be of (None: any)."""
 
 
@@ -101,7 +101,6 @@ class ChatTranslator:
     __slots__ = (
         "_choices",
         "_content_followed",
-        "_current_text",
         "_events",
         "_expected",
         "_has_identity",
@@ -112,6 +111,7 @@ class ChatTranslator:
         "_response",
         "_unfinished",
         "_usage",
+        "current_text",
     )
 
     def __init__(self, choices: int = 1, keep_text: bool = True, request_fields: Event | None = None) -> None:
@@ -126,7 +126,8 @@ class ChatTranslator:
         """Whether the last finish_reason was followed by content."""
         self._output: list[MessageItem | CallItem | Event] = []
         """The items in order. An image is complete at once, so it is in the API's shape already."""
-        self._current_text: _CurrentText | None = None
+        self.current_text: CurrentText | None = None
+        """Where a lone text belongs; None while it is not known."""
         self._has_identity = False
         """Whether id, model and time are known, so that no later chunk can add to them."""
         self._has_started = False
@@ -163,13 +164,17 @@ class ChatTranslator:
 
         It takes half the instructions of `feed` (12,000 of 24,000) and gives the same: `test_short_ways`.
         """
-        current = self._current_text
-        if current is None:
+        if self.current_text is None:
             return None
-        choice, item, run, only_choice = current
-        text = lone_text(chunk, only_choice)
+        text = lone_text(chunk, self.current_text[3])
         if not text:
             return None
+        return self.lone_text_events(text)
+
+    def lone_text_events(self, text: str) -> list[Event]:
+        """The events of a text that continues the current one, in a chunk that says nothing else."""
+        assert self.current_text is not None
+        choice, item, run, _ = self.current_text
         if choice.finish is not None:
             self._content_followed = True
         events = self._events = []
@@ -330,7 +335,7 @@ class ChatTranslator:
             only_choice = None
             if self._expected > 1:
                 only_choice = choice.number
-            self._current_text = choice, item, run, only_choice
+            self.current_text = choice, item, run, only_choice
         self._add_text(item, run, run.joiner.feed(text), logprobs)
 
     def _message_for(self, choice: _Choice, kind: str) -> MessageItem:
@@ -348,7 +353,7 @@ class ChatTranslator:
     def _open_run(self, item: MessageItem, kind: str) -> TextRun:
         run = TextRun(kind, len(item.runs), self._keep_text)
         item.runs.append(run)
-        self._current_text = None
+        self.current_text = None
         location = {**item.location(), "content_index": run.index}
         self._emit("response.content_part.added", **location, part=run.content())
         return run

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from oastream.events.api_error import ApiError, event_error
-from oastream.events.chat import ChatTranslator
-from oastream.events.chat_fields import lone_delta
+from oastream.events.chat import ChatTranslator, CurrentText
+from oastream.events.chat_fields import lone_delta, lone_text
 from oastream.events.decode import DecodedEvent, Dialect
 from oastream.events.fields import Event, dicts_in
 from oastream.events.json_body import is_done_marker, parse_event
@@ -21,6 +21,11 @@ from oastream.exits import Failure, Outcome, failure_of
 if TYPE_CHECKING:
     from oastream.events.delta_runs import LoneDelta
 
+_LEARN_AFTER = 8
+"""Chunks of text before one is learned, which takes as long as one; twice as many each time that it is not the last."""
+_PROBE = "another text"
+_KnownChunk = tuple[CurrentText, bytes, bytes]
+"""A chunk of text: where its text belongs, and the bytes before and after it."""
 _ERROR_FIELDS = ("code", "message", "type", "detail", "status")
 """The fields of an error that is the chunk itself."""
 
@@ -28,7 +33,10 @@ _ERROR_FIELDS = ("code", "message", "type", "detail", "status")
 class ChatDialect(Dialect):
     """Reads chunks. `request_fields` are the fields of a response that repeat the request: no chunk has them."""
 
-    __slots__ = ("_has_ended", "_request_fields", "_translator", "hint")
+    __slots__ = ("_has_ended", "_known", "_pause", "_request_fields", "_translator", "_unknown", "hint")
+
+    knows_chunks = True
+    """Whether a chunk that differs from another in its text alone need not be looked at."""
 
     def __init__(self, choices: int = 1, keep_text: bool = True, request_fields: Event | None = None) -> None:
         self.hint = ""
@@ -36,6 +44,10 @@ class ChatDialect(Dialect):
         self._translator = ChatTranslator(choices, keep_text, request_fields)
         self._has_ended = False
         """Whether the terminal event, or the error, has been given."""
+        self._known: _KnownChunk | None = None
+        self._unknown = 0
+        """Chunks of text that were not known, since the last one was learned."""
+        self._pause = _LEARN_AFTER
 
     @property
     def is_settled(self) -> bool:
@@ -46,11 +58,14 @@ class ChatDialect(Dialect):
         return self._translator.is_complete
 
     def feed(self, kind: bytes, data: bytes) -> Sequence[DecodedEvent]:
+        if self._known is not None and not kind and (text := self._known_text(*self._known, data)):
+            return _without_raw(self._translator.lone_text_events(text))
         if is_done_marker(data):
             return self._finish()
         try:
             chunk = self.read_chunk(data, kind)
             if not kind and (events := self._translator.text_only_events(chunk)) is not None:
+                self._learn(data)
                 return _without_raw(events)
             if kind.startswith(b"response."):
                 self.hint = "these are events of the Responses API; try --api responses"
@@ -61,6 +76,48 @@ class ChatDialect(Dialect):
             if not self.is_complete:
                 raise
             return self._finish()
+
+    # Chunks that differ in their text alone -----------------------------------------------------------------------
+
+    def _known_text(self, belongs: CurrentText, before: bytes, after: bytes, data: bytes) -> str:
+        """The text of a chunk that is the known one but for its text; "" for any other.
+
+        What it saves, parsing and `lone_text`, is 12,000 of the 47,000 instructions that a line of NDJSON takes.
+        """
+        if not (data.startswith(before) and data.endswith(after)) or self._translator.current_text != belongs:
+            return ""
+        try:
+            text = data[len(before) : -len(after)].decode()
+        except UnicodeDecodeError:
+            return ""
+        # What ends a text, or stands for something else in it, is not plain; nor is what JSON allows in no text.
+        if '"' in text or "\\" in text or not text.isprintable():
+            return ""
+        return text
+
+    def _learn(self, data: bytes) -> None:
+        """Learn a chunk of text from one that was translated. Each time fails that the next is tried later."""
+        self._unknown += 1
+        if self._unknown < self._pause or not self.knows_chunks:
+            return
+        self._unknown = 0
+        self._pause *= 2
+        belongs = self._translator.current_text
+        text = lone_text(self.read_chunk(data, b""), None).encode("utf-8", "replace")
+        before, quote, after = data.partition(b'"%b"' % text)
+        if belongs is None or not quote:
+            return
+        before, after = before + b'"', b'"' + after
+        if self._is_text_between(before, after, belongs[3]):
+            self._known = belongs, before, after
+
+    def _is_text_between(self, before: bytes, after: bytes, choice_number: int | None) -> bool:
+        """Whether what stands between these bytes is the text of a chunk that says nothing else."""
+        try:
+            probe = self.read_chunk(b"".join([before, _PROBE.encode(), after]), b"")
+        except Failure:  # the text was `,` or the like, and was found between two quotes that are no text's
+            return False
+        return lone_text(probe, choice_number) == _PROBE
 
     def read_chunk(self, data: bytes, kind: bytes) -> Event:
         """The chunk in an event's data. Raises `Failure`. The place where something else may look at each."""

@@ -5,7 +5,7 @@ the next one begins; none where the bytes are not exactly that. Refuses to know 
 delta, and whether the event says nothing else, is for the `Dialect` to say.
 
 A server that is faster than we are has hundreds of such events sent when we read. One by one, each of them takes 28,000
-instructions until its text is written, and together 6,000. `test_delta_runs` holds this way to the long one.
+instructions until its text is written, and together 10,000. `test_delta_runs` holds this way to the long one.
 """
 
 from __future__ import annotations
