@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.batches import batch, numbered
+from tests.support.batches import BATCH_COMMAND, batch, by_id, numbered, read_records
 from tests.support.program import COMMAND, Environment, Result, oastream, run
 from tests.support.proxies import Proxy, run_proxy, speak_connect
 from tests.support.streams import message, responses_body
@@ -38,9 +38,13 @@ def server() -> Iterator[Server]:
 
 
 def serve_certified(certificate: trustme.LeafCert) -> contextlib.AbstractContextManager[Server]:
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(tls)
-    return serve(HELLO, tls=tls)
+    return serve(HELLO, tls=context(certificate))
+
+
+def context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(made)
+    return made
 
 
 def ask(etc: Etc, server: Server, env: Environment | None = None) -> Result:
@@ -152,6 +156,35 @@ def test_an_intermediate_that_is_not_sent_is_not_made_up(sends_it: bool, etc: Et
     debian(etc, OURS_PEM, [OURS_PEM])
     with serve_certified(certificate) as server:
         check(ask(etc, server), TRUSTED if sends_it else UNTRUSTED, server, 1 if sends_it else 2)
+
+
+@pytest.mark.parametrize("program", [COMMAND, BATCH_COMMAND], ids=["oastream", "oastream-batch"])
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_a_proxy_hears_nothing_before_it_is_trusted(
+    program: list[str], is_trusted: bool, etc: Etc, tmp_path: Path
+) -> None:
+    """The server is in the directory; the proxy, who is told the password, is not."""
+    debian(etc, OTHER_PEM + OURS_PEM if is_trusted else OTHER_PEM, [OTHER_PEM])
+    words: tuple[str | Path, ...] = ("--retry", "0", "hi")
+    if program == BATCH_COMMAND:
+        words = (numbered(tmp_path / "in", 1),)
+    ours = context(OURS.issue_cert("127.0.0.1"))
+    with serve_certified(OTHER.issue_cert("api.example.test")) as server:
+        with run_proxy(speak_connect, Proxy(server.port, (b"user", b"pass")), tls=ours) as proxy:
+            line = etc.command(*program, "--base-url", "https://api.example.test/v1", *words)
+            result = run(line, env={"https_proxy": proxy.url("https", "user:pass")})
+        assert (result.status == 0) == is_trusted, result
+        assert "certificate" in result.err or is_trusted
+        assert (proxy.connections, len(proxy.heads), len(server.requests)) == (2, is_trusted, is_trusted)
+
+
+def test_a_batch_reads_the_file_for_all_its_connections(etc: Etc, server: Server, tmp_path: Path) -> None:
+    debian(etc, OTHER_PEM + OURS_PEM, [OTHER_PEM])
+    words = ("-j", "10", "-o", tmp_path / "out", "--base-url", server.url, numbered(tmp_path / "in", 30))
+    result = run(etc.command(*BATCH_COMMAND, *words))
+    assert result.status == 0, result
+    assert len(by_id(read_records(tmp_path / "out"))) == len(server.requests) == 30
+    assert server.connections <= 30 + 10  # those that had begun before the first was refused
 
 
 # A Python from elsewhere, whose OpenSSL was built with a path that has nothing

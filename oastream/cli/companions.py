@@ -1,7 +1,7 @@
 """The man page and the completions, as they were installed with the program: what --generate prints.
 
 In: the path of such a file in the repository. Out: its text. Not every installer places these files where man and
-the shells look for them (pipx, `uv tool` and a venv do not); the package holds a copy that is always there.
+the shells look for them (older pipx, `uv tool` and a venv do not); the package holds a copy that is always there.
 Knows nothing of how they are made.
 """
 

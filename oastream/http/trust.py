@@ -4,14 +4,14 @@ In: the environment, and what the system keeps. Out: a `Trust`, whose context en
 whoever shakes hands does so within `judging`, and begins anew when that says so. Imports ssl only when asked for trust.
 
 1. A variable names what is trusted in place of OpenSSL's own file (SSL_CERT_FILE) or directory (SSL_CERT_DIR); what it
-   names must be there. An empty one names nothing. The kind that no variable mentions is trusted as well.
+   names must be there. An empty one takes OpenSSL's own away; the kind that no variable mentions is trusted as well.
 2. Without variables, what OpenSSL itself would: the file and the directory that this Python's was built with.
 3. Where neither has a certificate (a Python from elsewhere), the first file that a distribution is known to have.
 4. File and directory count together, as one set. A directory whose links are named by hashes is asked first: OpenSSL
    looks up in it what a handshake needs, and nothing is parsed. Where it cannot vouch for a server, the file is read,
    and the verdict of a second handshake, with both, is the one that counts. Nothing is sent before one has succeeded.
    Where variables name both, so it is too, if the file has many certificates; one that is named alone is read at once.
-5. macOS and Windows keep no such files: truststore asks what they have.
+5. macOS keeps no such files: truststore asks its keychain.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _new_trust() -> Trust:
 
     if os.environ.get(_FILE) or os.environ.get(_DIRECTORY):
         trust = _named_trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    elif sys.platform in ("darwin", "win32"):
+    elif sys.platform == "darwin":
         import truststore  # 14 million instructions, and elsewhere it would read the file for each connection anew
 
         trust = Trust(truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
