@@ -43,10 +43,18 @@ def refused(status: int, *args: str, env: Environment = NOTHING, cwd: Path | Non
         ("--seed 5 hi", "any field of the request is set with --set, as in --set seed=5"),
         ("--api-key-cmd x hi", "set OASTREAM_API_KEY_CMD, or api_key_cmd in config.toml"),
         ("-V", "no such option: -V; here it is --version"),
+        ("--background=true hi", "--background is a flag and takes no value"),
     ],
 )
 def test_an_option_that_there_is_not_is_answered_with_what_was_meant(words: str, told: str) -> None:
     assert told in refused(2, *words.split()).message
+
+
+@pytest.mark.parametrize("word", ["- item", "--- a/file.c"])
+def test_a_text_that_begins_with_a_dash_is_not_taken_for_a_misspelt_option(word: str) -> None:
+    result = refused(2, word)
+    assert "a word that begins with a dash is an option" in result.message
+    assert "did you mean" not in result.message
 
 
 @pytest.mark.parametrize("option", ["--key", "--api-key", "--token", "-k", "-u"])
@@ -109,6 +117,7 @@ def test_a_base_url_that_is_none_is_answered_with_one_that_is(url: str, told: st
         (("-s", "@"), "@@ begins a text with @"),
         (("--tools", "get_weather"), "--tools takes a file, or JSON that begins with { or ["),
         (("--schema", "{'type': 'object'}"), "JSON has double quotes"),
+        (("--schema", '{"type": "objct"}'), "$.type: objct is no type; types are string,"),
         (("--history", "nowhere/c.jsonl"), "mkdir -p nowhere"),
     ],
 )
@@ -208,6 +217,7 @@ def test_an_address_that_is_not_there_is_answered_with_the_right_one(
         (["--fault", "sttus=500"], "sttus; did you mean status?"),
         (["--fault", ""], "ok is an attempt without a fault"),
         (["--pace", "50ms"], "50ms is 0.05"),
+        (["8080"], "it takes no words, only options, as in --port 8080"),
         (["-p", "80"], "did you mean --pace or --port?"),
     ],
 )

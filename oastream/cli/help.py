@@ -133,6 +133,8 @@ def describe_usage_error(error: click.ClickException) -> str:
         return _describe_unknown_option(error)
     if isinstance(error, click.BadParameter) and isinstance(error.param, click.Option) and error.message:
         return f"invalid value for '{_as_typed(error.param, error.ctx)}': {' '.join(error.message.split()).rstrip('.')}"
+    if isinstance(error, click.BadOptionUsage) and "does not take a value" in error.message:
+        return f"{error.option_name} is a flag and takes no value; --no-FLAG turns a flag off"
     return lowercase_sentence(error.format_message())
 
 
@@ -162,6 +164,8 @@ def _describe_unknown_option(error: click.NoSuchOption) -> str:
 
     typed = error.option_name
     text = f"no such option: {typed.strip()}"
+    if typed.startswith("-") and not any(c.isalnum() for c in typed[:3]):
+        return f"{text}; a word that begins with a dash is an option"
     names = [option.opts for option in _options_of(error.ctx)]
     known = [name for opts in names for name in opts if name.startswith("--")]
     instead = ""

@@ -52,6 +52,7 @@ ELSEWHERE = {
     "--fragment": "here it is --file",
     "--functions": "here it is --tools, with their JSON Schemas",
     "--image": "here it is --attach",
+    "--jobs": "here it is --concurrency",
     "--json": "here it is --format json",
     "--key": _KEY,
     "--message": _BY_PROMPT,
@@ -71,6 +72,8 @@ ELSEWHERE = {
     "--timeout": "here it is --max-time for the whole run, --first-event-timeout or --idle-timeout",
     "--token": _KEY,
     "--url": "here it is --base-url",
+    "--threads": "here it is --concurrency",
+    "--workers": "here it is --concurrency",
     "--user": f"{_BY_SET}, as in --set user=ann",
 }
 """Options of curl, llm, openai, sgpt and mods → what does here what they do there."""

@@ -119,7 +119,9 @@ def _read_attempts(path: str, data: bytes) -> list[list[Record]]:
     lines = data.splitlines()
     if not lines or not _parse_record(lines[0]):
         if not is_answer(data):
-            raise failure_of(Outcome.INPUT, f"{path} is not a recording", "nor an event stream, nor an answer as JSON")
+            raise failure_of(
+                Outcome.INPUT, f"{path} is not a recording", "it is no event stream and no answer as JSON either"
+            )
         return [_records_of_body(data)]
     if not data.endswith(b"\n") and not _parse_record(lines[-1]):
         lines.pop()  # the run was killed while it wrote it

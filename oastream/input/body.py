@@ -151,7 +151,8 @@ def _read_named(option: str, path: str, read: ReadText) -> str:
     except Failure as failed:
         import os
 
-        if failed.verdict.hint or os.path.lexists(path):
+        is_path = "/" in path or "." in path
+        if failed.verdict.hint or is_path or os.path.lexists(path):
             raise
         hint = f"{option} takes a file, or JSON that begins with {{ or ["
         raise Failure(failed.verdict.with_hint(hint)) from failed

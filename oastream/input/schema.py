@@ -36,6 +36,7 @@ _TYPES = {
     "bool": "boolean",
     "boolean": "boolean",
 }
+_TYPE_NAMES = "; types are string, integer, number, boolean, object, array and null"
 # Structured Outputs, "Supported schemas": what strict mode does not take.
 _NOT_STRICT = ("allOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas", "patternProperties")
 _HOLDING_SCHEMAS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
@@ -200,10 +201,10 @@ def compile_schema(definition: Any) -> Any:
         if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Referencing):
             why = f"{one_line(error.message, 200)} (references outside the schema are not fetched)"
             raise failure_of(Outcome.INPUT, "--schema has an unresolved reference", why) from error
-        where = _json_path(error.instance_path)
-        raise failure_of(
-            Outcome.INPUT, "--schema is not a schema", f"{where}: {one_line(error.message, 200)}"
-        ) from error
+        why = f"{_json_path(error.instance_path)}: {one_line(error.message, 200)}"
+        if error.instance_path and error.instance_path[-1] == "type":
+            why = f"{_json_path(error.instance_path)}: {one_line(str(error.instance), 50)} is no type{_TYPE_NAMES}"
+        raise failure_of(Outcome.INPUT, "--schema is not a schema", why) from error
     except ValueError as error:  # nested too deeply, or with a lone surrogate
         raise failure_of(Outcome.INPUT, "--schema is not a schema", one_line(str(error), 200)) from error
 

@@ -126,7 +126,10 @@ def _parse_options() -> dict[str, Any] | None:
     try:
         parsed = command.main(prog_name="oastream-mock", standalone_mode=False)
     except click.ClickException as error:
-        _fail(Outcome.USAGE, describe_usage_error(error))
+        why = describe_usage_error(error)
+        if why.startswith("got unexpected extra"):
+            why += "; it takes no words, only options, as in --port 8080"
+        _fail(Outcome.USAGE, why)
     except Failure as failed:
         _fail(failed.verdict.outcome, failed.verdict.message)
     except OSError as error:

@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from oastream.cli.suggestions import as_plain_seconds, did_you_mean, nearest
 from oastream.exits import Outcome
 from oastream.mock.answer import USAGE_KEYS, Answer, ToolCall
 from oastream.mock.endings import ENDS
@@ -31,8 +30,15 @@ def check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
     """Raises ValueError for a name that is unknown, with those that are known."""
     for name in names:
         if name not in known:
-            near = did_you_mean(nearest(name, known, 1))
+            near = _suggest(name, known)
             raise ValueError(f"no such key {where}: {name}{near or ';'} known keys: {', '.join(known)}")
+
+
+def _suggest(typed: str, known: Iterable[str]) -> str:
+    """The name that a misspelt one is near to, as the end of a message."""
+    from oastream.cli.suggestions import did_you_mean, nearest  # for the message only
+
+    return did_you_mean(nearest(typed, known, 1))
 
 
 # --- numbers
@@ -51,6 +57,8 @@ def _parse_number(value: object) -> float:
     try:
         return float(value)
     except ValueError:
+        from oastream.cli.suggestions import as_plain_seconds  # for the message only
+
         raise ValueError(f"a number of seconds{as_plain_seconds(str(value))}") from None
 
 
@@ -140,8 +148,7 @@ def parse_end(value: object) -> Outcome:
 
 def _look_up(value: object, by_name: dict[str, Member]) -> Member:
     if not isinstance(value, str) or value not in by_name:
-        near = did_you_mean(nearest(str(value), by_name, 1))
-        raise ValueError(f"one of {', '.join(by_name)}{near}")
+        raise ValueError(f"one of {', '.join(by_name)}{_suggest(str(value), by_name)}")
     return by_name[value]
 
 
