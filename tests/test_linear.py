@@ -177,7 +177,7 @@ def test_lines_within_one_event_take_work_in_proportion(name: str) -> None:
     assert growth(lambda count: lambda: feed(count)) < MOST
 
 
-@pytest.mark.parametrize("items", [1, 2, 40])
+@pytest.mark.parametrize("items", [1, 40])
 def test_deltas_that_are_joined_take_work_in_proportion(items: int) -> None:
     """Also where they are of one item after another, and what they look like is learned anew."""
 
@@ -188,8 +188,8 @@ def test_deltas_that_are_joined_take_work_in_proportion(items: int) -> None:
             delta = {"type": "response.output_text.delta", **place, "content_index": 0, "delta": "word "}
             list(decoder.feed(sse([delta] * 150)))
 
-    feed(LARGE // 10)  # `re` keeps the patterns: whoever came first would count their making
-    assert growth(lambda count: lambda: feed(count // 10)) < MOST
+    feed(LARGE // 15)  # `re` keeps the patterns: whoever came first would count their making
+    assert growth(lambda count: lambda: feed(count // 15)) < MOST
 
 
 # The whole program -------------------------------------------------------------------------------------------------
