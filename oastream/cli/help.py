@@ -134,7 +134,10 @@ def describe_usage_error(error: click.ClickException) -> str:
     if isinstance(error, click.BadParameter) and isinstance(error.param, click.Option) and error.message:
         return f"invalid value for '{_as_typed(error.param, error.ctx)}': {' '.join(error.message.split()).rstrip('.')}"
     if isinstance(error, click.BadOptionUsage) and "does not take a value" in error.message:
-        return f"{error.option_name} is a flag and takes no value; --no-FLAG turns a flag off"
+        text = f"{error.option_name} is a flag and takes no value"
+        if error.ctx is not None and isinstance(error.ctx.command, GroupedCommand):
+            text += "; --no-FLAG turns a flag off"
+        return text
     return lowercase_sentence(error.format_message())
 
 
