@@ -140,6 +140,7 @@ def test_a_key_in_place_of_the_file_that_holds_it_is_not_repeated() -> None:
         (f"Bearer {CANARY}", "begins with Bearer"),
         (f'"{CANARY}"', "has quotes around the key"),
         (f"export OPENAI_API_KEY={CANARY}", "sets a variable"),
+        (f"OPENAI_API_KEY={CANARY}", "sets a variable"),
         (f"{CANARY}\n{CANARY}", "has 2 lines"),
         (f"{CANARY}\u2026", "has a character that no key has, at position"),
         (f'{{"key": "{CANARY}"}}', "is not a key alone"),

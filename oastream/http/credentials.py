@@ -67,7 +67,7 @@ def _validate_key(key: str, source: str) -> str:
     if not key:
         raise failure_of(Outcome.CONFIG, "no API key", f"{source} is empty")
     # A line feed in it would begin another header; a blank is most often a second word that is no part of it.
-    if not key.isascii() or not key.isprintable() or " " in key or key[0] in _NO_BEGINNING:
+    if not key.isascii() or not key.isprintable() or " " in key or key[0] in _NO_BEGINNING or _sets_variable(key):
         raise failure_of(Outcome.CONFIG, "bad API key", f"{source} {_describe_fault(key)}")
     return key
 
@@ -83,7 +83,7 @@ def _describe_fault(key: str) -> str:
         return "begins with Bearer, which is no part of the key"
     if key[0] in "\"'`“‘":
         return "has quotes around the key"
-    if "=" in key and key.partition("=")[0].removeprefix("export ").isidentifier():
+    if _sets_variable(key.removeprefix("export ")):
         return "sets a variable; only the key itself is wanted, without NAME= before it"
     if key[0] in "{<":
         return "is not a key alone"
@@ -96,6 +96,12 @@ def _describe_fault(key: str) -> str:
     if " " in key:
         return "has a space within the key"
     return "has a control character within the key"
+
+
+def _sets_variable(key: str) -> bool:
+    """Whether it is a line of a .env file. A key itself may end in equals signs, as base64 does."""
+    name, _, value = key.partition("=")
+    return name.endswith(("KEY", "TOKEN")) and name.isupper() and value.strip("=") != ""
 
 
 def looks_unset(key: str) -> bool:
