@@ -13,6 +13,7 @@ from tests.budgets.measure import (
     ANSWER,
     BYTECODES,
     HELP,
+    HTTPS,
     INSTRUCTIONS,
     MODULES,
     has_valgrind,
@@ -27,6 +28,7 @@ INSTRUCTIONS_OF_PASS = 38_500_000
 MOST_INSTRUCTIONS = {
     HELP: 173_000_000,
     ANSWER: 176_000_000,
+    HTTPS: 224_000_000,
     "responses, text, alone": 79_500,
     "responses, text, in a burst": 13_500,
     "responses, ndjson, alone": 80_500,

@@ -11,16 +11,21 @@ import functools
 import json
 import re
 import shutil
+import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from tests.support.program import ROOT, imported_modules, run
+import trustme
+
+from tests.support.program import NOTHING, ROOT, Environment, imported_modules, run
 from tests.support.streams import chat_body, message, responses_body
+from tests.support.trusted import add_hashed, pem
 from tests.support.wire import cut, serve, sse_response
 
-HELP, ANSWER = "--help", "a 20-event answer"
+HELP, ANSWER, HTTPS = "--help", "a 20-event answer", "a 20-event answer over https"
 """The runs that a start-up is measured by."""
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 DELTAS = 20
@@ -35,6 +40,9 @@ FORMATS = {
 }
 """The ways of an event that are measured → their options. The first is also the one of `ANSWER`."""
 _FIRST = next(iter(FORMATS))
+_CERTIFICATES = 140
+"""About as many as a system trusts: to parse them costs more than all the rest of the run."""
+T = TypeVar("T")
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENAI_API_KEY": None}
 
 
@@ -46,21 +54,21 @@ def has_valgrind() -> bool:
     return shutil.which("valgrind") is not None
 
 
-def count_instructions(*command: str) -> int:
+def count_instructions(*command: str, env: Environment = NOTHING) -> int:
     """The instructions of a process, by cachegrind without its caches."""
     options = ("--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
-    result = _run_in_empty_folder("valgrind", *options, *command)
+    result = _run_in_empty_folder("valgrind", *options, *command, env=env)
     found = re.search(r"I +refs: +([\d,]+)", result)
     assert found, result
     return int(found[1].replace(",", ""))
 
 
-def count_bytecodes(*words: str) -> Bytecodes:
+def count_bytecodes(*words: str, env: Environment = NOTHING) -> Bytecodes:
     """The bytecodes of a run of oastream, likewise."""
-    _run_in_empty_folder(sys.executable, "-m", "oastream", *words)
+    _run_in_empty_folder(sys.executable, "-m", "oastream", *words, env=env)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bytecodes.json"
-        _run_in_empty_folder(sys.executable, "-m", "tests.budgets.bytecodes", str(file), *words)
+        _run_in_empty_folder(sys.executable, "-m", "tests.budgets.bytecodes", str(file), *words, env=env)
         counts: dict[str, int] = json.loads(file.read_text())
         return counts
 
@@ -70,16 +78,16 @@ def instructions_of_pass() -> int:
     return count_instructions(sys.executable, "-c", "pass")
 
 
-def instructions_of(*words: str) -> int:
+def instructions_of(*words: str, env: Environment = NOTHING) -> int:
     """The instructions of a run of oastream, which ran before, so that none of its modules is compiled."""
     command = (sys.executable, "-c", "from oastream.main import main; main()", *words)
-    _run_in_empty_folder(*command)
-    return count_instructions(*command)
+    _run_in_empty_folder(*command, env=env)
+    return count_instructions(*command, env=env)
 
 
-def _run_in_empty_folder(*command: str) -> str:
+def _run_in_empty_folder(*command: str, env: Environment = NOTHING) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        result = run(command, env={**_ENVIRONMENT, "PYTHONPATH": str(ROOT)}, cwd=folder, timeout=120)
+        result = run(command, env={**_ENVIRONMENT, "PYTHONPATH": str(ROOT), **env}, cwd=folder, timeout=120)
     assert result.status == 0, result
     return result.err
 
@@ -90,6 +98,21 @@ def answering() -> Iterator[tuple[str, ...]]:
     body = sse_response(_body(_FIRST, DELTAS))
     with serve(body, body) as server:
         yield (*FORMATS[_FIRST], "--base-url", server.url, "hi")
+
+
+def over_https(count: Callable[..., T]) -> T:
+    """Count the same run with a server whose issuer is in a directory of certificates, beside a file of as many."""
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    body = sse_response(_body(_FIRST, DELTAS))
+    with tempfile.TemporaryDirectory() as folder, serve(body, body, tls=tls) as server:
+        file, directory = Path(folder) / "ca.pem", Path(folder) / "certs"
+        file.write_bytes(pem(authority) * _CERTIFICATES)
+        add_hashed(directory, pem(authority))
+        for number in range(_CERTIFICATES):
+            (directory / f"{number:08x}.0").touch()
+        env = {"SSL_CERT_FILE": str(file), "SSL_CERT_DIR": str(directory)}
+        return count(*FORMATS[_FIRST], "--base-url", server.url, "hi", env=env)
 
 
 @contextlib.contextmanager
@@ -159,11 +182,17 @@ def modules_of_answer() -> set[str]:
 INSTRUCTIONS: dict[str, Callable[[], float]] = {
     HELP: lambda: instructions_of(HELP),
     ANSWER: instructions_of_answer,
+    HTTPS: functools.partial(over_https, instructions_of),
     **{f"{name}, {way}": functools.partial(instructions_of_event, name, way) for name in FORMATS for way in LENGTHS},
 }
 BYTECODES: dict[str, Callable[[], Bytecodes]] = {
     HELP: lambda: count_bytecodes(HELP),
     ANSWER: bytecodes_of_answer,
+    HTTPS: functools.partial(over_https, count_bytecodes),
     **{f"{name}, {way}": functools.partial(bytecodes_of_event, name, way) for name in FORMATS for way in LENGTHS},
 }
-MODULES: dict[str, Callable[[], set[str]]] = {HELP: lambda: imported_modules(HELP), ANSWER: modules_of_answer}
+MODULES: dict[str, Callable[[], set[str]]] = {
+    HELP: lambda: imported_modules(HELP),
+    ANSWER: modules_of_answer,
+    HTTPS: functools.partial(over_https, imported_modules),
+}
