@@ -217,3 +217,11 @@ def test_an_event_over_the_limit_is_the_same_failure() -> None:
     large = with_delta(event, b"x" * 100)
     for pieces in ([event * ENOUGH, event * 9 + large + event], [event * ENOUGH, event * 9 + large[:150], large[150:]]):
         compare(api, TextFormat, pieces, limit)
+
+
+@pytest.mark.parametrize("ending", [b"\r\n\n", b"\r \n\n", b"\r\r", b"\n\r\n", b"\r\n\r\n"])
+def test_no_carriage_return_gets_into_the_events_that_are_printed(ending: bytes) -> None:
+    """A server may end its lines in one way and its events in another."""
+    api, event = SHAPES["text"]
+    event = event.removesuffix(b"\n\n") + ending
+    compare(api, NdjsonFormat, [event * ENOUGH, event * 9])

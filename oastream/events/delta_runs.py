@@ -116,7 +116,10 @@ class DeltaRuns:
     def _shape_of(self, block: bytes, blank_line: bytes) -> _Shape | None:
         """The shape of an event, None where it says more than its delta."""
         newline = blank_line[: len(blank_line) // 2]
-        kind, data = split_block(block.replace(newline, b"\n") + b"\n\n")
+        lines = block.replace(newline, b"\n")
+        if b"\r" in lines:
+            return None  # it ends a line, too, and is no part of the data
+        kind, data = split_block(lines + b"\n\n")
         lone = self._lone_delta_in(data)
         if lone is None:
             return None
