@@ -154,7 +154,7 @@ def refuses(server: Server) -> bool:
 
 
 def test_it_refuses_connections_while_it_is_gone_and_is_back_at_its_address() -> None:
-    server = serve(plan_from_options(gone="0.5", gone_after="0"))
+    server = serve(plan_from_options(gone="0.5", gone_after="0.2"))
     try:
         begun = time.monotonic()
         assert status_of(server) == 200
@@ -167,7 +167,7 @@ def test_it_refuses_connections_while_it_is_gone_and_is_back_at_its_address() ->
 
 
 def test_it_can_be_closed_while_it_is_gone() -> None:
-    server = serve(plan_from_options(gone="60"))
+    server = serve(plan_from_options(gone="60", gone_after="0.2"))
     assert status_of(server) == 200
     wait_until(lambda: refuses(server))
     server.close()
