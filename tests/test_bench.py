@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,11 @@ from tests.bench.peers import APIS, CURL, JQ_R, LLM, PYTHON, SDK, SED_JQ, US, Pe
 from tests.bench.plot import bars
 from tests.bench.report import MARKS, full_report, short_table, show_figure, spread, with_figures
 from tests.bench.rows import Figure, Row
-from tests.bench.trials import Plan, all_rows
+from tests.bench.trials import FULL, all_rows
 from tests.support.batch_simulator import AtOnce, ServerSettings
 
-SMALL = Plan(
-    few=20,
+SMALL = replace(
+    FULL,
     burst=200,
     counted=(20, 30),
     counted_alone=(20, 30, 100),
@@ -34,7 +35,6 @@ SMALL = Plan(
     large=1_000_000,
     calls=20,
     body=1_000_000,
-    page=1 << 20,
 )
 VERSIONS = {SDK: "3", LLM: "0"}
 TOOLS = ("bash", "curl", "jq", "openssl", "seq", "xargs")

@@ -9,6 +9,7 @@ import functools
 
 import pytest
 
+from tests.bench.measure import why_uncounted
 from tests.budgets.measure import (
     ANSWER,
     BYTECODES,
@@ -16,7 +17,6 @@ from tests.budgets.measure import (
     HTTPS,
     INSTRUCTIONS,
     MODULES,
-    has_valgrind,
     instructions_of_pass,
 )
 from tests.budgets.record import REMEDY, is_of_this_version, name_what_grew, new_modules, own, recorded
@@ -35,7 +35,7 @@ MOST_INSTRUCTIONS = {
     "chat, text, alone": 95_500,
     "chat, ndjson, in a burst": 55_500,
 }
-needs_valgrind = pytest.mark.skipif(not has_valgrind(), reason="valgrind is not installed")
+needs_valgrind = pytest.mark.skipif(why_uncounted() is not None, reason=str(why_uncounted()))
 needs_the_recorded_version = pytest.mark.skipif(
     not is_of_this_version(), reason=f"bytecodes were recorded with Python {recorded()['python']}"
 )

@@ -134,10 +134,13 @@ def why_uncounted() -> str | None:
     return None if _COUNTED.search(tried.stderr) else "valgrind does not count on this machine"
 
 
-def count_instructions(command: list[str], place: Place) -> int:
-    """Of one process, its children not counted. The order of sets is the same each time."""
+def count_instructions(command: list[str], place: Place, output: int = subprocess.DEVNULL) -> int:
+    """Of one process, its children not counted. The order of sets is the same each time.
+
+    `output` is its stdout: a pipe is read to its end.
+    """
     fixed = place.having({"PYTHONHASHSEED": "0"})
-    with _start([*_VALGRIND, *command], fixed, subprocess.DEVNULL, subprocess.PIPE) as process:
+    with _start([*_VALGRIND, *command], fixed, output, subprocess.PIPE) as process:
         _, report = process.communicate()
     counted = _COUNTED.search(report)
     if process.returncode != 0 or counted is None:

@@ -65,20 +65,15 @@ FULL = Plan(
     body=16_000_000,
     page=1 << 20,
 )
-QUICK = Plan(
-    few=20,
+QUICK = replace(
+    FULL,
     burst=10_000,
     counted=(500, 1_500),
-    counted_alone=(50, 150, 100),
     paced=(2_000, 5_000),
     delayed=(500, 500),
     prompts=(4, 4),
     memory=(1_000, 10_000),
     sdk_memory=1_000,
-    large=15_000_000,
-    calls=20_000,
-    body=16_000_000,
-    page=1 << 20,
 )
 """To see whether all of it runs. What it says of long streams is mostly their start."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
+from tests.bench.measure import why_uncounted
 from tests.budgets.measure import (
     BYTECODES,
     INSTRUCTIONS,
     MODULES,
     VERSION,
-    has_valgrind,
     instructions_of_pass,
 )
 from tests.budgets.record import RECORD
@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.budgets", description="Count what runs cost.")
     parser.add_argument("--write", action="store_true", help=f"put it into {RECORD.name}")
     given = parser.parse_args()
-    if has_valgrind():
+    if why_uncounted() is None:
         print_instructions()
     bytecodes = {name: count() for name, count in BYTECODES.items()}
     modules = {name: sorted(count()) for name, count in MODULES.items()}

@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import re
-import shutil
 import ssl
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +19,8 @@ from typing import TypeVar
 
 import trustme
 
-from tests.support.program import NOTHING, ROOT, Environment, imported_modules, run
+from tests.bench.measure import Place, count_instructions
+from tests.support.program import NOTHING, Environment, environment, imported_modules, run
 from tests.support.streams import chat_body, message, responses_body
 from tests.support.trusted import add_hashed, pem
 from tests.support.wire import cut, serve, sse_response
@@ -50,19 +50,6 @@ Bytecodes = Mapping[str, float]
 """How many of them each module executes."""
 
 
-def has_valgrind() -> bool:
-    return shutil.which("valgrind") is not None
-
-
-def count_instructions(*command: str, env: Environment = NOTHING) -> int:
-    """The instructions of a process, by cachegrind without its caches."""
-    options = ("--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
-    result = _run_in_empty_folder("valgrind", *options, *command, env=env)
-    found = re.search(r"I +refs: +([\d,]+)", result)
-    assert found, result
-    return int(found[1].replace(",", ""))
-
-
 def count_bytecodes(*words: str, env: Environment = NOTHING) -> Bytecodes:
     """The bytecodes of a run of oastream, likewise."""
     _run_in_empty_folder(sys.executable, "-m", "oastream", *words, env=env)
@@ -75,19 +62,25 @@ def count_bytecodes(*words: str, env: Environment = NOTHING) -> Bytecodes:
 
 def instructions_of_pass() -> int:
     """What any program of Python costs: the unit of the start-up's budgets."""
-    return count_instructions(sys.executable, "-c", "pass")
+    return _count_instructions(sys.executable, "-c", "pass")
 
 
 def instructions_of(*words: str, env: Environment = NOTHING) -> int:
     """The instructions of a run of oastream, which ran before, so that none of its modules is compiled."""
     command = (sys.executable, "-c", "from oastream.main import main; main()", *words)
     _run_in_empty_folder(*command, env=env)
-    return count_instructions(*command, env=env)
+    return _count_instructions(*command, env=env)
+
+
+def _count_instructions(*command: str, env: Environment = NOTHING) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(environment({**_ENVIRONMENT, **env}), Path(folder))
+        return count_instructions(list(command), place, subprocess.PIPE)
 
 
 def _run_in_empty_folder(*command: str, env: Environment = NOTHING) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        result = run(command, env={**_ENVIRONMENT, "PYTHONPATH": str(ROOT), **env}, cwd=folder, timeout=120)
+        result = run(command, env={**_ENVIRONMENT, **env}, cwd=folder, timeout=120)
     assert result.status == 0, result
     return result.err
 
