@@ -38,8 +38,8 @@ _KNOWN_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
     "/etc/ssl/ca-bundle.pem",  # SUSE
 )
-_FEW = 10
-"""Certificates that are parsed sooner than a second handshake is made."""
+_FEWEST = 11
+"""Certificates that take longer to parse than a second handshake."""
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _OTHER_NAME = frozenset({62, 63, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH, _EMAIL_MISMATCH, _IP_ADDRESS_MISMATCH: said once the issuers have been found."""
@@ -141,7 +141,8 @@ def _named_trust(context: ssl.SSLContext) -> Trust:
 
 def _trust_named_pair(context: ssl.SSLContext, file: str, directory: str) -> Trust:
     trust = Trust(context, lambda: _load_named_file(context, file))
-    if not (_is_large(file) and _is_asked_first(directory, file)):
+    # A FIFO is read once, and what is no bundle is refused.
+    if not (os.path.isfile(file) and _is_asked_first(directory, file, _FEWEST)):
         trust.read_file()
     _load_named_directory(context, directory)
     return trust
@@ -197,20 +198,17 @@ def _load_known_file(context: ssl.SSLContext) -> None:
         break
 
 
-def _is_asked_first(directory: str, file: str | None) -> bool:
+def _is_asked_first(directory: str, file: str | None, fewest: int = 0) -> bool:
     """Whether a directory is likely to have what a server needs: about as many certificates as the file has.
 
-    One that holds a link or two of somebody's own would cost nearly every run a second handshake.
+    One that holds a link or two of somebody's own would cost nearly every run a second handshake; a file of
+    less than `fewest` is parsed sooner.
     """
     content = _content(file)
-    if not content or _may_distrust(content):
+    count = content.count(b"-----BEGIN CERTIFICATE")
+    if not content or count < fewest or _may_distrust(content):
         return False
-    return 2 * len(_hashed_names(directory)) >= content.count(b"-----BEGIN CERTIFICATE")
-
-
-def _is_large(file: str) -> bool:
-    """Whether parsing it costs more than a second handshake. A FIFO is read once, and what is no bundle is refused."""
-    return os.path.isfile(file) and _content(file).count(b"-----BEGIN CERTIFICATE") > _FEW
+    return 2 * len(_hashed_names(directory)) >= count
 
 
 def _content(file: str | None) -> bytes:
