@@ -124,7 +124,7 @@ def _unknown_key_failure(key: str, value: Any, where: str, settings: Mapping[str
     if key.replace("-", "_").lower() in _KEYS_AS_TEXT:
         what, why = f"bad {key} in {where}", "keys are not stored in the file"
         return config_failure(what, why, "api_key_file names a file that holds it, api_key_cmd a command")
-    from oastream.cli.suggestions import nearest  # for the message only
+    from oastream.suggestions import nearest  # for the message only
 
     why = "no option that the file can set has this name"
     if near := nearest(key.replace("-", "_"), [PROFILES, *settings], 1):

@@ -163,7 +163,7 @@ def lowercase_sentence(sentence: str) -> str:
 
 def _describe_unknown_option(error: click.NoSuchOption) -> str:
     """That there is no such option, and which ones begin like it, or look like it."""
-    from oastream.cli.suggestions import did_you_mean, in_place_of  # for the message only
+    from oastream.suggestions import did_you_mean, in_place_of  # for the message only
 
     typed = error.option_name
     text = f"no such option: {typed.strip()}"
@@ -194,7 +194,7 @@ def _options_of(context: click.Context | None) -> list[click.Parameter]:
 
 
 def _similar_options(typed: str, known: Sequence[str]) -> list[str]:
-    from oastream.cli.suggestions import nearest  # for the message only
+    from oastream.suggestions import nearest  # for the message only
 
     if " " in typed or not typed.strip("-"):  # it is the beginning of a text
         return []

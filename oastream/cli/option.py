@@ -116,7 +116,7 @@ class Option(click.Option):
         """The mistake, with the choice that a misspelt one is near to."""
         if not isinstance(self.type, click.Choice) or not isinstance(value, str):
             return error
-        from oastream.cli.suggestions import did_you_mean, nearest  # for the message only
+        from oastream.suggestions import did_you_mean, nearest  # for the message only
 
         near = did_you_mean(nearest(value, self.type.choices, 1))
         return click.BadParameter(error.message.rstrip(".") + near, error.ctx, error.param)

@@ -27,7 +27,7 @@ class FiniteNumber(click.ParamType[float]):
         try:
             return as_number(value, self.least)
         except ValueError as error:
-            from oastream.cli.suggestions import as_plain_number  # for the message only
+            from oastream.suggestions import as_plain_number  # for the message only
 
             self.fail(str(error) + as_plain_number(str(value)), param, ctx)
 
@@ -39,7 +39,7 @@ class Seconds(FiniteNumber):
         try:
             return as_number(value, self.least)
         except ValueError as error:
-            from oastream.cli.suggestions import as_plain_seconds  # for the message only
+            from oastream.suggestions import as_plain_seconds  # for the message only
 
             text = str(error).replace("is not a number", "is not a number of seconds")
             self.fail(text + as_plain_seconds(str(value)), param, ctx)
@@ -54,7 +54,7 @@ class WholeNumber(click.IntRange):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
-            from oastream.cli.suggestions import as_plain_number  # for the message only
+            from oastream.suggestions import as_plain_number  # for the message only
 
             what = f"{value!r} is not a whole number of at least {self.min}"
             self.fail(what + as_plain_number(str(value)), param, ctx)

@@ -75,7 +75,7 @@ def as_outcomes(text: str) -> frozenset[Outcome]:
         raise ValueError("it names no exit status")
     for word in words:
         if word not in known:
-            from oastream.cli.suggestions import did_you_mean, nearest  # for the message only
+            from oastream.suggestions import did_you_mean, nearest  # for the message only
 
             near = did_you_mean(nearest(word, known, 1))
             raise ValueError(f"{word!r} is neither the name nor the number of an exit status{near}")
@@ -94,8 +94,8 @@ def as_base_url(text: str) -> str:
     try:
         join_url(text, "")
     except Failure as error:
-        from oastream.cli.suggestions import as_whole_url  # for the message only
         from oastream.redaction import mask_text
+        from oastream.suggestions import as_whole_url  # for the message only
 
         near = as_whole_url(text)
         raise ValueError(f"{mask_text(text)!r}: {error.verdict.detail}{mask_text(near)}") from error

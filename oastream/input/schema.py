@@ -173,7 +173,7 @@ def _read_property(field: str) -> tuple[str, dict[str, str]]:
         types, description = [description], ""
     kind = _TYPES.get((types or ["str"])[0])
     if not name or len(types) > 1 or kind is None:
-        from oastream.cli.suggestions import did_you_mean, nearest  # for the message only
+        from oastream.suggestions import did_you_mean, nearest  # for the message only
 
         why = f"{field!r} is not of the form NAME, NAME TYPE or NAME:TYPE with a type of str, int, float, bool"
         why += did_you_mean(nearest((types or [""])[-1], _TYPES, 1))

@@ -36,7 +36,7 @@ def check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
 
 def _suggest(typed: str, known: Iterable[str]) -> str:
     """The name that a misspelt one is near to, as the end of a message."""
-    from oastream.cli.suggestions import did_you_mean, nearest  # for the message only
+    from oastream.suggestions import did_you_mean, nearest  # for the message only
 
     return did_you_mean(nearest(typed, known, 1))
 
@@ -57,7 +57,7 @@ def _parse_number(value: object) -> float:
     try:
         return float(value)
     except ValueError:
-        from oastream.cli.suggestions import as_plain_seconds  # for the message only
+        from oastream.suggestions import as_plain_seconds  # for the message only
 
         raise ValueError(f"a number of seconds{as_plain_seconds(str(value))}") from None
 
